@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class APIKeysConfig(AppConfig):
+    name = "apikeys"
+    verbose_name = "API keys"
+
+    def ready(self) -> None:
+        from apikeys import receivers  # noqa: F401  (connects the signal receivers)

@@ -1,0 +1,89 @@
+"""What the gate knows about an organization, copied from PostgreSQL to Redis.
+
+Filling the copy and changing what it is a copy of both happen under the lock on the organization's
+entitlement row, and a change drops the copy before it commits. So no process can see an old state after
+a change has committed: whoever fills next has waited for that commit.
+"""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db import transaction
+
+from accounts.models import Organization
+from apikeys.instants import to_microseconds
+from apikeys.models import APIKey
+from billing.entitlements import lock_entitlement, refresh_entitlement
+from usage.models import UsageRollup
+from usage.redis_client import get_redis
+
+IDLE = timedelta(days=7)  # Memory of organizations that call no more is freed.
+ABSENT = timedelta(minutes=1)
+KEPT = timedelta(days=40)  # Counters of past periods, to which late answers may still give back.
+
+
+class Names(NamedTuple):
+    """One organization's Redis keys. The braces put them in one slot of a cluster."""
+
+    facts: str
+    window: str
+    used: str
+
+
+def names(ref: str) -> Names:
+    return Names(*(f"tollgate:{{{ref}}}:{part}" for part in Names._fields))
+
+
+def counter(meter: str, period_start: datetime) -> str:
+    return f"{meter}:{to_microseconds(period_start)}"
+
+
+def drop(ref: str) -> None:
+    """Make the next call read PostgreSQL. Raises RedisError, which must undo the change it was called for."""
+    get_redis().delete(names(ref).facts)
+
+
+def fill(ref: str, *, now: datetime) -> None:
+    """Copy an organization's entitlement and keys to Redis, with the units used so far where no counter is."""
+    redis = get_redis()
+    keys = names(ref)
+    organization = Organization.objects.filter(ref=ref).first()
+    if organization is None:
+        # Anyone can compute a checksum: an invented key costs one look-up a minute, not one a call.
+        redis.pipeline().hset(keys.facts, "absent", "1").pexpire(keys.facts, ABSENT).execute()
+        return
+    with transaction.atomic():
+        entitlement = lock_entitlement(organization)
+        if now >= entitlement.period_end:
+            entitlement = refresh_entitlement(organization, now=now)
+        facts: dict[str, str] = {
+            "organization": str(organization.pk),
+            "period_start": str(to_microseconds(entitlement.period_start)),
+            "period_end": str(to_microseconds(entitlement.period_end)),
+            "rate": text(entitlement.rate_per_minute),
+        }
+        facts |= {f"quota:{meter}": text(quota["included"]) for meter, quota in entitlement.quotas.items()}
+        keys_of = APIKey.objects.active().filter(organization=organization)
+        facts |= {f"key:{digest}": str(pk) for pk, digest in keys_of.values_list("pk", "digest")}
+        pipeline = redis.pipeline()
+        pipeline.delete(keys.facts).hset(keys.facts, mapping=facts).pexpire(keys.facts, IDLE)
+        for meter in entitlement.quotas:
+            rollups = UsageRollup.objects.in_period(
+                organization_id=organization.pk, meter=meter, period_start=entitlement.period_start
+            )
+            pipeline.hsetnx(keys.used, counter(meter, entitlement.period_start), rollups.units())
+        # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
+        # rollups, which are a moment behind the calls.
+        pipeline.expireat(keys.used, entitlement.period_end + KEPT)
+        old = [name for name in redis.hkeys(keys.used) if is_old(name, before=entitlement.period_start - KEPT)]
+        if old:
+            pipeline.hdel(keys.used, *old)
+        pipeline.execute()
+
+
+def is_old(name: str, *, before: datetime) -> bool:
+    return int(name.rpartition(":")[2]) < to_microseconds(before)
+
+
+def text(limit: int | None) -> str:
+    return "" if limit is None else str(limit)

@@ -1,0 +1,66 @@
+import logging
+import time
+import uuid
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from redis.exceptions import RedisError
+
+from apikeys.gate import Decision, give_back
+from apikeys.headers import rate_headers
+from usage.events import Event, uuid7
+from usage.metering import record
+
+logger = logging.getLogger(__name__)
+
+
+class MeteringMiddleware:
+    """Meter every answer to an admitted call, once its status is known.
+
+    It stands around everything that may change the status, an unhandled exception included.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.request_id = f"req_{uuid.uuid4().hex}"  # type: ignore[attr-defined]
+        started = time.perf_counter()
+        response = self.get_response(request)
+        response["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
+        decision: Decision | None = getattr(request, "gate_decision", None)
+        if decision is None:
+            return response
+        for name, value in rate_headers(decision).items():
+            response[name] = value
+        if decision.admitted and decision.cost:
+            settle(decision, request, response, seconds=time.perf_counter() - started)
+        return response
+
+
+def settle(decision: Decision, request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:
+    """Put a served call into the ledger, or give its units back where the server failed it."""
+    if response.status_code >= 500:
+        try:
+            give_back(decision)
+        except RedisError:
+            logger.warning("Redis is unreachable: %d units of %s stay charged", decision.cost, decision.ref)
+        return
+    if not (decision.at and decision.organization_id and decision.api_key_id and decision.period_start):
+        raise ValueError("An admitted call knows its time, organization, key and period.")
+    route = request.resolver_match.route if request.resolver_match else request.path
+    record(
+        Event(
+            id=uuid7(decision.at),
+            occurred_at=decision.at,
+            organization_id=decision.organization_id,
+            api_key_id=decision.api_key_id,
+            meter=decision.meter,
+            units=decision.cost,
+            period_start=decision.period_start,
+            endpoint=f"/{route}"[:200],
+            method=(request.method or "")[:10],
+            status=response.status_code,
+            response_ms=round(seconds * 1000),
+        )
+    )

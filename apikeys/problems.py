@@ -1,0 +1,51 @@
+"""Errors of the API as RFC 9457 problem details, with a stable `code` and the request's id."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import exceptions
+
+CONTENT_TYPE = "application/problem+json"
+CHALLENGE = 'Bearer realm="Tollgate"'
+
+
+class Problem(exceptions.APIException):
+    """An error with its own `code`, title and extra members. `retry_after` is in seconds."""
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        code: str,
+        title: str,
+        detail: str,
+        members: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(detail, code)
+        self.status_code = status
+        self.code = code
+        self.title = title
+        self.members = dict(members or {})
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            # Rounded up: a client that obeys it is never refused for coming early.
+            seconds = max(math.ceil(retry_after), 1)
+            self.headers["Retry-After"] = str(seconds)
+            self.members["retry_after"] = seconds
+
+
+def body(
+    *, status: int, code: str, title: str, detail: str, request_id: str, members: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    return {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        **(members or {}),
+    }

@@ -1,0 +1,65 @@
+"""The form of an API key: prefix, organization's ref (10), secret (32), checksum (6), all base62.
+
+The checksum lets a mistyped or invented key be refused without any look-up, and lets secret scanners
+tell a real key from a look-alike. It protects nothing by itself.
+"""
+
+import hashlib
+import re
+import secrets
+import zlib
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from accounts.models import BASE62, REF_LENGTH
+
+SECRET_LENGTH = 32  # 62^32 is 190 bits.
+CHECKSUM_LENGTH = 6  # 62^6 > 2^32.
+DISPLAY_LENGTH = 20
+MODES = ("live", "test")
+
+FORM = re.compile(
+    rf"([a-z]{{2,8}})_(live|test)_([0-9A-Za-z]{{{REF_LENGTH}}})"
+    rf"[0-9A-Za-z]{{{SECRET_LENGTH}}}([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSecret:
+    """A key whose form and checksum are right. Nothing is known yet of whether it exists."""
+
+    ref: str
+    mode: str
+    digest: str
+
+
+def new_secret(ref: str, *, mode: str = "live") -> str:
+    """Return a new key for the organization `ref`, as in sk_live_… (`mode` is live or test)."""
+    body = f"{settings.API_KEY_PREFIX}_{mode}_{ref}" + "".join(secrets.choice(BASE62) for _ in range(SECRET_LENGTH))
+    return body + checksum(body)
+
+
+def checksum(body: str) -> str:
+    """Return the CRC-32 of `body` as six base62 digits, padded with zeros."""
+    number = zlib.crc32(body.encode())
+    digits = ""
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, 62)
+        digits = BASE62[digit] + digits
+    return digits
+
+
+def digest(secret: str) -> str:
+    """Return the hexadecimal SHA-256 that is stored instead of the key."""
+    # A plain hash is enough: the secret is 190 random bits, not a password.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def parse(secret: str) -> ParsedSecret | None:
+    """Return what a well-formed key says, or None where its form, prefix or checksum is wrong."""
+    match = FORM.fullmatch(secret)
+    if not match or match[1] != settings.API_KEY_PREFIX or checksum(secret[:-CHECKSUM_LENGTH]) != match[4]:
+        return None
+    return ParsedSecret(ref=match[3], mode=match[2], digest=digest(secret))

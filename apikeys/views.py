@@ -1,0 +1,95 @@
+"""The customer's overview and keys."""
+
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from redis.exceptions import RedisError
+
+from accounts.tenancy import TenantRequest, organization_required
+from billing.entitlements import current_entitlement
+from billing.models import Meter
+from billing.stripe import client
+from usage.summaries import meter_usage, recent_hours
+
+
+class KeyForm(forms.Form):
+    name = forms.CharField(
+        max_length=100, label="Name", help_text="Where the key is used, such as “production” or “laptop”."
+    )
+
+
+@require_safe
+@organization_required()
+def dashboard(request: TenantRequest) -> HttpResponse:
+    entitlement = current_entitlement(request.organization)
+    return render(
+        request,
+        "dashboard/overview.html",
+        {
+            "organization": request.organization,
+            "entitlement": entitlement,
+            "meters": [meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)],
+            "keys": request.organization.api_keys.active(),
+            "recent": recent_hours(request.organization, meter="requests", now=timezone.now()),
+            "curl_example": f'curl -H "Authorization: Bearer <your key>" {settings.API_BASE_URL}/api/v1/echo',
+            "sandboxed": client.is_elsewhere(),
+        },
+    )
+
+
+@never_cache  # The answer may show a new key.
+@require_http_methods(["GET", "HEAD", "POST"])
+@organization_required()
+def keys(request: TenantRequest) -> HttpResponse:
+    form = KeyForm(request.POST or None)
+    secret = None
+    status = 200
+    if request.method == "POST":
+        if not request.role.manages_keys:
+            messages.error(request, "Your role may not create keys. Ask an owner, admin or developer.")
+            status = 403
+        elif form.is_valid():
+            try:
+                _, secret = request.organization.api_keys.issue(
+                    organization=request.organization, name=form.cleaned_data["name"], user=request.user
+                )
+            except RedisError:
+                messages.error(request, "The key could not be created just now. Please try again in a moment.")
+                status = 503
+            else:
+                form = KeyForm()
+        else:
+            status = 422
+    return render(
+        request,
+        "dashboard/keys.html",
+        {
+            "organization": request.organization,
+            "keys": request.organization.api_keys.active_first().select_related("created_by"),
+            "form": form if request.method == "POST" and not secret else KeyForm(),
+            "secret": secret,
+            "can_manage_keys": request.role.manages_keys,
+        },
+        status=status,
+    )
+
+
+@require_POST
+@organization_required(lambda role: role.manages_keys)
+def revoke(request: TenantRequest, key_id: UUID) -> HttpResponse:
+    key = get_object_or_404(request.organization.api_keys, pk=key_id)
+    try:
+        key.revoke()
+    except RedisError:
+        # Better an error now than a key that is called revoked and still opens the door.
+        messages.error(request, f"“{key.name}” is not revoked yet. Please try again in a moment.")
+    else:
+        messages.success(request, f"“{key.name}” is revoked. Calls with it are refused from now on.")
+    return redirect("keys")

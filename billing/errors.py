@@ -1,0 +1,26 @@
+"""What can go wrong here. Stripe's own exceptions stop at `billing.stripe`."""
+
+
+class BillingError(Exception):
+    """Base of this app's errors. `str(error)` may be shown to the customer."""
+
+
+class StripeUnavailable(BillingError):
+    """Stripe could not be reached, failed, or was too busy. Trying again with the same key is safe."""
+
+
+class StripeRejected(BillingError):
+    """Stripe refused the request for good. `code` and `param` are Stripe's own, and may be empty."""
+
+    def __init__(self, message: str, *, code: str = "", param: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param
+
+
+class AlreadySubscribed(BillingError):
+    """The organization has a live subscription: Stripe would happily open a second one."""
+
+
+class NotPublished(BillingError):
+    """The plan or price does not exist at Stripe yet: `manage.py stripe_setup` has not run."""

@@ -1,0 +1,26 @@
+"""Locks in PostgreSQL that have no row of their own."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection, transaction
+
+
+def take_customer_lock(customer_id: str) -> None:
+    """Wait for the lock on a Stripe customer; it is held until the surrounding transaction ends."""
+    digest = hashlib.blake2b(customer_id.encode(), digest_size=8, person=b"stripe-customer").digest()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest, signed=True)])
+
+
+@contextmanager
+def customer_lock(customer_id: str) -> Iterator[None]:
+    """Open a transaction in which nobody else copies this customer's state from Stripe.
+
+    It is the one lock that is held across a call to Stripe: fetching before locking would let an older
+    answer overwrite a newer one that was fetched later and stored sooner.
+    """
+    with transaction.atomic():
+        take_customer_lock(customer_id)
+        yield

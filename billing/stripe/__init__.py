@@ -1,0 +1,1 @@
+"""Every call to Stripe. Nothing outside this package imports Stripe's library to make one."""

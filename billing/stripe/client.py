@@ -1,0 +1,61 @@
+"""One way to reach Stripe: time-outs, retries, addresses, and Stripe's errors translated to ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import stripe
+from django.conf import settings
+
+from billing.errors import StripeRejected, StripeUnavailable
+
+TIMEOUT_SECONDS = 10
+RETRIES = 2  # The client sends one idempotency key over all its tries.
+
+
+def new_http_client() -> stripe.HTTPClient:
+    # dj-stripe calls Stripe inside the webhook's transaction: the library's own 80 s would hold it open.
+    return stripe.RequestsClient(timeout=TIMEOUT_SECONDS)
+
+
+def use_http_client(http_client: stripe.HTTPClient) -> None:
+    """Send every call through `http_client`: ours by StripeClient, and dj-stripe's at module level."""
+    stripe.default_http_client = http_client
+    stripe.max_network_retries = RETRIES
+    stripe.api_version = stripe.api_version or settings.STRIPE_API_VERSION
+    get_client.cache_clear()
+
+
+@cache
+def get_client() -> stripe.StripeClient:
+    # StripeClient ignores the module-level settings: each is given again.
+    base = settings.STRIPE_API_BASE
+    addresses: stripe._base_address.BaseAddresses = {}
+    if base != stripe.DEFAULT_API_BASE:
+        addresses = {"api": base, "files": base, "connect": base, "meter_events": base}
+    return stripe.StripeClient(
+        settings.STRIPE_SECRET_KEY,
+        base_addresses=addresses,
+        http_client=stripe.default_http_client,
+        max_network_retries=RETRIES,
+    )
+
+
+def is_elsewhere() -> bool:
+    """Whether calls go to a stand-in: no real money moves."""
+    return bool(settings.STRIPE_API_BASE != stripe.DEFAULT_API_BASE)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise StripeUnavailable where trying again may help, else StripeRejected."""
+    try:
+        yield
+    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
+        raise StripeUnavailable("The payment provider cannot be reached right now. Please try again.") from error
+    except stripe.StripeError as error:
+        if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
+            raise StripeUnavailable("The payment provider has a problem right now. Please try again.") from error
+        raise StripeRejected(
+            error.user_message or str(error), code=error.code or "", param=getattr(error, "param", None) or ""
+        ) from error

@@ -1,0 +1,43 @@
+"""Report usage to Stripe's meters, and read back what Stripe counted."""
+
+from datetime import datetime
+
+
+from billing.errors import StripeRejected
+from billing.stripe.client import get_client, translated_errors
+
+
+def send_meter_event(*, event_name: str, customer_id: str, value: int, identifier: str, timestamp: datetime) -> None:
+    """Report `value` units used at `timestamp`, once per `identifier` however often this is called.
+
+    Stripe answers a repeated identifier with HTTP 400 and no code, told apart by its words alone: the
+    event is there, which is what the caller wants. Raises StripeUnavailable (the event may or may not
+    have been counted: repeat it) or StripeRejected.
+    """
+    try:
+        with translated_errors():
+            get_client().v1.billing.meter_events.create(
+                {
+                    "event_name": event_name,
+                    "payload": {"stripe_customer_id": customer_id, "value": str(value)},
+                    "identifier": identifier,
+                    "timestamp": int(timestamp.timestamp()),
+                },
+                {"idempotency_key": identifier},
+            )
+    except StripeRejected as error:
+        if "already exists with identifier" not in str(error.__cause__):
+            raise
+
+
+def summed_usage(*, meter_id: str, customer_id: str, start: datetime, end: datetime) -> int:
+    """Return the units that Stripe's summaries hold from `start` to `end`, which they widen to whole minutes."""
+    begin = int(start.timestamp()) // 60 * 60
+    finish = -(-int(end.timestamp()) // 60) * 60
+    with translated_errors():
+        summaries = get_client().v1.billing.meters.event_summaries.list(
+            meter_id, {"customer": customer_id, "start_time": begin, "end_time": finish, "limit": 100}
+        )
+        return sum(int(summary.aggregated_value) for summary in summaries.auto_paging_iter())
+
+

@@ -1,0 +1,12 @@
+from djstripe import models as djstripe
+
+from billing.locks import customer_lock
+from billing.stripe.client import get_client, translated_errors
+
+
+def sync_subscriptions(customer_id: str) -> None:
+    """Fetch all subscriptions of a customer from Stripe into the mirror, ended ones too."""
+    with translated_errors(), customer_lock(customer_id):
+        listed = get_client().v1.subscriptions.list({"customer": customer_id, "status": "all", "limit": 100})
+        for subscription in listed.auto_paging_iter():
+            djstripe.Subscription.sync_from_stripe_data(subscription)

@@ -1,0 +1,31 @@
+import logging
+
+from celery import Task, shared_task
+
+from accounts.models import Organization
+from billing.errors import StripeUnavailable
+from billing.stripe.customers import ensure_customer
+
+logger = logging.getLogger(__name__)
+
+
+def enqueue(task: Task, *args: str) -> None:
+    """Queue a task that a periodic sweep would also find: a broker that is down delays it, and loses nothing."""
+    try:
+        task.delay(*args)
+    except task.OperationalError:
+        logger.warning("The broker is unreachable: %s%s waits for the next sweep", task.name, args)
+
+
+@shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
+def ensure_customer_of(organization_id: str) -> None:
+    """Give an organization its Stripe customer. Safe to run twice."""
+    ensure_customer(Organization.objects.get(pk=organization_id))
+
+
+@shared_task
+def ensure_customers() -> None:
+    """Sweep up organizations that still have no Stripe customer, one task each so that none holds up the rest."""
+    waiting = Organization.objects.filter(djstripe_customers=None).order_by("created_at")[:500]
+    for organization_id in waiting.values_list("pk", flat=True):
+        ensure_customer_of.delay(str(organization_id))

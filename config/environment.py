@@ -1,0 +1,86 @@
+"""Read environment variables; refuse a bad or missing one by its name."""
+
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off"}
+
+
+class Environment:
+    """Typed look-ups in a mapping of strings. An empty value counts as unset.
+
+    Every method raises ImproperlyConfigured with one sentence that names the variable;
+    a value is never repeated in it, because it may be a secret.
+    """
+
+    def __init__(self, values: Mapping[str, str] | None = None) -> None:
+        self.values = os.environ if values is None else values
+
+    def find(self, name: str) -> str | None:
+        return self.values.get(name, "").strip() or None
+
+    def text(self, name: str, *, default: str | None = None, needed_for: str = "") -> str:
+        """Return the value or `default`; with neither, raise and say what the variable is `needed_for`."""
+        value = self.find(name)
+        if value is not None:
+            return value
+        if default is None:
+            raise ImproperlyConfigured(f"{name} is not set: {needed_for}.")
+        return default
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        value = self.find(name)
+        if value is None:
+            return default
+        if value.lower() in TRUE:
+            return True
+        if value.lower() in FALSE:
+            return False
+        raise ImproperlyConfigured(f"{name} must be 1 or 0 (or true or false).")
+
+    def integer(self, name: str, *, default: int, at_least: int = 0) -> int:
+        value = self.find(name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"\d{1,9}", value, re.ASCII) or int(value) < at_least:
+            raise ImproperlyConfigured(f"{name} must be a whole number, {at_least} or more.")
+        return int(value)
+
+    def words(self, name: str, *, default: list[str]) -> list[str]:
+        """Return a comma-separated list."""
+        value = self.find(name)
+        if value is None:
+            return default
+        return [word.strip() for word in value.split(",") if word.strip()]
+
+    def url(self, name: str, *, schemes: set[str], default: str | None = None, needed_for: str = "") -> str:
+        """Return an address with one of `schemes`, without a trailing slash."""
+        value = self.text(name, default=default, needed_for=needed_for)
+        try:
+            parts = urlsplit(value)
+            _ = parts.port  # Reading it is what raises on a port that is no number.
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{name} is not an address.") from error
+        if parts.scheme not in schemes:
+            allowed = ", ".join(f"{scheme}://" for scheme in sorted(schemes))
+            raise ImproperlyConfigured(f"{name} must start with one of {allowed}.")
+        return value.rstrip("/")
+
+    def origin(self, name: str, *, default: str | None = None, needed_for: str = "") -> str:
+        """Return a web address such as https://api.example.com, without a trailing slash."""
+        value = self.url(name, schemes={"http", "https"}, default=default, needed_for=needed_for)
+        if not urlsplit(value).hostname:
+            raise ImproperlyConfigured(f"{name} names no host.")
+        return value
+
+    def pattern(self, name: str, regex: str, *, form: str, default: str | None = None, needed_for: str = "") -> str:
+        """Return a value that matches `regex` entirely; `form` says in words what that is."""
+        value = self.text(name, default=default, needed_for=needed_for)
+        if value != default and not re.fullmatch(regex, value, re.ASCII):
+            raise ImproperlyConfigured(f"{name} must look like {form}.")
+        return value

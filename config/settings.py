@@ -1,0 +1,305 @@
+"""Settings. Every environment variable Tollgate reads is read here, and refused here by its name."""
+
+import os
+from pathlib import Path
+
+import dj_database_url
+import stripe
+from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+from config import environment
+
+env = environment.Environment()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.text("VAR_DIR", default=str(BASE_DIR / "var")))
+
+# Production is the default: a forgotten variable must not open a debug server to the world.
+DEBUG = env.boolean("DEBUG", default=False)
+
+SECRET_KEY = env.text(
+    "SECRET_KEY",
+    default="development-only-not-a-secret-0123456789abcdefghij" if DEBUG else None,
+    needed_for="it signs sessions; make one with `openssl rand -base64 48`",
+)
+if len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured("SECRET_KEY is too short: use 32 characters or more.")
+
+API_BASE_URL = env.origin(
+    "API_BASE_URL",
+    default="http://127.0.0.1:8000" if DEBUG else None,
+    needed_for="Stripe's webhooks and API clients must reach Tollgate, as in https://api.example.com",
+)
+FRONTEND_URL = env.origin("FRONTEND_URL", default=API_BASE_URL)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "testserver"] if DEBUG else [])
+if not ALLOWED_HOSTS:
+    raise ImproperlyConfigured("ALLOWED_HOSTS is not set: list the host names that Tollgate answers to.")
+CSRF_TRUSTED_ORIGINS = sorted({API_BASE_URL, FRONTEND_URL})
+
+# Both stores, in development too. `make run` and `make test` start their own and set these.
+DATABASE_URL = env.url(
+    "DATABASE_URL",
+    schemes={"postgres", "postgresql"},
+    needed_for="Tollgate keeps its data in PostgreSQL; `make run` starts its own",
+)
+REDIS_URL = env.url(
+    "REDIS_URL",
+    schemes={"redis", "rediss", "unix"},
+    needed_for="Tollgate counts calls in Redis; `make run` starts its own",
+)
+DATABASES = {
+    "default": {
+        **dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True),
+        "OPTIONS": {**dj_database_url.parse(DATABASE_URL).get("OPTIONS", {}), "application_name": "tollgate"},
+    }
+}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+# Stripe. With no key of an operator's, `make run` names the sandbox's address and a made-up test key.
+STRIPE_SECRET_KEY = env.pattern(
+    "STRIPE_SECRET_KEY",
+    r"(sk|rk)_(test|live)_[a-zA-Z0-9]{24,}",
+    form="sk_test_… or sk_live_… (rk_… for a restricted key), as Stripe's dashboard shows it",
+    needed_for="Tollgate bills through Stripe; `make run` uses its own sandbox instead",
+)
+STRIPE_PUBLISHABLE_KEY = env.pattern(
+    "STRIPE_PUBLISHABLE_KEY", r"pk_(test|live)_[a-zA-Z0-9]{24,}", form="pk_test_… or pk_live_…", default=""
+)
+STRIPE_LIVE_MODE = "_live_" in STRIPE_SECRET_KEY[:8]
+if STRIPE_PUBLISHABLE_KEY and STRIPE_LIVE_MODE != ("_live_" in STRIPE_PUBLISHABLE_KEY[:8]):
+    raise ImproperlyConfigured(
+        "STRIPE_PUBLISHABLE_KEY and STRIPE_SECRET_KEY must both be test keys or both live."
+    )
+# dj-stripe picks its keys by mode; an unset one would otherwise fall back to the wrong mode's.
+STRIPE_TEST_SECRET_KEY = "" if STRIPE_LIVE_MODE else STRIPE_SECRET_KEY
+STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""
+STRIPE_TEST_PUBLIC_KEY = "" if STRIPE_LIVE_MODE else STRIPE_PUBLISHABLE_KEY
+STRIPE_LIVE_PUBLIC_KEY = STRIPE_PUBLISHABLE_KEY if STRIPE_LIVE_MODE else ""
+STRIPE_API_BASE = env.origin("STRIPE_API_BASE", default=stripe.DEFAULT_API_BASE)
+STRIPE_API_HOST = STRIPE_API_BASE  # dj-stripe's name for it.
+if STRIPE_LIVE_MODE and STRIPE_API_BASE != stripe.DEFAULT_API_BASE:
+    raise ImproperlyConfigured("STRIPE_API_BASE may only be set with a test key: a live key goes to Stripe alone.")
+DJSTRIPE_SUBSCRIBER_MODEL = "accounts.Organization"
+DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
+DJSTRIPE_SUBSCRIBER_MODEL_REQUEST_CALLBACK = "accounts.tenancy.current_organization"
+# We set Customer.subscriber ourselves: metadata can be edited by anyone with access to the Stripe account.
+DJSTRIPE_SUBSCRIBER_CUSTOMER_KEY = ""
+
+API_KEY_PREFIX = env.pattern("API_KEY_PREFIX", r"[a-z]{2,8}", form="two to eight small letters", default="sk")
+
+# How many proxies stand in front, each adding one address to X-Forwarded-For. 0: nobody's header is believed.
+TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0)
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    # Before our apps: its webhook receivers then run first, and ours find the mirror fresh.
+    "djstripe",
+    "accounts",
+    "billing",
+    "usage",
+    "apikeys",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "apikeys.middleware.MeteringMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.tenancy.OrganizationMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "accounts.tenancy.organization_context",
+            ],
+        },
+    },
+]
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "dashboard"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+# A code typed into the page works across devices and survives mail scanners that open links.
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_FORMS = {"signup": "accounts.forms.SignupForm"}
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+ACCOUNT_SESSION_REMEMBER = True
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG
+
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="Tollgate <tollgate@localhost>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+EMAIL_FILE_PATH = VAR_DIR / "mail"
+if DEBUG:
+    EMAIL_BACKEND = "config.mail.ConsoleAndFileBackend"
+else:
+    EMAIL_HOST = env.text("EMAIL_HOST", needed_for="customers verify their address by e-mail")
+    EMAIL_PORT = env.integer("EMAIL_PORT", default=587, at_least=1)
+    EMAIL_HOST_USER = env.text("EMAIL_HOST_USER", default="")
+    EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD", default="")
+    EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=True)
+    EMAIL_TIMEOUT = 10
+
+REST_FRAMEWORK = {
+    # An API view is metered and refused by plan unless it says otherwise: nothing to remember per view.
+    "DEFAULT_AUTHENTICATION_CLASSES": ["apikeys.drf.GateAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "apikeys.error_handler.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Tollgate API",
+    "DESCRIPTION": "Authorize with `Authorization: Bearer <your API key>`. Errors are RFC 9457 problem details.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# A task may run twice (late acknowledgement): each is written for it. None may vanish with its worker.
+CELERY_BROKER_URL = env.text(
+    "CELERY_BROKER_URL", default=REDIS_URL.replace("unix://", "redis+socket://", 1)
+)
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "report-usage": {"task": "usage.tasks.report_usage", "schedule": 15.0, "options": {"expires": 15}},
+    "ensure-customers": {"task": "billing.tasks.ensure_customers", "schedule": 60.0, "options": {"expires": 60}},
+    "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
+}
+
+if not DEBUG:
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = API_BASE_URL.startswith("https://")
+    SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=False)
+    SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", default=0)
+    if TRUSTED_PROXIES:
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+
+LOG_LEVEL = env.pattern(
+    "LOG_LEVEL", "DEBUG|INFO|WARNING|ERROR", form="DEBUG, INFO, WARNING or ERROR", default="INFO"
+)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    # Stripe's client logs request bodies at DEBUG: never, whatever the level above.
+    "loggers": {"stripe": {"level": "WARNING"}},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Tollgate",
+    "SITE_HEADER": "Tollgate",
+    "SITE_SUBHEADER": "Back office",
+    "SITE_SYMBOL": "toll",
+    "SITE_URL": "/",
+    "STYLES": [lambda request: static("admin.css")],
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "title": "Customers",
+                "items": [
+                    {"title": "Organizations", "icon": "apartment",
+                     "link": reverse_lazy("admin:accounts_organization_changelist")},
+                    {"title": "Users", "icon": "person", "link": reverse_lazy("admin:accounts_user_changelist")},
+                    {"title": "API keys", "icon": "key", "link": reverse_lazy("admin:apikeys_apikey_changelist")},
+                ],
+            },
+            {
+                "title": "Billing",
+                "items": [
+                    {"title": "Plans", "icon": "sell", "link": reverse_lazy("admin:billing_plan_changelist")},
+                    {"title": "Meters", "icon": "speed", "link": reverse_lazy("admin:billing_meter_changelist")},
+                    {"title": "Entitlements", "icon": "verified",
+                     "link": reverse_lazy("admin:billing_entitlement_changelist")},
+                ],
+            },
+            {
+                "title": "Usage",
+                "items": [
+                    {"title": "Rollups", "icon": "bar_chart",
+                     "link": reverse_lazy("admin:usage_usagerollup_changelist")},
+                    {"title": "Events", "icon": "list", "link": reverse_lazy("admin:usage_usageevent_changelist")},
+                    {"title": "Meter reports", "icon": "cloud_upload",
+                     "link": reverse_lazy("admin:usage_meterreport_changelist")},
+                ],
+            },
+        ],
+    },
+}

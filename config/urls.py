@@ -1,0 +1,28 @@
+from django.contrib import admin
+from django.contrib.auth.decorators import login_not_required
+from django.urls import include, path
+from djstripe.views import ProcessWebhookView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from apikeys.api import Echo, Plans
+from config import health
+
+# Views with their own way of deciding who may come in are taken out of LoginRequiredMiddleware's reach.
+api = [
+    path("echo", login_not_required(Echo.as_view()), name="echo"),
+    path("plans", login_not_required(Plans.as_view()), name="api-plans"),
+]
+
+urlpatterns = [
+    path("", include("billing.urls")),
+    path("", include("usage.urls")),
+    path("", include("apikeys.urls")),
+    path("", include("allauth.account.urls")),
+    path("api/v1/", include(api)),
+    path("api/schema/", login_not_required(SpectacularAPIView.as_view()), name="schema"),
+    path("api/docs/", login_not_required(SpectacularSwaggerView.as_view(url_name="schema")), name="api-docs"),
+    path("stripe/webhook/<uuid:uuid>/", ProcessWebhookView.as_view(), name="stripe-webhook"),
+    path("admin/", admin.site.urls),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+]

@@ -1,0 +1,13 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from usage.partitions import ensure_partitions_ahead
+
+
+class Command(BaseCommand):
+    help = "Make the ledger's partitions for this month and the next three exist."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write(f"Ledger partitions: {', '.join(ensure_partitions_ahead(timezone.now()))}.")

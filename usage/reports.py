@@ -1,0 +1,98 @@
+"""From rollups to Stripe's meters, by way of an outbox: nothing reported twice, nothing left out."""
+
+import logging
+from collections import defaultdict
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from billing.errors import StripeRejected, StripeUnavailable
+from billing.stripe.customers import find_customer
+from billing.stripe.metering import send_meter_event
+from usage.models import MeterReport, UsageRollup
+
+logger = logging.getLogger(__name__)
+
+GIVE_UP_AFTER = 3  # Reports in a row without an answer: Stripe is down, and the next run is soon.
+
+
+def make_reports() -> int:
+    """Put the units that no report holds yet into the outbox; return how many reports that made.
+
+    The rollups are marked in the same transaction, locked, so that two runs at once share the work.
+    """
+    with transaction.atomic():
+        rollups = list(UsageRollup.objects.unreported().select_for_update(skip_locked=True).order_by("pk")[:10_000])
+        sums: dict[tuple[object, str, datetime, datetime], int] = defaultdict(int)
+        for rollup in rollups:
+            key = (rollup.organization_id, rollup.meter, rollup.hour, rollup.period_start)
+            sums[key] += rollup.units - rollup.reported_units
+            rollup.reported_units = rollup.units
+        MeterReport.objects.bulk_create(
+            MeterReport(organization_id=organization, meter_id=meter, hour=hour, period_start=period_start, units=units)
+            for (organization, meter, hour, period_start), units in sums.items()
+        )
+        UsageRollup.objects.bulk_update(rollups, ["reported_units"], batch_size=1000)
+    return len(sums)
+
+
+def send_due_reports(*, limit: int = 1000) -> int:
+    """Send what is due, oldest hour first; return how many reports reached Stripe.
+
+    One report's failure does not hold up the others; several in a row without an answer end the run.
+    """
+    MeterReport.objects.release_abandoned(now=timezone.now())
+    sent = failures = 0
+    due = MeterReport.objects.due(now=timezone.now()).order_by("hour", "created_at")
+    for report_id in list(due.values_list("pk", flat=True)[:limit]):
+        report = claim(report_id)
+        if report is None:
+            continue
+        send(report)
+        sent += report.state == MeterReport.State.SENT
+        failures = failures + 1 if report.state == MeterReport.State.UNKNOWN else 0
+        if failures == GIVE_UP_AFTER:
+            logger.warning("Stripe does not answer: the remaining meter reports wait for the next run")
+            break
+    return sent
+
+
+def claim(report_id: object) -> MeterReport | None:
+    """Mark a report as being sent, or return None where another worker has it or its turn has not come."""
+    now = timezone.now()
+    State = MeterReport.State
+    try:
+        with transaction.atomic():
+            report = MeterReport.objects.due(now=now).select_for_update(skip_locked=True).filter(pk=report_id).first()
+            if report is None or find_customer(report.organization) is None:
+                return None
+            report.first_sent_at = report.first_sent_at or now
+            report.state, report.claimed_at, report.tries = State.SENDING, now, report.tries + 1
+            report.save(update_fields=["state", "claimed_at", "tries", "first_sent_at"])
+    except IntegrityError:
+        return None  # Another report of this organization and meter is in flight.
+    return report
+
+
+def send(report: MeterReport) -> None:
+    """Send a claimed report and store the outcome. Safe to repeat: the identifier stays the same."""
+    State = MeterReport.State
+    customer = find_customer(report.organization)
+    try:
+        send_meter_event(
+            event_name=report.meter.event_name,
+            customer_id=customer.id,
+            value=report.units,
+            identifier=report.identifier,
+            timestamp=report.timestamp,
+        )
+        report.state, report.sent_at, report.last_error = State.SENT, timezone.now(), ""
+    except StripeUnavailable as error:
+        report.state, report.last_error = State.UNKNOWN, str(error)
+    except StripeRejected as error:
+        report.state, report.last_error = State.REJECTED, str(error)[:500]
+        logger.error("Stripe rejected meter report %s: %s", report.identifier, error)
+    # Only over our own claim: a worker that was stalled past its lease must not undo what came after it.
+    outcome = {"state": report.state, "sent_at": report.sent_at, "last_error": report.last_error}
+    MeterReport.objects.filter(pk=report.pk, state=State.SENDING, claimed_at=report.claimed_at).update(**outcome)

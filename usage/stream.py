@@ -1,0 +1,69 @@
+"""The Redis stream between the call that was served and the ledger. At least once: a batch is
+acknowledged after its transaction has committed, and taken over from a reader that died before."""
+
+import logging
+import uuid
+
+from redis.exceptions import ResponseError
+
+from usage.events import Event
+from usage.ledger import store
+from usage.redis_client import get_redis
+
+logger = logging.getLogger(__name__)
+
+STREAM = "tollgate:usage:events"
+REFUSED = "tollgate:usage:unreadable"
+GROUP = "drain"
+BATCH = 2000
+TAKE_OVER_AFTER_MS = 30_000
+
+
+def append(event: Event) -> None:
+    """Hand an event to the drain. Raises redis.exceptions.RedisError."""
+    get_redis().xadd(STREAM, {"e": event.encode()})
+
+
+class Drain:
+    """One reader of the stream. Several share the work, each under a name of its own."""
+
+    def __init__(self, *, consumer: str | None = None) -> None:
+        self.redis = get_redis()
+        self.consumer = consumer or uuid.uuid4().hex
+        try:
+            self.redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    def run_once(self, *, block_ms: int | None = None) -> int:
+        """Store one batch; return how many entries it had. Waits up to `block_ms` for the first one."""
+        batches = self.redis.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count=BATCH, block=block_ms)
+        return self.store(batches[0][1]) if batches else 0
+
+    def take_over(self, *, idle_ms: int = TAKE_OVER_AFTER_MS) -> int:
+        """Store what a reader took and has not acknowledged for `idle_ms`; return how many entries that was."""
+        _, entries, *_ = self.redis.xautoclaim(STREAM, GROUP, self.consumer, min_idle_time=idle_ms, count=BATCH)
+        return self.store(entries)
+
+    def leave(self) -> None:
+        """Take this reader off the group, unless entries still hang on its name."""
+        for consumer in self.redis.xinfo_consumers(STREAM, GROUP):
+            if consumer["name"] == self.consumer and not consumer["pending"]:
+                self.redis.xgroup_delconsumer(STREAM, GROUP, self.consumer)
+
+    def store(self, entries: list[tuple[str, dict[str, str]]]) -> int:
+        if not entries:
+            return 0
+        events = []
+        for _, fields in entries:
+            try:
+                events.append(Event.decode(fields["e"]))
+            except (ValueError, KeyError):
+                # Kept for a person to look at: one bad entry must neither stop the rest nor vanish.
+                logger.exception("An unreadable entry of the usage stream was set aside in %s", REFUSED)
+                self.redis.xadd(REFUSED, fields or {"e": ""})
+        store(events)
+        ids = [entry_id for entry_id, _ in entries]
+        self.redis.pipeline().xack(STREAM, GROUP, *ids).xdel(STREAM, *ids).execute()
+        return len(entries)

@@ -1,0 +1,81 @@
+"""What the pages and the API show of usage. Everything is read from the rollups, never from the ledger."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from django.db.models import Sum
+from django.db.models.functions import TruncDate
+
+from accounts.models import Organization
+from billing.models import Entitlement, Meter
+from usage.models import UsageRollup
+
+
+@dataclass(frozen=True, slots=True)
+class MeterUsage:
+    """One meter's units in the current period. `included`, `remaining` and `percent` are None for unlimited."""
+
+    name: str
+    unit: str
+    used: int
+    included: int | None
+    period_end: datetime
+
+    @property
+    def remaining(self) -> int | None:
+        return None if self.included is None else max(self.included - self.used, 0)
+
+    @property
+    def percent(self) -> int | None:
+        """Whole percent used, rounded down, at most 100: it says 100 only when nothing is left."""
+        return None if self.included is None else min(self.used * 100 // self.included, 100)
+
+
+def meter_usage(entitlement: Entitlement, meter: Meter) -> MeterUsage:
+    used = UsageRollup.objects.in_period(
+        organization_id=entitlement.organization_id, meter=meter.slug, period_start=entitlement.period_start
+    ).units()
+    return MeterUsage(meter.name, meter.unit, used, entitlement.find_quota(meter.slug), entitlement.period_end)
+
+
+@dataclass(frozen=True, slots=True)
+class HourUsage:
+    hour: datetime
+    units: int
+
+
+def recent_hours(organization: Organization, *, meter: str, now: datetime, hours: int = 24) -> list[HourUsage]:
+    """Return the hours of the last day in which something was used, newest first."""
+    rows = (
+        UsageRollup.objects.filter(organization=organization, meter=meter, hour__gt=now - timedelta(hours=hours))
+        .values("hour")
+        .annotate(total=Sum("units"))
+        .order_by("-hour")
+    )
+    return [HourUsage(row["hour"], row["total"]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """A UTC day. `bar` is its height beside the busiest day's, in whole percent."""
+
+    day: date
+    units: int
+    calls: int
+    errors: int
+    bar: int
+
+
+def period_days(entitlement: Entitlement, *, meter: str) -> list[DayUsage]:
+    """Return the days of the current period in which something was used, oldest first."""
+    rows = list(
+        UsageRollup.objects.in_period(
+            organization_id=entitlement.organization_id, meter=meter, period_start=entitlement.period_start
+        )
+        .annotate(day=TruncDate("hour", tzinfo=UTC))
+        .values("day")
+        .annotate(u=Sum("units"), c=Sum("calls"), e=Sum("errors"))
+        .order_by("day")
+    )
+    top = max((row["u"] for row in rows), default=0)
+    return [DayUsage(row["day"], row["u"], row["c"], row["e"], row["u"] * 100 // top if top else 0) for row in rows]

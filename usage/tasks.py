@@ -1,0 +1,17 @@
+from celery import shared_task
+from django.utils import timezone
+
+from usage import reports
+from usage.partitions import ensure_partitions_ahead
+
+
+@shared_task
+def report_usage() -> int:
+    """Report new usage to Stripe; return how many reports it took. Two runs at once share the work."""
+    reports.make_reports()
+    return reports.send_due_reports()
+
+
+@shared_task
+def make_partitions() -> list[str]:
+    return ensure_partitions_ahead(timezone.now())
