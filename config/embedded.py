@@ -54,16 +54,26 @@ def start_postgres(directory: Path, *, durable: bool = True) -> str:
     """
     directory = directory.resolve()
     binaries = _postgres_binaries()
+    deadline = time.monotonic() + STOP_SECONDS
     with _exclusively(directory), _as_sentences("PostgreSQL", directory):
-        if not _listening(_postgres_socket(directory)):
-            account = _account_for(directory)
-            if account is not None:
-                _open_way_to(directory, binaries)
-            if not (directory / "PG_VERSION").exists():
-                _create_cluster(directory, binaries=binaries, account=account, durable=durable)
-            _private_directory(_socket_directory(directory), account)
-            _forget_dead_postmaster(directory)
-            _start_postmaster(directory, binaries=binaries, account=account, durable=durable)
+        while _listening(_postgres_socket(directory)):
+            # One that was just killed or told to stop still takes connections for a moment.
+            try:
+                _ensure_database(directory)
+            except EmbeddedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return postgres_url(directory)
+        account = _account_for(directory)
+        if account is not None:
+            _open_way_to(directory, binaries)
+        if not (directory / "PG_VERSION").exists():
+            _create_cluster(directory, binaries=binaries, account=account, durable=durable)
+        _private_directory(_socket_directory(directory), account)
+        _forget_dead_postmaster(directory)
+        _start_postmaster(directory, binaries=binaries, account=account, durable=durable)
         _ensure_database(directory)
     return postgres_url(directory)
 
@@ -100,7 +110,8 @@ def start_redis(directory: Path, *, durable: bool = True) -> str:
     with _exclusively(directory), _as_sentences("Redis", directory):
         _private_directory(directory)
         path = _redis_socket(directory)
-        if not _listening(path):
+        # Any answer will do: while it loads its file it answers with an error.
+        if not _ask_redis(path, "PING"):
             _private_directory(path.parent)
             _spawn_redis(directory, durable=durable)
         _wait_for_redis(directory)

@@ -130,7 +130,7 @@ class Run:
         web += ["--workers", str(self.options.workers), "--threads", "8", "--graceful-timeout", "5"]
         web += ["--no-control-socket", "--access-logfile", "-"]
         web += ["--access-logformat", "%(m)s %(U)s %(s)s %(M)s ms"]
-        celery = ["-m", "celery", "--app", "config"]
+        celery = ["-m", "celery", "--quiet", "--app", "config"]
         schedule = str(self.options.var / "celerybeat-schedule")
         self._start("web", web)
         self._start("drain", ["manage.py", "drain_usage"])
@@ -182,7 +182,7 @@ class Run:
         stripe = sandbox if self.uses_sandbox else "the account that STRIPE_SECRET_KEY belongs to"
         return "\n".join([
             "",
-            f"Tollgate is up, {seconds:.0f} seconds after the start.",
+            f"Tollgate is up, {seconds:.1f} seconds after the start.",
             "",
             f"  Site         {origin}/",
             f"  Back office  {origin}/admin/",

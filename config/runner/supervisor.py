@@ -1,7 +1,7 @@
 """Run several commands side by side and stop them together.
 
 honcho would be the ready-made part, but it wraps each command in one more Python process, which ignores
-SIGTERM and stays behind when honcho is killed; a signal that arrives while it starts its commands ends it with
+SIGTERM and stays behind when honcho is killed; a signal that arrives while it starts its commands ends it by
 KeyError; and it gives up after five seconds, less than the drain may need to write what it holds.
 """
 

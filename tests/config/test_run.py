@@ -1,0 +1,143 @@
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from config import run
+from config.runner.settings import Options, child_environment
+from config.runner.supervisor import Supervisor
+
+WAITS = "import time; print('waiting', flush=True); time.sleep(60)"
+IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
+HAS_A_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {WAITS!r}]).wait()"
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    supervisor = Supervisor(record=tmp_path / "run.json")
+    yield supervisor
+    supervisor.hurried.set()
+    supervisor.stop()
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def start(supervisor: Supervisor, code: str, capfd: pytest.CaptureFixture[str]) -> psutil.Process:
+    """Start a Python program and return its process once it has printed something."""
+    child = supervisor.start("web", [sys.executable, "-c", code], environment={})
+    deadline = time.monotonic() + 10
+    while "web" not in capfd.readouterr().out:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return psutil.Process(child.process.pid)
+
+
+def test_a_taken_port_is_one_sentence_that_names_it_and_the_way_out(taken_port: int) -> None:
+    with pytest.raises(run.RunError) as caught:
+        run.check_port("127.0.0.1", taken_port, wanted_by="the web server", variable="PORT")
+
+    assert str(caught.value) == (
+        f"Port {taken_port} on 127.0.0.1, which the web server wants, is not free (Address already in use): "
+        f"stop what uses it, or choose another with `make run PORT={taken_port + 1}`."
+    )
+
+
+def test_make_run_stops_at_a_taken_port_before_it_starts_anything(tmp_path: Path, taken_port: int) -> None:
+    command = [sys.executable, "-m", "config.run", "--var", str(tmp_path), "--port", str(taken_port)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert ended.returncode == 1
+    assert ended.stderr.strip().startswith(f"Port {taken_port} on 127.0.0.1, which the web server wants")
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_a_second_run_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "config.run", "--var", str(tmp_path)]
+    with run.only_run(tmp_path) as alone:
+        assert alone
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == f"Tollgate is already running on {tmp_path}: stop that one first."
+
+
+def test_the_environment_is_filled_in_and_is_the_same_on_every_run(tmp_path: Path) -> None:
+    options = Options(var=tmp_path, port=8001, sandbox_port=12112)
+    first = child_environment(options, given={"PATH": "/bin"})
+
+    assert first == child_environment(options, given={"PATH": "/bin"})
+    assert first["PATH"] == "/bin"
+    assert first["DEBUG"] == "1"
+    assert first["API_BASE_URL"] == first["FRONTEND_URL"] == "http://127.0.0.1:8001"
+    assert first["STRIPE_API_BASE"] == "http://127.0.0.1:12112"
+    assert first["STRIPE_SECRET_KEY"].startswith("sk_test_")
+    assert len(first["SECRET_KEY"]) >= 50
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_the_operator_set_is_used_instead(tmp_path: Path) -> None:
+    given = {
+        "DATABASE_URL": "postgresql://db.example/tollgate",
+        "REDIS_URL": "redis://cache.example/0",
+        "STRIPE_SECRET_KEY": "sk_test_1234567890abcdefghijklmn",
+        "SECRET_KEY": "",
+    }
+    found = child_environment(Options(var=tmp_path), given=given)
+
+    assert found["DATABASE_URL"] == given["DATABASE_URL"]
+    assert found["REDIS_URL"] == given["REDIS_URL"]
+    assert found["STRIPE_SECRET_KEY"] == given["STRIPE_SECRET_KEY"]
+    assert "STRIPE_API_BASE" not in found
+    assert found["SECRET_KEY"] != ""
+
+
+def test_a_command_that_ignores_the_request_to_stop_is_killed_with_its_children(
+    supervisor: Supervisor, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("config.runner.supervisor.STOP_SECONDS", 0.3)
+    stubborn = start(supervisor, IGNORES_SIGTERM, capfd)
+    parent = start(supervisor, HAS_A_CHILD, capfd)
+    processes = [stubborn, parent, *parent.children()]
+    assert len(processes) == 3
+
+    supervisor.stop()
+
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    assert not supervisor.record.exists()
+
+
+def test_a_command_that_ends_by_itself_is_found(supervisor: Supervisor) -> None:
+    supervisor.start("beat", [sys.executable, "-c", "raise SystemExit(3)"], environment={})
+    deadline = time.monotonic() + 10
+    while (stopped := supervisor.find_stopped()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+    assert (stopped.name, stopped.process.returncode) == ("beat", 3)
+
+
+def test_what_a_killed_run_left_is_stopped_and_a_stranger_with_its_number_is_not(
+    supervisor: Supervisor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    left = start(supervisor, WAITS, capfd)
+    entries = json.loads(supervisor.record.read_text())
+    stranger = {"name": "worker", "pid": psutil.Process().pid, "created": entries[0]["created"] - 1000}
+    supervisor.record.write_text(json.dumps([*entries, stranger]))
+
+    assert Supervisor(record=supervisor.record).stop_leftovers() == ["web"]
+    assert supervisor.find_stopped() is not None
+    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
