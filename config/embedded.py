@@ -72,7 +72,6 @@ def start_postgres(directory: Path, *, durable: bool = True) -> str:
         if not (directory / "PG_VERSION").exists():
             _create_cluster(directory, binaries=binaries, account=account, durable=durable)
         _private_directory(_socket_directory(directory), account)
-        _forget_dead_postmaster(directory)
         _start_postmaster(directory, binaries=binaries, account=account, durable=durable)
         _ensure_database(directory)
     return postgres_url(directory)
@@ -257,25 +256,34 @@ def _start_postmaster(
     log = directory / "server.log"
     command = [binaries / "pg_ctl", "-D", directory, "-l", log, "-o", shlex.join(options)]
     command += ["-w", "-t", str(START_SECONDS), "start"]
-    # The processes of a postmaster that was killed outlive it for a moment, and keep the next one out.
     deadline = time.monotonic() + 10
-    while (done := _run(command, account=account)).returncode:
+    while True:
+        _forget_dead_postmaster(directory)
+        done = _run(command, account=account)
+        if done.returncode == 0:
+            return
         line = _last_line(log.read_text(errors="replace") if log.exists() else done.stderr, skip="HINT")
-        if "still in use" not in line or time.monotonic() > deadline:
+        # A postmaster that was killed takes a moment to die, its children another.
+        passing = "still in use" in line or "postmaster.pid" in line
+        if not passing or time.monotonic() > deadline:
             raise EmbeddedError(f"PostgreSQL did not start: {line} (see {log}).")
         time.sleep(0.2)
 
 
 def _forget_dead_postmaster(directory: Path) -> None:
-    """Remove postmaster.pid where the process it names is some other program that got the number since."""
+    """Remove postmaster.pid where the number in it is a dead process's, or some other program's by now.
+
+    PostgreSQL takes any process of that number for a living postmaster, and would not start.
+    """
     pid_file = directory / "postmaster.pid"
     if not pid_file.exists():
         return
     import psutil  # noqa: PLC0415 - needed in this rare case only.
 
-    with suppress(ValueError, IndexError, psutil.Error):
-        process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))
-        if process.name() != "postgres":
+    with suppress(ValueError, psutil.Error):
+        process = psutil.Process(int(pid_file.read_text().partition("\n")[0]))
+        # Some containers have no init that clears away the dead.
+        if process.status() == psutil.STATUS_ZOMBIE or process.name() != "postgres":
             pid_file.unlink()
 
 
@@ -355,7 +363,6 @@ def _alive(process_id: int, child: subprocess.Popen[bytes] | None) -> bool:
     import psutil  # noqa: PLC0415 - needed only for a Redis that an earlier process started.
 
     try:
-        # Some containers have no init that clears away the dead.
         return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
