@@ -1,0 +1,73 @@
+"""The WSGI application: Stripe's API, the hosted pages and the control page on one port."""
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request, Response
+
+from sandbox.api import Api, new_request_id
+from sandbox.pages import Pages
+from sandbox.state import RequestLine, Sandbox
+
+if TYPE_CHECKING:
+    from sandbox.contract.recorder import Recorder
+
+log = logging.getLogger("sandbox.requests")
+
+# Stripe takes far less; this only bounds what one request can make the sandbox hold.
+MAX_BODY = 2 * 1024 * 1024
+MAX_FORM_PARTS = 5000
+
+
+class SandboxRequest(Request):
+    max_content_length = MAX_BODY
+    max_form_memory_size = MAX_BODY
+    max_form_parts = MAX_FORM_PARTS
+
+
+class Application:
+    """A WSGI callable over one sandbox."""
+
+    def __init__(self, sandbox: Sandbox, *, recorder: "Recorder | None" = None) -> None:
+        self.sandbox = sandbox
+        self.api = Api(sandbox, recorder=recorder)
+        self.pages = Pages(sandbox, recorder=recorder)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self.respond(SandboxRequest(environ))(environ, start_response)
+
+    def respond(self, request: Request) -> Response:
+        started = time.perf_counter()
+        request_id = new_request_id(self.sandbox)
+        try:
+            if request.path.startswith(("/v1/", "/v2/")):
+                response = self.api.answer(request, request_id=request_id)
+            else:
+                response = self.pages.answer(request)
+        except HTTPException as error:
+            response = error.get_response(request.environ)  # type: ignore[assignment]
+        elapsed = (time.perf_counter() - started) * 1000
+        log.info(
+            "%s %s %s %s %.1fms", request.method, request.path, response.status_code, request_id, elapsed
+        )
+        if request.path != "/healthz":
+            self.sandbox.requests.appendleft(
+                RequestLine(
+                    request.method,
+                    request.path,
+                    response.status_code,
+                    request_id,
+                    elapsed,
+                    self.sandbox.now(),
+                )
+            )
+        return response
+
+
+def create_app(sandbox: Sandbox, *, recorder: "Recorder | None" = None) -> Application:
+    """Return the application. A recorder checks each exchange against Stripe's published document."""
+    return Application(sandbox, recorder=recorder)

@@ -1,0 +1,1 @@
+"""Holding the sandbox, and what is sent to it, to Stripe's published OpenAPI document."""

@@ -1,0 +1,164 @@
+"""Making prices: the amounts and tiers that fit together. Used by prices, products and Checkout."""
+
+import decimal
+from typing import Any
+
+from sandbox.amounts import decimal_text, whole_minor
+from sandbox.errors import ApiError, missing_parameter, missing_resource
+from sandbox.params import (
+    CURRENCY,
+    DEC,
+    INT,
+    METADATA,
+    Enum,
+    Int,
+    Obj,
+    OneOf,
+    Table,
+    merge_metadata,
+    unsupported,
+)
+from sandbox.state import Sandbox
+from sandbox.store import Object
+
+INTERVAL = Enum("day", "week", "month", "year")
+TAX_BEHAVIOR = Enum("exclusive", "inclusive", "unspecified")
+TIER = Obj(
+    {
+        "flat_amount": INT,
+        "flat_amount_decimal": DEC,
+        "unit_amount": INT,
+        "unit_amount_decimal": DEC,
+        "up_to!": OneOf(Enum("inf"), Int(min=1)),
+    }
+)
+# What Checkout, subscriptions and products take to make a price in passing.
+INLINE_PRICE: Table = {
+    "currency!": CURRENCY,
+    "metadata": METADATA,
+    "recurring": Obj({"interval!": INTERVAL, "interval_count": Int(min=1)}),
+    "tax_behavior": TAX_BEHAVIOR,
+    "unit_amount": Int(min=0),
+    "unit_amount_decimal": DEC,
+    **unsupported("currency_options", "custom_unit_amount"),
+}
+LONGEST = {"day": 1095, "week": 156, "month": 36, "year": 3}
+
+
+def build_price(state: Sandbox, params: dict[str, Any], *, product: str) -> Object:
+    """Return a price not yet stored. Raises ApiError for amounts or tiers that do not fit together."""
+    recurring = params.get("recurring")
+    scheme = params.get("billing_scheme", "per_unit")
+    price = state.new(
+        "price",
+        active=params.get("active", True),
+        billing_scheme=scheme,
+        currency=params["currency"].lower(),
+        custom_unit_amount=None,
+        lookup_key=None,
+        metadata=merge_metadata({}, params.get("metadata") or {}),
+        nickname=params.get("nickname"),
+        product=product,
+        recurring=None if recurring is None else _recurring(state, recurring),
+        tax_behavior=params.get("tax_behavior", "unspecified"),
+        tiers_mode=None,
+        transform_quantity=params.get("transform_quantity"),
+        type="one_time" if recurring is None else "recurring",
+        unit_amount=None,
+        unit_amount_decimal=None,
+    )
+    if scheme == "tiered":
+        _tiered(price, params)
+    else:
+        if "tiers" in params or "tiers_mode" in params:
+            raise ApiError("You must specify `billing_scheme=tiered` to use `tiers`.", param="tiers")
+        amounts = _amount(params, "unit_amount")
+        if amounts is None:
+            raise ApiError(
+                "You must specify either `unit_amount`, `unit_amount_decimal`, or `custom_unit_amount` "
+                "when `billing_scheme=per_unit`.",
+                code="parameter_missing",
+                param="unit_amount",
+            )
+        price["unit_amount"], price["unit_amount_decimal"] = amounts
+    return price
+
+
+def _recurring(state: Sandbox, given: dict[str, Any]) -> Object:
+    count = given.get("interval_count", 1)
+    usage = given.get("usage_type", "licensed")
+    meter = given.get("meter")
+    if count > LONGEST[given["interval"]]:
+        raise ApiError(
+            "The billing interval of a price cannot exceed three years.", param="recurring[interval_count]"
+        )
+    if usage == "metered" and meter is None:
+        raise ApiError(
+            "Prices with usage_type=metered must be backed by a meter. Pass the meter's ID in "
+            "recurring[meter].",
+            param="recurring[meter]",
+        )
+    if meter is not None:
+        if usage != "metered":
+            raise ApiError("You may only use a meter with usage_type=metered.", param="recurring[meter]")
+        found = state.get("billing.meter", meter, noun="meter", param="recurring[meter]", status=400)
+        if found["status"] != "active":
+            raise ApiError(f"The meter {meter} is inactive.", param="recurring[meter]")
+    return {
+        "interval": given["interval"],
+        "interval_count": count,
+        "meter": meter,
+        "trial_period_days": None,
+        "usage_type": usage,
+    }
+
+
+def _amount(params: dict[str, Any], name: str) -> tuple[int | None, str] | None:
+    """Return (whole minor units or None, decimal text) from `name` or `name_decimal`, None for neither."""
+    exact = params.get(f"{name}_decimal")
+    if exact is not None and name in params:
+        raise ApiError(f"You may only specify one of these parameters: {name}, {name}_decimal.", param=name)
+    if exact is None:
+        if name not in params:
+            return None
+        exact = decimal.Decimal(params[name])
+    if exact < 0:
+        raise ApiError("Invalid non-negative integer", code="parameter_invalid_integer", param=name)
+    return whole_minor(exact), decimal_text(exact)
+
+
+def _tiered(price: Object, params: dict[str, Any]) -> None:
+    if "tiers_mode" not in params:
+        raise missing_parameter("tiers_mode")
+    tiers = params.get("tiers")
+    if not tiers:
+        raise missing_parameter("tiers")
+    if "unit_amount" in params or "unit_amount_decimal" in params:
+        raise ApiError("You cannot specify `unit_amount` with `billing_scheme=tiered`.", param="unit_amount")
+    bounds = [tier["up_to"] for tier in tiers]
+    if bounds[-1] != "inf" or "inf" in bounds[:-1] or bounds[:-1] != sorted(set(bounds[:-1])):
+        raise ApiError("Tiers must be in ascending order of `up_to`, the last being `inf`.", param="tiers")
+    price["tiers_mode"], price["_tiers"] = params["tiers_mode"], []
+    for index, tier in enumerate(tiers):
+        flat, unit = _amount(tier, "flat_amount"), _amount(tier, "unit_amount")
+        if flat is None and unit is None:
+            raise ApiError("Each tier needs a `unit_amount` or a `flat_amount`.", param=f"tiers[{index}]")
+        price["_tiers"].append(
+            {
+                "flat_amount": flat[0] if flat else None,
+                "flat_amount_decimal": flat[1] if flat else None,
+                "unit_amount": unit[0] if unit else None,
+                "unit_amount_decimal": unit[1] if unit else None,
+                "up_to": None if tier["up_to"] == "inf" else tier["up_to"],
+            }
+        )
+
+
+def get_price(state: Sandbox, identifier: str, *, param: str) -> Object:
+    """Return a price that may still be sold. Raises ApiError (400) for none or an inactive one."""
+    price = state.find("price", identifier)
+    if price is None:
+        raise missing_resource("price", identifier, param=param, status=400)
+    if not price["active"]:
+        raise ApiError("The price specified is inactive. This field only accepts active prices.", param=param)
+    return price

@@ -1,0 +1,425 @@
+"""Checkout sessions over the API."""
+
+from typing import Any
+
+from sandbox.amounts import line_amount
+from sandbox.checkout import EXPIRES_AFTER, expire
+from sandbox.errors import ApiError, missing_parameter
+from sandbox.params import (
+    CURRENCY,
+    ID,
+    METADATA,
+    RANGE,
+    STR,
+    TIME,
+    Enum,
+    Int,
+    ListOf,
+    Obj,
+    Str,
+    merge_metadata,
+    unsupported,
+)
+from sandbox.pricing import INLINE_PRICE, build_price, get_price
+from sandbox.render import expandable, included, inlined
+from sandbox.resources import products
+from sandbox.routing import Call, get, lists, post
+from sandbox.state import Sandbox
+from sandbox.store import Object
+from sandbox.subscribing import is_metered
+
+LINE = Obj(
+    {
+        "price": ID,
+        "price_data": Obj(
+            {
+                **INLINE_PRICE,
+                "product": ID,
+                "product_data": Obj(
+                    {
+                        "name!": STR,
+                        "description": Str(max=40000),
+                        "images": ListOf(STR),
+                        "metadata": METADATA,
+                        "tax_code": STR,
+                        "unit_label": Str(max=12),
+                    }
+                ),
+            }
+        ),
+        "quantity": Int(min=0, max=999_999),
+        "metadata": METADATA,
+        **unsupported("adjustable_quantity", "dynamic_tax_rates", "tax_rates"),
+    }
+)
+SUBSCRIPTION_DATA = Obj(
+    {
+        "billing_mode": Obj(
+            {
+                "type!": Enum("flexible"),
+                "flexible": Obj({"proration_discounts": Enum("included", "itemized")}),
+            }
+        ),
+        "description": Str(max=500),
+        "metadata": METADATA,
+        "trial_end": TIME,
+        "trial_period_days": Int(min=1, max=730),
+        "trial_settings": Obj(
+            {"end_behavior!": Obj({"missing_payment_method!": Enum("cancel", "create_invoice", "pause")})}
+        ),
+        **unsupported(
+            "application_fee_percent",
+            "billing_cycle_anchor",
+            "default_tax_rates",
+            "invoice_settings",
+            "on_behalf_of",
+            "pending_invoice_item_interval",
+            "proration_behavior",
+            "transfer_data",
+        ),
+    }
+)
+ONLY_OFF = Obj({"enabled!": Enum("false")})
+
+expandable(
+    "checkout.session",
+    {
+        "customer": "customer",
+        "invoice": "invoice",
+        "payment_intent": "payment_intent",
+        "setup_intent": "setup_intent",
+        "subscription": "subscription",
+    },
+)
+inlined("item", {"price": "price"})
+
+
+def _line_items(state: Sandbox, session: Object) -> Object:
+    return {
+        "object": "list",
+        "data": [state.render(each) for each in session["_lines"]],
+        "has_more": False,
+        "url": f"/v1/checkout/sessions/{session['id']}/line_items",
+    }
+
+
+included("checkout.session", "line_items", _line_items)
+
+
+@post(
+    "/v1/checkout/sessions",
+    {
+        "adaptive_pricing": ONLY_OFF,
+        "allow_promotion_codes": Enum("false"),
+        "automatic_tax": ONLY_OFF,
+        "billing_address_collection": Enum("auto"),
+        "cancel_url": STR,
+        "client_reference_id": Str(max=200),
+        "currency": CURRENCY,
+        "customer": ID,
+        "customer_email": Str(max=512),
+        "customer_update": Obj({name: Enum("auto", "never") for name in ("address", "name", "shipping")}),
+        "expires_at": TIME,
+        "line_items": ListOf(LINE),
+        "locale": STR,
+        "metadata": METADATA,
+        "mode": Enum("payment", "setup", "subscription"),
+        "payment_method_collection": Enum("always", "if_required"),
+        "payment_method_types": ListOf(Enum("card")),
+        "phone_number_collection": ONLY_OFF,
+        "saved_payment_method_options": Obj({"payment_method_save": Enum("disabled", "enabled")}),
+        "subscription_data": SUBSCRIPTION_DATA,
+        "success_url": STR,
+        "tax_id_collection": ONLY_OFF,
+        "ui_mode": Enum("hosted_page"),
+        **unsupported(
+            "after_expiration",
+            "branding_settings",
+            "consent_collection",
+            "custom_fields",
+            "custom_text",
+            "customer_account",
+            "customer_creation",
+            "discounts",
+            "excluded_payment_method_types",
+            "integration_identifier",
+            "invoice_creation",
+            "managed_payments",
+            "name_collection",
+            "optional_items",
+            "origin_context",
+            "payment_intent_data",
+            "payment_method_configuration",
+            "payment_method_data",
+            "payment_method_options",
+            "permissions",
+            "redirect_on_completion",
+            "return_url",
+            "setup_intent_data",
+            "shipping_address_collection",
+            "shipping_options",
+            "submit_type",
+            "wallet_options",
+        ),
+    },
+)
+def create(call: Call) -> Object:
+    state, params = call.state, call.params
+    if params.get("mode") is None:
+        raise missing_parameter("mode")
+    if params["mode"] != "subscription":
+        raise ApiError(
+            f"The sandbox does not support mode={params['mode']} (Stripe does).",
+            code="sandbox_unsupported",
+            param="mode",
+        )
+    for name in ("line_items", "success_url"):
+        if not params.get(name):
+            raise missing_parameter(name)
+    if "customer" in params and "customer_email" in params:
+        raise ApiError("You may only specify one of these parameters: customer, customer_email.")
+    customer = state.get_customer(params["customer"]) if "customer" in params else None
+    for name in ("success_url", "cancel_url"):
+        if name in params and not params[name].startswith(("http://", "https://")):
+            raise ApiError(f"Not a valid URL: {params[name]}", code="url_invalid", param=name)
+    expires_at = params.get("expires_at", state.now() + EXPIRES_AFTER)
+    if not state.now() + 1800 <= expires_at + 60 or expires_at > state.now() + EXPIRES_AFTER:
+        raise ApiError(
+            "The `expires_at` timestamp must be at least 30 minutes and at most 24 hours from Checkout "
+            "Session creation.",
+            param="expires_at",
+        )
+    lines = [_line(state, given, index=index) for index, given in enumerate(params["line_items"])]
+    return state.create(_session(call, lines, customer=customer, expires_at=expires_at))
+
+
+def _line(state: Sandbox, given: dict[str, Any], *, index: int) -> Object:
+    where = f"line_items[{index}]"
+    if ("price" in given) == ("price_data" in given):
+        raise ApiError("You must specify either `price` or `price_data` for each line item.", param=where)
+    price = (
+        get_price(state, given["price"], param=f"{where}[price]")
+        if "price" in given
+        else _inline_price(state, given["price_data"], where=f"{where}[price_data]")
+    )
+    if price["type"] != "recurring":
+        raise ApiError(
+            "The sandbox takes recurring prices only in `subscription` mode (Stripe adds one-time ones to "
+            "the first invoice).",
+            code="sandbox_unsupported",
+            param=where,
+        )
+    if is_metered(price):
+        if "quantity" in given:
+            raise ApiError(
+                f"You cannot specify `quantity` for a price with usage_type=metered: {where}[quantity].",
+                param=f"{where}[quantity]",
+            )
+    elif "quantity" not in given:
+        raise ApiError(
+            "Quantity is required. Add `quantity` to `" + where + "`",
+            code="parameter_missing",
+            param=f"{where}[quantity]",
+        )
+    quantity = given.get("quantity")
+    amount = 0 if is_metered(price) else line_amount(price, quantity)
+    product = state.get("product", price["product"])
+    return {
+        "id": state.new_id("item"),
+        "object": "item",
+        "adjustable_quantity": None,
+        "amount_discount": 0,
+        "amount_subtotal": amount,
+        "amount_tax": 0,
+        "amount_total": amount,
+        "currency": price["currency"],
+        "description": product["name"],
+        "metadata": merge_metadata({}, given.get("metadata") or {}),
+        "price": price["id"],
+        "quantity": quantity,
+    }
+
+
+def _inline_price(state: Sandbox, given: dict[str, Any], *, where: str) -> Object:
+    if ("product" in given) == ("product_data" in given):
+        raise ApiError("You must specify either `product` or `product_data`.", param=where)
+    if "product" in given:
+        product = state.get("product", given["product"], param=f"{where}[product]", status=400)
+    else:
+        product = products.new_product(state)
+        products.apply(product, given["product_data"])
+        state.create(product, event="product.created")
+    # Such a price serves this sale only, so it is born inactive.
+    return state.create(
+        build_price(state, {**given, "active": False}, product=product["id"]), event="price.created"
+    )
+
+
+def _session(call: Call, lines: list[Object], *, customer: Object | None, expires_at: int) -> Object:
+    state, params = call.state, call.params
+    if len({line["currency"] for line in lines}) > 1:
+        raise ApiError("All line items must have the same currency.", param="line_items")
+    data = params.get("subscription_data", {})
+    if "trial_end" in data and "trial_period_days" in data:
+        raise ApiError("You may only specify one of these parameters: trial_end, trial_period_days.")
+    if "trial_end" in data and data["trial_end"] < state.now() + 48 * 3600:
+        raise ApiError(
+            "The `trial_end` date has to be at least 2 days in the future.",
+            param="subscription_data[trial_end]",
+        )
+    # Checked now, as Stripe does, so that the page cannot fail on it later.
+    _check_distinct(lines)
+    trial = "trial_end" in data or "trial_period_days" in data
+    total = 0 if trial else sum(line["amount_total"] for line in lines)
+    identifier = state.new_id("checkout.session")
+    email = customer["email"] if customer else params.get("customer_email")
+    return state.new(
+        "checkout.session",
+        id=identifier,
+        adaptive_pricing={"enabled": False},
+        after_expiration=None,
+        allow_promotion_codes=None,
+        amount_subtotal=total,
+        amount_total=total,
+        automatic_tax={"enabled": False, "liability": None, "provider": None, "status": None},
+        billing_address_collection=params.get("billing_address_collection"),
+        cancel_url=params.get("cancel_url"),
+        client_reference_id=params.get("client_reference_id"),
+        client_secret=None,
+        collected_information={"business_name": None, "individual_name": None, "shipping_details": None},
+        consent=None,
+        consent_collection=None,
+        currency=lines[0]["currency"],
+        currency_conversion=None,
+        custom_fields=[],
+        custom_text={
+            "after_submit": None,
+            "shipping_address": None,
+            "submit": None,
+            "terms_of_service_acceptance": None,
+        },
+        customer=customer["id"] if customer else None,
+        customer_account=None,
+        customer_creation=None if customer else "always",
+        customer_details=None
+        if email is None
+        else {
+            "address": None,
+            "business_name": None,
+            "email": email,
+            "individual_name": None,
+            "name": None,
+            "phone": None,
+            "tax_exempt": "none",
+            "tax_ids": None,
+        },
+        customer_email=params.get("customer_email"),
+        discounts=[],
+        expires_at=expires_at,
+        invoice=None,
+        invoice_creation=None,
+        locale=params.get("locale"),
+        metadata=merge_metadata({}, params.get("metadata") or {}),
+        mode="subscription",
+        origin_context=None,
+        payment_intent=None,
+        payment_link=None,
+        payment_method_collection=params.get("payment_method_collection", "always"),
+        payment_method_configuration_details=None,
+        payment_method_options={"card": {"request_three_d_secure": "automatic"}},
+        payment_method_types=["card"],
+        payment_status="unpaid",
+        permissions=None,
+        phone_number_collection={"enabled": False},
+        recovered_from=None,
+        saved_payment_method_options={
+            "allow_redisplay_filters": ["always"],
+            "payment_method_remove": "disabled",
+            "payment_method_save": None,
+        },
+        setup_intent=None,
+        shipping_address_collection=None,
+        shipping_cost=None,
+        shipping_options=[],
+        status="open",
+        submit_type=None,
+        subscription=None,
+        success_url=params["success_url"],
+        total_details={"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        ui_mode="hosted_page",
+        url=f"{state.base_url}/c/pay/{identifier}",
+        wallet_options=None,
+        _lines=lines,
+        _subscription_data={**data, "metadata": merge_metadata({}, data.get("metadata") or {})},
+    )
+
+
+def _check_distinct(lines: list[Object]) -> None:
+    if len({line["price"] for line in lines}) < len(lines):
+        raise ApiError("You cannot use the same recurring price on several line items.", param="line_items")
+
+
+@get("/v1/checkout/sessions/<id>")
+def retrieve(call: Call) -> Object:
+    return _get(call)
+
+
+def _get(call: Call) -> Object:
+    return call.state.get("checkout.session", call.args["id"], noun="checkout.session", param="session")
+
+
+@post(
+    "/v1/checkout/sessions/<id>",
+    {"metadata": METADATA, **unsupported("collected_information", "shipping_options")},
+)
+def update(call: Call) -> Object:
+    session = _get(call)
+    if "metadata" in call.params:
+        session["metadata"] = merge_metadata(session["metadata"], call.params["metadata"])
+    return call.state.put(session)
+
+
+@post("/v1/checkout/sessions/<id>/expire")
+def expire_now(call: Call) -> Object:
+    session = _get(call)
+    if session["status"] != "open":
+        raise ApiError(
+            f'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has '
+            f"a status of {session['status']}."
+        )
+    expire(call.state, session)
+    return session
+
+
+@lists("/v1/checkout/sessions/<id>/line_items")
+def line_items(call: Call) -> Object:
+    return call.page(_get(call)["_lines"])
+
+
+@lists(
+    "/v1/checkout/sessions",
+    {
+        "created": RANGE,
+        "customer": ID,
+        "customer_details": Obj({"email!": STR}),
+        "payment_intent": ID,
+        "status": Enum("complete", "expired", "open"),
+        "subscription": ID,
+        **unsupported("customer_account", "payment_link"),
+    },
+)
+def index(call: Call) -> Object:
+    params = call.params
+    email = params.get("customer_details", {}).get("email")
+    return call.page(
+        [
+            each
+            for each in call.state.newest("checkout.session")
+            if all(
+                each[name] == params[name]
+                for name in ("customer", "payment_intent", "status", "subscription")
+                if name in params
+            )
+            and (email is None or (each["customer_details"] or {}).get("email") == email)
+        ]
+    )
