@@ -259,14 +259,16 @@ def _start_postmaster(
     deadline = time.monotonic() + 10
     while True:
         _forget_dead_postmaster(directory)
+        known = log.stat().st_size if log.exists() else 0
         done = _run(command, account=account)
         if done.returncode == 0:
             return
-        line = _last_line(log.read_text(errors="replace") if log.exists() else done.stderr, skip="HINT")
+        said = log.read_bytes()[known:].decode(errors="replace") if log.exists() else done.stderr
+        reason = _last_line("\n".join(line for line in said.splitlines() if "FATAL" in line) or said)
         # A postmaster that was killed takes a moment to die, its children another.
-        passing = "still in use" in line or "postmaster.pid" in line
+        passing = "still in use" in reason or "postmaster.pid" in reason
         if not passing or time.monotonic() > deadline:
-            raise EmbeddedError(f"PostgreSQL did not start: {line} (see {log}).")
+            raise EmbeddedError(f"PostgreSQL did not start: {reason} (see {log}).")
         time.sleep(0.2)
 
 
@@ -443,6 +445,6 @@ def _run(
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]} is missing")
 
 
-def _last_line(text: str, *, skip: str = "\0") -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and skip not in line]
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else "it gave no reason"
