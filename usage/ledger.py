@@ -59,6 +59,8 @@ def store(events: Sequence[Event]) -> int:
     ensure_partitions_for(event.occurred_at for event in events)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(STAGE)
+        # Empty after each commit, but not yet where a larger transaction has called this before.
+        cursor.execute("DELETE FROM usage_staging")
         with cursor.copy(COPY) as copy:
             copy.set_types(TYPES)
             for e in events:

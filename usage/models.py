@@ -73,6 +73,7 @@ class UsageRollup(models.Model):
     objects = UsageRollupQuerySet.as_manager()
 
     class Meta:
+        db_table = "usage_rollup"
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "meter", "hour", "period_start", "api_key_id", "endpoint"],

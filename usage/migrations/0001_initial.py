@@ -84,6 +84,7 @@ class Migration(migrations.Migration):
                 ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollups', to='accounts.organization')),
             ],
             options={
+                'db_table': 'usage_rollup',
                 'indexes': [models.Index(fields=['organization', 'meter', 'period_start'], name='usagerollup_period'), models.Index(condition=models.Q(('units__gt', models.F('reported_units'))), fields=['organization'], name='usagerollup_unreported')],
                 'constraints': [models.UniqueConstraint(fields=('organization', 'meter', 'hour', 'period_start', 'api_key_id', 'endpoint'), name='usagerollup_unique'), models.CheckConstraint(condition=models.Q(('reported_units__gte', 0), ('reported_units__lte', models.F('units'))), name='usagerollup_reported')],
             },

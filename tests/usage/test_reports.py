@@ -1,0 +1,185 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from billing.errors import StripeRejected, StripeUnavailable
+from billing.models import Meter
+from billing.stripe.catalog import publish_meter
+from billing.stripe.customers import ensure_customer
+from billing.stripe.metering import summed_usage
+from tests.usage.cast import make_event
+from usage import reports
+from usage.ledger import store
+from usage.models import MeterReport, UsageRollup
+from usage.tasks import report_usage
+
+pytestmark = pytest.mark.django_db
+State = MeterReport.State
+
+
+@pytest.fixture
+def customer(sandbox, organization):
+    """Acme as Stripe knows it, with the meter published."""
+    publish_meter(Meter.objects.get(slug="requests"))
+    return ensure_customer(organization)
+
+
+def use(organization, *, units: int, at: datetime | None = None, period_start: datetime | None = None) -> None:
+    at = at or timezone.now()
+    store([make_event(organization_id=organization.pk, at=at, units=units, period_start=period_start)])
+
+
+def counted_by_stripe(customer) -> int:
+    now = timezone.now()
+    meter = Meter.objects.get(slug="requests")
+    return summed_usage(
+        meter_id=meter.stripe_meter_id, customer_id=customer.id, start=now - timedelta(days=32), end=now + timedelta(days=1)
+    )
+
+
+def test_stripe_counts_what_the_rollups_hold(organization, customer):
+    use(organization, units=5)
+    use(organization, units=7)
+
+    report_usage()
+
+    assert counted_by_stripe(customer) == 12
+    assert MeterReport.objects.get().state == State.SENT
+
+
+def test_reporting_again_reports_nothing_again(organization, customer):
+    use(organization, units=5)
+
+    assert [report_usage() for _ in range(3)] == [1, 0, 0]
+    assert counted_by_stripe(customer) == 5
+
+
+def test_later_use_in_the_same_hour_is_reported_by_itself(organization, customer):
+    at = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    use(organization, units=5, at=at)
+    report_usage()
+    use(organization, units=3, at=at + timedelta(minutes=30))
+    report_usage()
+
+    assert sorted(MeterReport.objects.values_list("units", flat=True)) == [3, 5]
+    assert counted_by_stripe(customer) == 8
+
+
+def test_a_lost_answer_does_not_bill_twice(organization, customer, monkeypatch):
+    use(organization, units=5)
+    real = reports.send_meter_event
+
+    def send_and_lose_the_answer(**event):
+        real(**event)
+        raise StripeUnavailable("lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reports, "send_meter_event", send_and_lose_the_answer)
+        report_usage()
+    assert MeterReport.objects.get().state == State.UNKNOWN
+
+    report_usage()
+
+    report = MeterReport.objects.get()
+    assert (report.state, report.tries) == (State.SENT, 2)
+    assert counted_by_stripe(customer) == 5
+
+
+def test_a_sender_that_died_is_taken_over_once_its_lease_is_up(organization, customer):
+    use(organization, units=5)
+    reports.make_reports()
+    report = reports.claim(MeterReport.objects.get().pk)
+    assert report is not None
+    assert reports.send_due_reports() == 0
+
+    MeterReport.objects.update(claimed_at=timezone.now() - MeterReport.LEASE - timedelta(seconds=1))
+
+    assert reports.send_due_reports() == 1
+    assert counted_by_stripe(customer) == 5
+
+
+def test_a_report_without_an_answer_for_a_day_is_not_sent_blindly(organization, customer):
+    use(organization, units=5)
+    reports.make_reports()
+    MeterReport.objects.update(state=State.UNKNOWN, first_sent_at=timezone.now() - MeterReport.RESEND_LIMIT)
+
+    assert reports.send_due_reports() == 0
+    assert MeterReport.objects.get().state == State.UNKNOWN
+
+
+def test_only_one_report_of_a_customer_and_meter_is_in_flight(organization, customer):
+    now = timezone.now()
+    for hours in (1, 2):
+        use(organization, units=1, at=now - timedelta(hours=hours))
+    reports.make_reports()
+    first, second = MeterReport.objects.order_by("hour")
+
+    assert reports.claim(first.pk) is not None
+    assert reports.claim(second.pk) is None
+    with pytest.raises(IntegrityError), transaction.atomic():
+        MeterReport.objects.update(state=State.SENDING)
+
+
+def test_a_rejected_report_keeps_stripe_s_reason_and_is_left_alone(organization, customer, monkeypatch):
+    def reject(**event):
+        raise StripeRejected("The meter is inactive.", code="meter_inactive")
+
+    use(organization, units=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(reports, "send_meter_event", reject)
+        report_usage()
+    report_usage()
+
+    report = MeterReport.objects.get()
+    assert (report.state, report.last_error, report.tries) == (State.REJECTED, "The meter is inactive.", 1)
+
+
+def test_usage_before_stripe_knows_the_customer_waits_and_is_then_reported(organization, sandbox):
+    use(organization, units=4)
+    assert report_usage() == 0
+    assert MeterReport.objects.get().state == State.PENDING
+
+    publish_meter(Meter.objects.get(slug="requests"))
+    customer = ensure_customer(organization)
+
+    assert report_usage() == 1
+    assert counted_by_stripe(customer) == 4
+
+
+def test_an_hour_split_by_a_period_s_end_is_reported_inside_each_period(organization, customer):
+    hour = timezone.now().astimezone(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    boundary = hour + timedelta(minutes=20)
+    use(organization, units=1, at=hour + timedelta(minutes=10), period_start=hour - timedelta(days=20))
+    use(organization, units=2, at=hour + timedelta(minutes=30), period_start=boundary)
+    report_usage()
+
+    assert {r.timestamp: r.units for r in MeterReport.objects.all()} == {hour: 1, boundary: 2}
+
+
+def test_reports_and_rollups_always_agree(organization, customer):
+    for units in (1, 2, 3):
+        use(organization, units=units)
+        reports.make_reports()
+
+    rollup = UsageRollup.objects.get()
+    assert rollup.reported_units == rollup.units == sum(MeterReport.objects.values_list("units", flat=True)) == 6
+
+
+def test_stripe_being_down_ends_the_run_and_loses_nothing(organization, customer, monkeypatch):
+    calls = []
+
+    def fail(**event):
+        calls.append(event)
+        raise StripeUnavailable("down")
+
+    for hours in range(6):
+        use(organization, units=1, at=timezone.now() - timedelta(hours=hours))
+    with monkeypatch.context() as patch:
+        patch.setattr(reports, "send_meter_event", fail)
+        report_usage()
+
+    assert len(calls) == reports.GIVE_UP_AFTER
+    report_usage()
+    assert counted_by_stripe(customer) == 6

@@ -1,0 +1,80 @@
+import pytest
+
+from tests.usage.cast import serve
+from usage import ledger, stream
+from usage.metering import record
+from usage.models import UsageEvent, UsageRollup
+
+pytestmark = pytest.mark.django_db
+
+
+def test_served_calls_reach_the_ledger_and_leave_the_stream(api_key, drain, redis):
+    serve(api_key, calls=7)
+
+    assert drain.run_once() == 7
+    assert UsageEvent.objects.count() == 7
+    assert UsageRollup.objects.get().units == 7
+    assert redis.xlen(stream.STREAM) == 0
+
+
+def test_a_batch_whose_storing_failed_comes_again(api_key, drain, monkeypatch):
+    serve(api_key, calls=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "store", lambda events: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            drain.run_once()
+
+    other = stream.Drain(consumer="other")
+    assert other.run_once() == 0
+    assert other.take_over(idle_ms=0) == 3
+    assert UsageEvent.objects.count() == 3
+
+
+def test_a_batch_stored_but_not_acknowledged_is_stored_once(api_key, drain, redis):
+    events = serve(api_key, calls=3)
+    redis.xreadgroup(stream.GROUP, "dies here", {stream.STREAM: ">"})
+    ledger.store(events)
+
+    assert drain.take_over(idle_ms=0) == 3
+    assert UsageRollup.objects.get().units == 3
+
+
+def test_two_drains_share_the_work(api_key, drain):
+    other = stream.Drain(consumer="other")
+    serve(api_key, calls=2)
+    first = drain.run_once()
+    serve(api_key, calls=3)
+
+    assert (first, other.run_once(), drain.run_once()) == (2, 3, 0)
+    assert UsageRollup.objects.get().units == 5
+
+
+def test_an_unreadable_entry_is_set_aside_and_stops_nobody(api_key, drain, redis):
+    serve(api_key, calls=1)
+    redis.xadd(stream.STREAM, {"e": '["not","an","event"]'})
+    serve(api_key, calls=1)
+
+    assert drain.run_once() == 3
+    assert UsageEvent.objects.count() == 2
+    assert [fields for _, fields in redis.xrange(stream.REFUSED)] == [{"e": '["not","an","event"]'}]
+
+
+def test_with_redis_out_of_reach_a_call_goes_straight_to_the_ledger(api_key, monkeypatch):
+    from redis.exceptions import ConnectionError as Unreachable
+
+    (event,) = serve(api_key, calls=1)
+
+    def fail(event: object) -> None:
+        raise Unreachable
+
+    monkeypatch.setattr(stream, "append", fail)
+    record(event)
+
+    assert UsageEvent.objects.get().id == event.id
+
+
+def test_a_reader_that_leaves_takes_its_name_off_the_group(api_key, drain, redis):
+    drain.run_once()
+    drain.leave()
+
+    assert redis.xinfo_consumers(stream.STREAM, stream.GROUP) == []
