@@ -266,27 +266,29 @@ def _start_postmaster(
         said = log.read_bytes()[known:].decode(errors="replace") if log.exists() else done.stderr
         reason = _last_line("\n".join(line for line in said.splitlines() if "FATAL" in line) or said)
         # A postmaster that was killed takes a moment to die, its children another.
-        passing = "still in use" in reason or "postmaster.pid" in reason
+        passing = "still in use" in reason or "lock file" in reason
         if not passing or time.monotonic() > deadline:
             raise EmbeddedError(f"PostgreSQL did not start: {reason} (see {log}).")
         time.sleep(0.2)
 
 
 def _forget_dead_postmaster(directory: Path) -> None:
-    """Remove postmaster.pid where the number in it is a dead process's, or some other program's by now.
+    """Remove the lock files whose number is a dead process's, or some other program's by now.
 
     PostgreSQL takes any process of that number for a living postmaster, and would not start.
     """
-    pid_file = directory / "postmaster.pid"
-    if not pid_file.exists():
+    socket_path = _postgres_socket(directory)
+    locks = [directory / "postmaster.pid", socket_path.with_name(f"{socket_path.name}.lock")]
+    if not any(lock.exists() for lock in locks):
         return
     import psutil  # noqa: PLC0415 - needed in this rare case only.
 
-    with suppress(ValueError, psutil.Error):
-        process = psutil.Process(int(pid_file.read_text().partition("\n")[0]))
-        # Some containers have no init that clears away the dead.
-        if process.status() == psutil.STATUS_ZOMBIE or process.name() != "postgres":
-            pid_file.unlink()
+    for lock in locks:
+        with suppress(FileNotFoundError, ValueError, psutil.Error):
+            process = psutil.Process(int(lock.read_text().partition("\n")[0]))
+            # Some containers have no init that clears away the dead.
+            if process.status() == psutil.STATUS_ZOMBIE or process.name() != "postgres":
+                lock.unlink()
 
 
 def _ensure_database(directory: Path) -> None:

@@ -68,6 +68,7 @@ class Run:
 
         Returns the command's exit code.
         """
+        self.supervisor.output = sys.stderr  # Standard output is the command's alone.
         command = [sys.executable, "manage.py", *arguments]
         # Ctrl-C in a shell is the shell's own affair.
         signal.signal(signal.SIGINT, lambda number, frame: None)
@@ -123,19 +124,27 @@ class Run:
             raise RunError("The database or Stripe could not be prepared: the reason is above.")
 
     def _start_services(self) -> None:
-        bind = self.options.origin.removeprefix("http://")
-        if self.options.host not in self.options.origin:
-            bind = f"{self.options.host}:{self.options.port}"
-        web = ["-m", "gunicorn", "config.wsgi:application", "--bind", bind, "--worker-class", "gthread"]
-        web += ["--workers", str(self.options.workers), "--threads", "8", "--graceful-timeout", "5"]
+        web = ["-m", "gunicorn", "config.wsgi:application", "--bind", self.options.address]
+        web += [
+            "--worker-class",
+            "gthread",
+            "--workers",
+            str(self.options.workers),
+            "--threads",
+            "8",
+            "--graceful-timeout",
+            "5",
+        ]
         web += ["--no-control-socket", "--access-logfile", "-"]
         web += ["--access-logformat", "%(m)s %(U)s %(s)s %(M)s ms"]
         celery = ["-m", "celery", "--quiet", "--app", "config"]
         schedule = str(self.options.var / "celerybeat-schedule")
         self._start("web", web)
         self._start("drain", ["manage.py", "drain_usage"])
+        # Whoever tries Tollgate in a container is often root; the warning about it is meant for servers.
+        as_root = ["-W", "ignore:You're running the worker with superuser privileges"]
         # Gossip and mingle introduce workers to each other. There is one.
-        self._start("worker", [*celery, "worker", "--loglevel", "INFO", "--concurrency", "2",
+        self._start("worker", [*as_root, *celery, "worker", "--loglevel", "INFO", "--concurrency", "2",
                                "--without-gossip", "--without-mingle"])  # fmt: skip
         self._start("beat", [*celery, "beat", "--loglevel", "INFO", "--schedule", schedule])
 

@@ -22,8 +22,12 @@ class Options:
     @property
     def origin(self) -> str:
         """The address at which this machine reaches the site."""
-        host = "127.0.0.1" if self.host in WILDCARDS else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"http://{_address('127.0.0.1' if self.host in WILDCARDS else self.host, self.port)}"
+
+    @property
+    def address(self) -> str:
+        """What the web server listens on."""
+        return _address(self.host, self.port)
 
     @property
     def sandbox_origin(self) -> str:
@@ -70,6 +74,10 @@ def child_environment(options: Options, *, given: Mapping[str, str]) -> dict[str
         }
     filled = {name: given[name] if is_set(name, given) else value for name, value in values.items()}
     return {**given, **filled, "VAR_DIR": str(options.var), "PYTHONUNBUFFERED": "1"}
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _secret_key(var: Path) -> str:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 import psutil
 
@@ -38,8 +38,9 @@ class Supervisor:
     `record` is a file that says which processes run: the next supervisor stops what a killed one left.
     """
 
-    def __init__(self, *, record: Path) -> None:
+    def __init__(self, *, record: Path, output: TextIO | None = None) -> None:
         self.record = record
+        self.output = output or sys.stdout
         self.children: list[Child] = []
         self.hurried = threading.Event()
         self._colours = cycle(COLOURS)
@@ -125,7 +126,7 @@ class Supervisor:
 
     def _label(self, name: str) -> str:
         label = name.ljust(NAME_WIDTH) + " | "
-        if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        if self.output.isatty() and "NO_COLOR" not in os.environ:
             label = f"\x1b[{next(self._colours)}m{label}\x1b[0m"
         return label
 
@@ -138,7 +139,7 @@ class Supervisor:
         """Print whole lines, never in the middle of another thread's."""
         # A closed terminal or pipe must not keep the children's output from being read, or they would block.
         with self._printing, suppress(OSError, ValueError):
-            print(text, flush=True)
+            print(text, file=self.output, flush=True)
 
 
 def _kill_group(process_id: int) -> None:

@@ -1,9 +1,10 @@
+import io
 import json
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ HAS_A_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    supervisor = Supervisor(record=tmp_path / "run.json")
+    supervisor = Supervisor(record=tmp_path / "run.json", output=io.StringIO())
     yield supervisor
     supervisor.hurried.set()
     supervisor.stop()
@@ -34,14 +35,23 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def start(supervisor: Supervisor, code: str, capfd: pytest.CaptureFixture[str]) -> psutil.Process:
+def start(supervisor: Supervisor, name: str, code: str) -> psutil.Process:
     """Start a Python program and return its process once it has printed something."""
-    child = supervisor.start("web", [sys.executable, "-c", code], environment={})
+    child = supervisor.start(name, [sys.executable, "-c", code], environment={})
+    wait_until(lambda: f"{name} " in printed(supervisor))
+    return psutil.Process(child.process.pid)
+
+
+def printed(supervisor: Supervisor) -> str:
+    assert isinstance(supervisor.output, io.StringIO)
+    return supervisor.output.getvalue()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
-    while "web" not in capfd.readouterr().out:
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    return psutil.Process(child.process.pid)
 
 
 def test_a_taken_port_is_one_sentence_that_names_it_and_the_way_out(taken_port: int) -> None:
@@ -105,11 +115,11 @@ def test_what_the_operator_set_is_used_instead(tmp_path: Path) -> None:
 
 
 def test_a_command_that_ignores_the_request_to_stop_is_killed_with_its_children(
-    supervisor: Supervisor, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("config.runner.supervisor.STOP_SECONDS", 0.3)
-    stubborn = start(supervisor, IGNORES_SIGTERM, capfd)
-    parent = start(supervisor, HAS_A_CHILD, capfd)
+    stubborn = start(supervisor, "web", IGNORES_SIGTERM)
+    parent = start(supervisor, "worker", HAS_A_CHILD)
     processes = [stubborn, parent, *parent.children()]
     assert len(processes) == 3
 
@@ -120,20 +130,25 @@ def test_a_command_that_ignores_the_request_to_stop_is_killed_with_its_children(
     assert not supervisor.record.exists()
 
 
+def test_output_appears_line_by_line_behind_its_name(supervisor: Supervisor) -> None:
+    start(supervisor, "beat", WAITS)
+
+    assert printed(supervisor) == "beat     | waiting\n"
+
+
 def test_a_command_that_ends_by_itself_is_found(supervisor: Supervisor) -> None:
     supervisor.start("beat", [sys.executable, "-c", "raise SystemExit(3)"], environment={})
-    deadline = time.monotonic() + 10
-    while (stopped := supervisor.find_stopped()) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: supervisor.find_stopped() is not None)
+    stopped = supervisor.find_stopped()
 
+    assert stopped is not None
     assert (stopped.name, stopped.process.returncode) == ("beat", 3)
 
 
 def test_what_a_killed_run_left_is_stopped_and_a_stranger_with_its_number_is_not(
-    supervisor: Supervisor, capfd: pytest.CaptureFixture[str]
+    supervisor: Supervisor,
 ) -> None:
-    left = start(supervisor, WAITS, capfd)
+    left = start(supervisor, "web", WAITS)
     entries = json.loads(supervisor.record.read_text())
     stranger = {"name": "worker", "pid": psutil.Process().pid, "created": entries[0]["created"] - 1000}
     supervisor.record.write_text(json.dumps([*entries, stranger]))
