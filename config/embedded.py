@@ -234,7 +234,15 @@ def _create_cluster(
     shutil.rmtree(fresh, ignore_errors=True)
     _private_directory(fresh, account)
     # The C locale is on every machine; the builtin provider gives it Unicode.
-    command = [binaries / "initdb", "-D", fresh, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8"]
+    command: list[str | Path] = [
+        binaries / "initdb",
+        "-D",
+        fresh,
+        "-U",
+        SUPERUSER,
+        "--auth=trust",
+        "--encoding=UTF8",
+    ]
     command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     done = _run(command if durable else [*command, "--no-sync"], account=account)
     if done.returncode:
@@ -254,7 +262,7 @@ def _start_postmaster(
     for name, value in settings.items():
         options += ["-c", f"{name}={value}"]
     log = directory / "server.log"
-    command = [binaries / "pg_ctl", "-D", directory, "-l", log, "-o", shlex.join(options)]
+    command: list[str | Path] = [binaries / "pg_ctl", "-D", directory, "-l", log, "-o", shlex.join(options)]
     command += ["-w", "-t", str(START_SECONDS), "start"]
     deadline = time.monotonic() + 10
     while True:
