@@ -70,4 +70,6 @@ class Application:
 
 def create_app(sandbox: Sandbox, *, recorder: "Recorder | None" = None) -> Application:
     """Return the application. A recorder checks each exchange against Stripe's published document."""
+    if recorder is not None and recorder.check_event not in sandbox.observers:
+        sandbox.observers.append(recorder.check_event)
     return Application(sandbox, recorder=recorder)

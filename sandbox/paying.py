@@ -128,6 +128,7 @@ def _charge(state: Sandbox, intent: Object, method: Object, *, decline: Decline 
             billing_details=method["billing_details"],
             calculated_statement_descriptor="SANDBOX",
             captured=decline is None,
+            currency=intent["currency"],
             customer=intent["customer"],
             description=intent["description"],
             disputed=False,

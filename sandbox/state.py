@@ -76,6 +76,8 @@ class Sandbox:
         self.clock = clock if clock is not None else Clock(**settings["clock"])
         self.started_at = self.clock.now()
         self.webhooks = Outbox(self)
+        # Told of each event as it is made; the contract recorder listens here.
+        self.observers: list[Callable[[Object], None]] = []
 
     def now(self) -> int:
         """Return the sandbox's time in unix seconds."""
@@ -188,6 +190,8 @@ class Sandbox:
         )
         self.put(event)
         self.webhooks.enqueue(event)
+        for observer in self.observers:
+            observer(event)
         return event
 
     def set_clock(self, *, frozen_at: int | None = None, advance: int | None = None) -> None:

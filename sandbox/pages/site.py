@@ -49,7 +49,8 @@ class Pages:
                 Rule("/c/pay/<id>", methods=["POST"], endpoint=checkout.submit),
                 Rule("/i/<secret>", methods=["GET"], endpoint=invoice.show),
                 Rule("/i/<secret>/pdf", methods=["GET"], endpoint=invoice.pdf),
-                *control.RULES,
+                # A rule belongs to one map.
+                *(rule.empty() for rule in control.RULES),
             ],
             strict_slashes=False,
         )

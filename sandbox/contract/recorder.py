@@ -1,0 +1,92 @@
+"""The recorder: collects every departure from Stripe's document, and never gets in the way."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.contract.objects import check_by_name, check_value
+from sandbox.contract.requests import check_params
+from sandbox.contract.spec import Spec
+from sandbox.errors import ApiError
+from sandbox.wire import decode_pairs
+
+LIMIT = 1000
+# Refusals that claim Stripe would refuse too.
+CLAIMS = ("parameter_unknown", "parameter_missing")
+# Listed by stripe-python 15.2.1 and left out of the document of the same release.
+MORE_EVENTS = frozenset(f"billing.meter.{verb}" for verb in ("created", "updated", "deactivated", "reactivated"))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One departure: where it was seen and what it is."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class Recorder:
+    """Holds exchanges, objects and events to the document.
+
+    A request that departs from it is a problem where it was accepted; with `strict`, also where it was
+    refused, which is right for recording what an application sends. A request that follows it is a
+    problem where it was refused as unknown or incomplete.
+    """
+
+    def __init__(self, spec: Spec, *, strict: bool = False) -> None:
+        self.spec = spec
+        self.strict = strict
+        self.problems: list[Problem] = []
+        self.checked = 0
+        self._event_types = spec.event_types() | MORE_EVENTS
+
+    def check_exchange(
+        self, *, method: str, path: str, pairs: Iterable[tuple[str, str]], status: int, body: Any
+    ) -> None:
+        """Check one request under /v1 and the answer to it."""
+        self.checked += 1
+        where = f"{method} {path}"
+        operation = self.spec.find(method, path.rstrip("/"))
+        if operation is None:
+            if self.strict or status < 400:
+                self._note(where, ["Stripe's document has no such endpoint"])
+            return
+        try:
+            found = list(check_params(self.spec, operation, decode_pairs(pairs)))
+        except ApiError as error:
+            found = [str(error)]
+        if status < 400:
+            self._note(where, found)
+            if operation.answer is not None:
+                self._note(where, check_value(self.spec, body, operation.answer, path="answer"))
+            return
+        if self.strict:
+            self._note(where, found)
+        code = body.get("error", {}).get("code")
+        if code in CLAIMS and not found:
+            # Stripe's document marks few parameters as required; what it leaves out may still be.
+            if code != "parameter_missing":
+                self._note(where, [f"refused though the document allows it: {body['error']['message']}"])
+        self._note(where, check_value(self.spec, body, self.spec.schemas["error"], path="answer"))
+
+    def check_object(self, obj: dict[str, Any], *, where: str) -> None:
+        """Check an object by its `object` field."""
+        self.checked += 1
+        self._note(where, check_by_name(self.spec, obj, path=str(obj.get("object"))))
+
+    def check_event(self, event: dict[str, Any]) -> None:
+        """Check an event, its type and the object it carries."""
+        where = f"event {event['type']}"
+        self.check_object(event, where=where)
+        if event["type"] not in self._event_types:
+            self._note(where, ["Stripe's document has no such event type"])
+        self.check_object(event["data"]["object"], where=where)
+
+    def _note(self, where: str, found: Iterable[str]) -> None:
+        for each in found:
+            problem = Problem(where, each)
+            if len(self.problems) < LIMIT and problem not in self.problems:
+                self.problems.append(problem)
