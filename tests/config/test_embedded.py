@@ -13,9 +13,9 @@ from config import embedded
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    # A space, because a checkout's path may have one.
-    directory = tmp_path / "my var"
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    # A checkout's path may have spaces and capitals. Short, for the sockets to fit in.
+    directory = tmp_path_factory.mktemp("My var")
     yield directory
     embedded.stop_redis(directory / "redis")
     embedded.stop_postgres(directory / "postgres")
