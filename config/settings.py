@@ -295,7 +295,6 @@ UNFOLD = {
                 "items": [
                     {"title": "Rollups", "icon": "bar_chart",
                      "link": reverse_lazy("admin:usage_usagerollup_changelist")},
-                    {"title": "Events", "icon": "list", "link": reverse_lazy("admin:usage_usageevent_changelist")},
                     {"title": "Meter reports", "icon": "cloud_upload",
                      "link": reverse_lazy("admin:usage_meterreport_changelist")},
                 ],

@@ -1,0 +1,148 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from accounts.models import Organization
+from billing.entitlements import refresh_entitlement
+from billing.errors import AlreadySubscribed, NotPublished, StripeRejected, StripeUnavailable
+from billing.models import Entitlement
+from billing.stripe.checkout import complete_checkout
+from tests.billing.cast import DECLINED, open_checkout, pay, publish_all, session_id_of, subscribe
+
+pytestmark = pytest.mark.django_db
+
+
+def test_paying_puts_the_organization_on_the_plan(sandbox, organization, plans):
+    subscribe(sandbox, organization, plan=plans.pro)
+
+    entitlement = refresh_entitlement(organization)
+
+    assert (entitlement.plan, entitlement.status, entitlement.rate_per_minute) == (plans.pro, "active", 100)
+    assert entitlement.find_quota("requests") == 10_000
+
+
+def test_the_quota_period_is_stripe_s_billing_period(sandbox, organization, plans):
+    subscription = subscribe(sandbox, organization, plan=plans.pro)
+    item = subscription.stripe_data["items"]["data"][0]
+
+    entitlement = refresh_entitlement(organization)
+
+    assert entitlement.period_start == datetime.fromtimestamp(item["current_period_start"], UTC)
+    assert entitlement.period_end == datetime.fromtimestamp(item["current_period_end"], UTC)
+
+
+def test_a_declined_card_leaves_the_customer_on_free(sandbox, organization, plans):
+    publish_all()
+    answer = pay(sandbox, open_checkout(organization, plan=plans.pro), card=DECLINED)
+    session = next(s for s in sandbox.every("checkout.session"))
+
+    assert "declined" in answer.get_data(as_text=True)
+    assert not complete_checkout(organization, session_id=session["id"])
+    assert refresh_entitlement(organization).plan == plans.free
+
+
+def test_repeating_a_try_gives_the_same_page_back(sandbox, organization, plans):
+    publish_all()
+
+    assert open_checkout(organization, plan=plans.pro) == open_checkout(organization, plan=plans.pro)
+    assert len(list(sandbox.every("checkout.session"))) == 1
+
+
+def test_a_second_tab_closes_the_first_one_s_page(sandbox, organization, plans):
+    publish_all()
+    first = open_checkout(organization, plan=plans.pro)
+    second = open_checkout(organization, plan=plans.team, attempt="00000000-0000-4000-8000-000000000002")
+    pay(sandbox, second)
+    pay(sandbox, first)
+
+    assert len(list(sandbox.every("subscription"))) == 1
+
+
+def test_a_subscriber_cannot_open_another_checkout(sandbox, organization, plans):
+    subscribe(sandbox, organization, plan=plans.pro)
+
+    with pytest.raises(AlreadySubscribed):
+        open_checkout(organization, plan=plans.team, attempt="00000000-0000-4000-8000-000000000002")
+
+
+def test_a_plan_that_is_not_published_cannot_be_bought(sandbox, organization, plans):
+    with pytest.raises(NotPublished, match="Pro"):
+        open_checkout(organization, plan=plans.pro)
+
+
+def test_another_organization_s_checkout_is_not_found(sandbox, organization, outsider, plans):
+    publish_all()
+    paid = pay(sandbox, open_checkout(organization, plan=plans.pro))
+    rival = Organization.objects.get(name="Rival")
+
+    with pytest.raises(LookupError):
+        complete_checkout(rival, session_id=session_id_of(paid))
+    assert refresh_entitlement(rival).plan == plans.free
+
+
+def test_a_made_up_session_is_stripe_s_to_refuse(sandbox, organization):
+    with pytest.raises(StripeRejected):
+        complete_checkout(organization, session_id="cs_test_nothing")
+
+
+class TestPages:
+    def start(self, browser, plan: str = "pro"):
+        attempt = browser.get("/pricing/").context["attempt"]
+        return browser.post("/dashboard/billing/checkout/", {"plan": plan, "attempt": attempt})
+
+    def test_the_customer_comes_back_to_a_dashboard_that_says_pro(self, sandbox, browser, organization):
+        publish_all()
+        paid = pay(sandbox, self.start(browser).url)
+
+        # No webhook has been delivered.
+        dashboard = browser.get(paid.headers["Location"], follow=True)
+
+        assert dashboard.redirect_chain == [("/dashboard/", 302)]
+        assert dashboard.context["entitlement"].plan.slug == "pro"
+        assert "Thank you. You are on Pro now." in dashboard.content.decode()
+
+    def test_a_declined_customer_s_dashboard_says_free(self, sandbox, browser, organization):
+        publish_all()
+        pay(sandbox, self.start(browser).url, card=DECLINED)
+
+        assert browser.get("/dashboard/").context["entitlement"].plan.slug == "free"
+
+    def test_a_teammate_without_the_role_cannot_buy(self, sandbox, client, developer):
+        publish_all()
+        client.force_login(developer, backend="allauth.account.auth_backends.AuthenticationBackend")
+
+        assert self.start(client).status_code == 403
+        assert list(sandbox.every("checkout.session")) == []
+
+    def test_an_unknown_plan_is_not_found(self, sandbox, browser):
+        assert self.start(browser, plan="platinum").status_code == 404
+
+    def test_a_form_without_its_attempt_is_refused(self, sandbox, browser):
+        publish_all()
+
+        assert browser.post("/dashboard/billing/checkout/", {"plan": "pro"}).status_code == 400
+
+    def test_free_cannot_be_bought(self, sandbox, browser):
+        publish_all()
+        page = self.start(browser, plan="free")
+
+        assert page.url == "/dashboard/billing/"
+        assert list(sandbox.every("checkout.session")) == []
+
+    def test_with_stripe_down_the_customer_is_told_and_nothing_is_charged(self, sandbox, browser, monkeypatch):
+        def fail(*args, **kwargs):
+            raise StripeUnavailable("The payment provider cannot be reached right now.")
+
+        monkeypatch.setattr("billing.views.start_checkout", fail)
+        page = self.start(browser)
+
+        assert page.url == "/dashboard/billing/"
+        assert "Nothing was charged." in browser.get(page.url).content.decode()
+
+    def test_coming_back_to_another_organization_s_session_is_not_found(self, sandbox, browser, outsider, client):
+        publish_all()
+        paid = pay(sandbox, self.start(browser).url)
+        client.force_login(outsider, backend="allauth.account.auth_backends.AuthenticationBackend")
+
+        assert client.get(paid.headers["Location"]).status_code == 404
+        assert set(Entitlement.objects.values_list("plan__slug", flat=True)) == {"free"}

@@ -1,0 +1,133 @@
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from djstripe import models as djstripe
+
+from accounts.models import Membership, Organization, Role, User
+from apikeys.models import APIKey
+from billing.models import Plan
+from billing.seeds import seed_plans
+from billing.stripe import client as stripe_client
+from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
+from sandbox.contract.recorder import Recorder
+from sandbox.contract.spec import load_spec
+from sandbox.state import Sandbox
+from sandbox.transport import SandboxHTTPClient
+from usage import partitions, stream
+from usage.redis_client import get_redis
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Without migrations Django makes the ledger a plain table: put the partitioned one in its place."""
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(partitions.DROP_TABLE + partitions.CREATE_TABLE)
+        partitions.ensure_partitions_ahead(timezone.now())
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def redis() -> Iterator[Any]:
+    """This worker's Redis, empty."""
+    redis = get_redis()
+    redis.flushdb()
+    yield redis
+    redis.flushdb()
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Recorder:
+    """Checks what is sent to the sandbox and what it answers against Stripe's OpenAPI document."""
+    return Recorder(load_spec(), strict=True)
+
+
+@pytest.fixture
+def sandbox(recorder: Recorder) -> Iterator[Sandbox]:
+    """Stripe, empty: every call of the product in this test goes to it, and is checked."""
+    sandbox = Sandbox()
+    stripe_client.use_http_client(SandboxHTTPClient(sandbox, recorder=recorder))
+    recorder.problems.clear()
+    yield sandbox
+    assert [str(problem) for problem in recorder.problems] == []
+
+
+@pytest.fixture(autouse=True)
+def no_stripe_but_the_sandbox() -> Iterator[None]:
+    """A test that forgets the sandbox fails at its first call instead of reaching for the network."""
+    stripe_client.use_http_client(Unreachable())
+    yield
+    stripe_client.use_http_client(Unreachable())
+
+
+class Unreachable:
+    name = "unreachable"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError("This test talks to Stripe: let it use the fixture `sandbox`.")
+
+
+@pytest.fixture
+def plans(db: None) -> SimpleNamespace:
+    seed_plans()
+    return SimpleNamespace(**{plan.slug: plan for plan in Plan.objects.all()})
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return User.objects.create_user("owner@acme.example", "correct horse battery")
+
+
+@pytest.fixture
+def organization(plans: SimpleNamespace, owner: User) -> Organization:
+    """Acme, new: on Free, and unknown to Stripe."""
+    return Organization.objects.open(name="Acme", owner=owner)
+
+
+@pytest.fixture
+def outsider(plans: SimpleNamespace) -> User:
+    """Owner of another organization."""
+    user = User.objects.create_user("outsider@rival.example", "correct horse battery")
+    Organization.objects.open(name="Rival", owner=user)
+    return user
+
+
+@pytest.fixture
+def developer(organization: Organization) -> User:
+    """A teammate at Acme who may not touch billing."""
+    user = User.objects.create_user("dev@acme.example", "correct horse battery")
+    Membership.objects.create(organization=organization, user=user, role=Role.DEVELOPER)
+    return user
+
+
+@pytest.fixture
+def api_key(organization: Organization) -> SimpleNamespace:
+    """A key of Acme's, with its secret: `api_key.key`, `api_key.secret`."""
+    key, secret = APIKey.objects.issue(organization=organization, name="test")
+    return SimpleNamespace(key=key, secret=secret)
+
+
+@pytest.fixture
+def browser(client: Client, owner: User, organization: Organization) -> Client:
+    """Acme's owner, signed in."""
+    client.force_login(owner, backend="allauth.account.auth_backends.AuthenticationBackend")
+    return client
+
+
+@pytest.fixture
+def webhook_endpoint(sandbox: Sandbox, db: None) -> djstripe.WebhookEndpoint:
+    endpoint, _ = ensure_webhook_endpoint()
+    return endpoint
+
+
+@pytest.fixture
+def drain(db: None) -> stream.Drain:
+    return stream.Drain(consumer="test")
