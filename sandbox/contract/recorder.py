@@ -14,7 +14,9 @@ LIMIT = 1000
 # Refusals that claim Stripe would refuse too.
 CLAIMS = ("parameter_unknown", "parameter_missing")
 # Listed by stripe-python 15.2.1 and left out of the document of the same release.
-MORE_EVENTS = frozenset(f"billing.meter.{verb}" for verb in ("created", "updated", "deactivated", "reactivated"))
+MORE_EVENTS = frozenset(
+    f"billing.meter.{verb}" for verb in ("created", "updated", "deactivated", "reactivated")
+)
 
 
 @dataclass(frozen=True)

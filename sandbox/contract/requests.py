@@ -14,7 +14,12 @@ def check_params(spec: Spec, operation: Operation, raw: dict[str, Any]) -> Itera
 
 
 def _check_table(
-    spec: Spec, raw: dict[str, Any], known: dict[str, Schema], required: tuple[str, ...] | list[str], *, name: str
+    spec: Spec,
+    raw: dict[str, Any],
+    known: dict[str, Schema],
+    required: tuple[str, ...] | list[str],
+    *,
+    name: str,
 ) -> Iterator[str]:
     for each, value in raw.items():
         full = f"{name}[{each}]" if name else each
@@ -53,7 +58,10 @@ def check_param(spec: Spec, value: Any, schema: Schema, *, name: str) -> Iterato
 
 def _distance(value: Any, found: list[str]) -> tuple[bool, int]:
     # The branch of the right shape says most about what is wrong.
-    return (isinstance(value, dict | list) and any(each.startswith("wrong type") for each in found), len(found))
+    return (
+        isinstance(value, dict | list) and any(each.startswith("wrong type") for each in found),
+        len(found),
+    )
 
 
 def _check_object(spec: Spec, value: Any, schema: Schema, *, name: str) -> Iterator[str]:
@@ -82,8 +90,7 @@ def _check_scalar(value: str, schema: Schema, *, name: str) -> Iterator[str]:
             close = difflib.get_close_matches(value, choices, n=1)
             yield f"{value!r} is not allowed at {name}" + (f" (did you mean {close[0]!r}?)" if close else "")
     elif kind == "string":
-        if value == "":
-            yield f"{name} cannot be unset with an empty string"
+        # The document marks only some of the strings that "" may unset, so "" is left to the sandbox itself.
         if len(value) > schema.get("maxLength", len(value)):
             yield f"{name} is longer than {schema['maxLength']} characters"
         if "pattern" in schema and not re.search(schema["pattern"], value):

@@ -42,9 +42,11 @@ class Spec:
 
     def __post_init__(self) -> None:
         for each in self.operations:
-            pattern = re.compile("/".join(
-                "[^/]+" if part.startswith("{") else re.escape(part) for part in each.path.split("/")
-            ))
+            pattern = re.compile(
+                "/".join(
+                    "[^/]+" if part.startswith("{") else re.escape(part) for part in each.path.split("/")
+                )
+            )
             rows = self._by_length.setdefault((each.method, each.path.count("/")), [])
             rows.append((pattern, each))
         for rows in self._by_length.values():
@@ -138,7 +140,5 @@ def _spec(document: Schema) -> Spec:
                 params.update(content["schema"].get("properties", {}))
                 required += content["schema"].get("required", [])
             answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
-            operations.append(
-                Operation(method.upper(), path, params, tuple(required), answer.get("schema"))
-            )
+            operations.append(Operation(method.upper(), path, params, tuple(required), answer.get("schema")))
     return Spec(document["version"], document["schemas"], operations)

@@ -70,7 +70,9 @@ class Shop:
         )
 
     def subscription(self, customer: stripe.Customer, price: stripe.Price, **params: Any) -> Any:
-        return self.api.subscriptions.create({"customer": customer.id, "items": [{"price": price.id}], **params})
+        return self.api.subscriptions.create(
+            {"customer": customer.id, "items": [{"price": price.id}], **params}
+        )
 
     def event_types(self) -> list[str]:
         """Return the types of all events so far, oldest first."""

@@ -21,7 +21,9 @@ def test_paying_makes_one_active_subscription_and_returns_to_the_seller(shop: Sh
 
     assert answer.status_code == 303
     assert answer.location == f"http://127.0.0.1/done?session={session.id}"
-    done = shop.api.checkout.sessions.retrieve(session.id, {"expand": ["subscription", "invoice", "line_items"]})
+    done = shop.api.checkout.sessions.retrieve(
+        session.id, {"expand": ["subscription", "invoice", "line_items"]}
+    )
     assert (done.status, done.payment_status, done.client_reference_id) == ("complete", "paid", "org-1")
     assert done.metadata.to_dict() == {"from": "session"}
     assert done.subscription.status == "active"
@@ -59,7 +61,9 @@ def test_a_declined_card_keeps_the_session_open_and_sells_nothing(shop: Shop, br
 
 
 def test_a_card_without_funds_says_so(shop: Shop, browser: Client) -> None:
-    answer = browser.post(shop.checkout().url, data={**GOOD_CARD, "email": "a@b.co", "number": "4000000000009995"})
+    answer = browser.post(
+        shop.checkout().url, data={**GOOD_CARD, "email": "a@b.co", "number": "4000000000009995"}
+    )
     assert "Your card has insufficient funds." in answer.text
 
 
@@ -73,7 +77,9 @@ def test_a_card_without_funds_says_so(shop: Shop, browser: Client) -> None:
         ("email", "nobody", "Enter an e-mail address."),
     ],
 )
-def test_a_bad_field_is_pointed_out(shop: Shop, browser: Client, field: str, value: str, message: str) -> None:
+def test_a_bad_field_is_pointed_out(
+    shop: Shop, browser: Client, field: str, value: str, message: str
+) -> None:
     answer = browser.post(shop.checkout().url, data={**GOOD_CARD, "email": "a@b.co", field: value})
     assert answer.status_code == 422
     assert message in answer.text

@@ -56,7 +56,9 @@ def test_an_identifier_may_come_again_after_a_day(shop: Shop, sandbox: Sandbox) 
     report(shop, customer, identifier="hour-1")
 
 
-@pytest.mark.parametrize(("offset", "taken"), [(-35 * 86400, True), (-35 * 86400 - 1, False), (300, True), (301, False)])
+@pytest.mark.parametrize(
+    ("offset", "taken"), [(-35 * 86400, True), (-35 * 86400 - 1, False), (300, True), (301, False)]
+)
 def test_timestamps_reach_from_35_days_back_to_5_minutes_ahead(
     shop: Shop, sandbox: Sandbox, offset: int, taken: bool
 ) -> None:
@@ -77,7 +79,9 @@ def test_events_that_cannot_count_are_taken_and_shown(shop: Shop, browser: Clien
     assert total(shop, meter, customer) == 0
     rejected = browser.get("/sandbox/meter_events/rejected").json
     assert [each["rejected"] for each in rejected or []] == [
-        "no_meter", "meter_event_invalid_value", "meter_event_customer_not_found",
+        "no_meter",
+        "meter_event_invalid_value",
+        "meter_event_customer_not_found",
     ]
 
 
@@ -96,7 +100,9 @@ def test_summaries_come_by_hour(shop: Shop) -> None:
     report(shop, customer, "1", timestamp=HOUR - 1)
     report(shop, customer, "2", timestamp=HOUR)
     window = {"customer": customer, "start_time": HOUR - 3600, "end_time": HOUR + 3600}
-    listed = shop.api.billing.meters.event_summaries.list(meter.id, {**window, "value_grouping_window": "hour"})
+    listed = shop.api.billing.meters.event_summaries.list(
+        meter.id, {**window, "value_grouping_window": "hour"}
+    )
     assert [(each.start_time, each.aggregated_value) for each in listed.data] == [(HOUR, 2), (HOUR - 3600, 1)]
 
 

@@ -40,7 +40,10 @@ def test_a_failing_card_leaves_an_incomplete_subscription_or_an_error(shop: Shop
 def test_an_incomplete_subscription_becomes_active_by_paying_its_invoice(shop: Shop) -> None:
     customer = shop.customer()
     subscription = shop.subscription(
-        customer, shop.price(), payment_behavior="default_incomplete", expand=["latest_invoice.confirmation_secret"]
+        customer,
+        shop.price(),
+        payment_behavior="default_incomplete",
+        expand=["latest_invoice.confirmation_secret"],
     )
     assert subscription.latest_invoice.confirmation_secret.client_secret.startswith("pi_")
     method = shop.api.payment_methods.attach("pm_card_visa", {"customer": customer.id})

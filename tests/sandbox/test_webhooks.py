@@ -32,7 +32,9 @@ def test_the_secret_is_shown_once(shop: Shop) -> None:
     assert "secret" not in shop.api.webhook_endpoints.list().data[0]
 
 
-@pytest.mark.parametrize("url", ["https://example.com/hook", "http://169.254.169.254/", "http://127.0.0.1.example.com/"])
+@pytest.mark.parametrize(
+    "url", ["https://example.com/hook", "http://169.254.169.254/", "http://127.0.0.1.example.com/"]
+)
 def test_webhooks_never_leave_this_machine(shop: Shop, url: str) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="this machine only"):
         shop.api.webhook_endpoints.create({"url": url, "enabled_events": ["*"]})
