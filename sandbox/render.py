@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sandbox.state import Sandbox
 
 MAX_LEVELS = 4
+# What an included field is made of where the object has no such thing.
+ABSENT = object()
 
 _EXPANDABLE: dict[str, dict[str, str]] = {}
 _INLINED: dict[str, dict[str, str]] = {}
@@ -97,7 +99,9 @@ def _walk(
     elif make is not None and owner is not None:
         if head not in node:
             stored = state.find(kind, owner["id"])
-            node[head] = make(state, stored if stored is not None else owner)
+            made = make(state, stored if stored is not None else owner)
+            if made is not ABSENT:
+                node[head] = made
     elif head not in node or (
         not rest and relative not in _INLINED.get(kind, {}) and relative not in _COMPUTED.get(kind, {})
     ):

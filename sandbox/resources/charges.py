@@ -8,6 +8,12 @@ from sandbox.store import Object
 expandable(
     "charge",
     {
+        "application": "application",
+        "application_fee": "application_fee",
+        "failure_balance_transaction": "balance_transaction",
+        "on_behalf_of": "account",
+        "review": "review",
+        "source_transfer": "transfer",
         "balance_transaction": "balance_transaction",
         "customer": "customer",
         "payment_intent": "payment_intent",

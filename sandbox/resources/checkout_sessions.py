@@ -84,6 +84,7 @@ ONLY_OFF = Obj({"enabled!": Enum("false")})
 expandable(
     "checkout.session",
     {
+        "payment_link": "payment_link",
         "customer": "customer",
         "invoice": "invoice",
         "payment_intent": "payment_intent",
@@ -92,6 +93,9 @@ expandable(
     },
 )
 inlined("item", {"price": "price"})
+included("item", "discounts", lambda state, item: [])
+included("item", "taxes", lambda state, item: [])
+included("checkout.session", "total_details.breakdown", lambda state, session: {"discounts": [], "taxes": []})
 
 
 def _line_items(state: Sandbox, session: Object) -> Object:

@@ -13,6 +13,11 @@ from sandbox.subscribing import paying_method
 expandable(
     "invoice",
     {
+        "discounts": "discount",
+        "default_source": "source",
+        "application": "application",
+        "on_behalf_of": "account",
+        "account_tax_ids": "tax_id",
         "customer": "customer",
         "default_payment_method": "payment_method",
         "latest_revision": "invoice",
@@ -20,7 +25,10 @@ expandable(
         "test_clock": "test_helpers.test_clock",
     },
 )
-expandable("line_item", {"pricing.price_details.price": "price", "subscription": "subscription"})
+expandable(
+    "line_item",
+    {"discounts": "discount", "pricing.price_details.price": "price", "subscription": "subscription"},
+)
 
 
 def _payments(state: Sandbox, invoice: Object) -> Object:

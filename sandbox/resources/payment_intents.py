@@ -6,7 +6,15 @@ from sandbox.routing import Call, get, lists
 from sandbox.store import Object
 
 expandable(
-    "payment_intent", {"customer": "customer", "latest_charge": "charge", "payment_method": "payment_method"}
+    "payment_intent",
+    {
+        "application": "application",
+        "on_behalf_of": "account",
+        "review": "review",
+        "customer": "customer",
+        "latest_charge": "charge",
+        "payment_method": "payment_method",
+    },
 )
 
 

@@ -18,14 +18,14 @@ from sandbox.params import (
     unsupported,
 )
 from sandbox.pricing import INLINE_PRICE, INTERVAL, TAX_BEHAVIOR, TIER, build_price
-from sandbox.render import expandable, included
+from sandbox.render import ABSENT, expandable, included
 from sandbox.resources import products
 from sandbox.routing import Call, get, lists, post
 from sandbox.state import Sandbox
 from sandbox.store import Object, copied
 
 expandable("price", {"product": "product"})
-included("price", "tiers", lambda state, price: copied(price.get("_tiers")))
+included("price", "tiers", lambda state, price: copied(price.get("_tiers", ABSENT)))
 included(
     "price",
     "currency_options",

@@ -1,12 +1,13 @@
 """Subscription items, read-only: they change through their subscription."""
 
 from sandbox.params import ID
-from sandbox.render import inlined
+from sandbox.render import expandable, inlined
 from sandbox.routing import Call, get, lists
 from sandbox.store import Object
 from sandbox.subscribing import items_of
 
 inlined("subscription_item", {"price": "price"})
+expandable("subscription_item", {"discounts": "discount"})
 
 
 @get("/v1/subscription_items/<id>")

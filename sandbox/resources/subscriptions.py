@@ -106,6 +106,10 @@ SHARED: Table = {
 expandable(
     "subscription",
     {
+        "discounts": "discount",
+        "default_source": "source",
+        "application": "application",
+        "on_behalf_of": "account",
         "customer": "customer",
         "latest_invoice": "invoice",
         "default_payment_method": "payment_method",
