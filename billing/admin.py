@@ -1,0 +1,96 @@
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from accounts.admin import ReadOnlyAdmin
+from billing.models import Entitlement, Meter, Plan, PlanPrice, PlanQuota
+from billing.templatetags.money import money
+
+# dj-stripe's own pages let staff without any permission cancel a subscription at Stripe, and break on
+# today's Stripe objects. It stands before billing in INSTALLED_APPS, so that all of them are there by now.
+admin.site.unregister([model for model in list(admin.site._registry) if model._meta.app_label == "djstripe"])
+
+
+class PlanQuotaInline(TabularInline):
+    model = PlanQuota
+    extra = 0
+
+
+class PlanPriceInline(TabularInline):
+    model = PlanPrice
+    fields = ["meter", "interval", "currency", "unit_amount", "lookup_key", "stripe_price"]
+    readonly_fields = ["lookup_key", "stripe_price"]
+    extra = 0
+
+
+@admin.register(Plan)
+class PlanAdmin(ModelAdmin):
+    list_display = ["name", "slug", "price", "rate", "included", "is_public", "is_default", "organizations"]
+    list_filter = ["is_public"]
+    search_fields = ["name", "slug"]
+    fields = ["name", "slug", "description", "rate_per_minute", "order", "is_public", "is_default", "stripe_product"]
+    inlines = [PlanQuotaInline, PlanPriceInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
+        plans = super().get_queryset(request)
+        return plans.annotate(organizations=Count("entitlements")).prefetch_related("prices", "quotas__meter")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> list[str]:
+        # Unset for a moment, the default plan would leave nobody entitled to anything. The slug is part of
+        # the product's id and of the lookup keys at Stripe.
+        return ["is_default", "stripe_product", "slug"] if obj else ["is_default", "stripe_product"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
+        if obj is not None and (obj.is_default or obj.entitlements.exists()):
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, object]:
+        # Deleting many at once asks about none of them.
+        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+
+    @admin.display
+    def price(self, plan: Plan) -> str:
+        price = plan.find_base_price()
+        return f"{money(price.unit_amount, price.currency)} a {price.interval}" if price else "-"
+
+    @admin.display(description="calls a minute", ordering="rate_per_minute")
+    def rate(self, plan: Plan) -> str:
+        return "unlimited" if plan.rate_per_minute is None else f"{plan.rate_per_minute:,}"
+
+    @admin.display(description="included a month")
+    def included(self, plan: Plan) -> str:
+        return ", ".join(
+            f"{'unlimited' if quota.included is None else f'{quota.included:,}'} {quota.meter.unit}s"
+            for quota in plan.quotas.all()
+        )
+
+    @admin.display(ordering="organizations")
+    def organizations(self, plan: Plan) -> int:
+        count: int = plan.organizations  # type: ignore[attr-defined]
+        return count
+
+
+@admin.register(Meter)
+class MeterAdmin(ModelAdmin):
+    list_display = ["name", "slug", "unit", "stripe_meter_id"]
+    search_fields = ["name", "slug"]
+    fields = ["name", "slug", "unit", "stripe_meter_id"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Meter | None = None) -> list[str]:
+        # Events and Stripe's meter are known by the slug.
+        return ["stripe_meter_id", "slug"] if obj else ["stripe_meter_id"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Meter | None = None) -> bool:
+        return False  # Quotas, prices and reports refer to it, and Stripe keeps its meter for good.
+
+
+@admin.register(Entitlement)
+class EntitlementAdmin(ReadOnlyAdmin):
+    list_display = ["organization", "plan", "status", "period_start", "period_end", "version", "changed_at"]
+    list_select_related = ["organization", "plan"]
+    list_filter = ["plan", "status"]
+    search_fields = ["organization__name", "organization__ref", "organization__email", "subscription_id"]
+    search_help_text = "Organization's name, ref or e-mail, or Stripe's subscription id"
+    ordering = ["-changed_at"]
