@@ -10,16 +10,14 @@ import socket
 import sys
 import threading
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from sandbox.app import create_app
+from sandbox.contract.recorder import Recorder
+from sandbox.contract.spec import SpecMissing, load_spec
 from sandbox.resources.webhook_endpoints import is_loopback
 from sandbox.state import Sandbox
-
-if TYPE_CHECKING:
-    from sandbox.contract.recorder import Recorder
 
 TICK = 1.0
 
@@ -52,11 +50,8 @@ def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def make_recorder() -> "Recorder":
+def make_recorder() -> Recorder:
     """Return a recorder. Exits with a sentence where Stripe's document is not installed."""
-    from sandbox.contract.recorder import Recorder
-    from sandbox.contract.spec import SpecMissing, load_spec
-
     try:
         return Recorder(load_spec())
     except SpecMissing as error:
@@ -66,11 +61,9 @@ def make_recorder() -> "Recorder":
 def main(argv: list[str] | None = None) -> int:
     arguments = read_arguments(argv)
     if not is_loopback(arguments.host):
-        print(
-            f"sandbox: {arguments.host} is not a loopback address; the sandbox serves this machine only.",
-            file=sys.stderr,
+        sys.exit(
+            f"sandbox: {arguments.host} is not a loopback address; the sandbox serves this machine only."
         )
-        return 1
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     if arguments.log:
         logging.getLogger("sandbox.requests").setLevel(logging.INFO)
@@ -79,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.state.parent.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(path=arguments.state)
     try:
-        # The library prints several lines of its own and exits when the port is taken; bind first, to say one.
+        # The library says several lines of its own and exits when the port is taken; bind first, to say one.
         listener = _bind(arguments.host, arguments.port)
     except OSError as error:
         reason = (
@@ -87,8 +80,7 @@ def main(argv: list[str] | None = None) -> int:
             if error.errno == errno.EADDRINUSE
             else f"cannot be used: {error.strerror}"
         )
-        print(f"sandbox: port {arguments.port} on {arguments.host} {reason}.", file=sys.stderr)
-        return 1
+        sys.exit(f"sandbox: port {arguments.port} on {arguments.host} {reason}.")
     port = listener.getsockname()[1]
     server = make_server(
         arguments.host,
@@ -98,7 +90,6 @@ def main(argv: list[str] | None = None) -> int:
         request_handler=QuietHandler,
         fd=listener.fileno(),
     )
-    server.daemon_threads = True
     shown_host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     sandbox.base_url = (arguments.base_url or f"http://{shown_host}:{port}").rstrip("/")
     stopping = threading.Event()
@@ -112,11 +103,11 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, stop)
     sandbox.webhooks.start()
     threading.Thread(target=_tick, args=(sandbox, stopping), daemon=True).start()
-    print(
-        f"Stripe sandbox ready on {sandbox.base_url} (account {sandbox.account_id}, "
-        f"state {arguments.state or 'in memory'})",
-        flush=True,
+    state = arguments.state or "in memory"
+    sys.stdout.write(
+        f"Stripe sandbox ready on {sandbox.base_url} (account {sandbox.account_id}, state {state})\n"
     )
+    sys.stdout.flush()
     server.serve_forever(poll_interval=0.1)
     sandbox.close()
     # Threads in the middle of a webhook are daemons; waiting for them would outlast the caller's patience.

@@ -29,7 +29,7 @@ SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
 def whole_minor(exact: decimal.Decimal) -> int | None:
-    """Return the amount as whole minor units, or None where it has a fraction, as Stripe's unit_amount does."""
+    """Return whole minor units, or None for an amount with a fraction, as Stripe's unit_amount does."""
     return int(exact) if exact == exact.to_integral_value() else None
 
 

@@ -78,7 +78,8 @@ class Api:
     def _check_account(self, account: str | None) -> None:
         if account and account != self.sandbox.account_id:
             raise ApiError(
-                f"The provided key does not have access to account '{account}' (or that account does not exist). "
+                f"The provided key does not have access to account '{account}' (or that account does "
+                "not exist). "
                 "Application access may have been revoked.",
                 status=403,
                 code="account_invalid",
@@ -87,13 +88,15 @@ class Api:
     def _route(self, request: Request) -> tuple[Endpoint, dict[str, str]]:
         adapter: MapAdapter = self.routes.bind("", url_scheme="http")
         try:
-            return adapter.match(request.path, method=request.method)
+            chosen, args = adapter.match(request.path, method=request.method)
         except HTTPException:
             raise ApiError(
-                f"Unrecognized request URL ({request.method}: {request.path}). The sandbox supports a part of "
+                f"Unrecognized request URL ({request.method}: {request.path}). The sandbox supports a "
+                "part of "
                 "Stripe's API; its README lists which.",
                 status=404,
             ) from None
+        return chosen, dict(args)
 
     def _decode(self, request: Request) -> dict[str, Any]:
         if request.method == "POST" and request.mimetype == "application/json":

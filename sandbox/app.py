@@ -49,7 +49,7 @@ class Application:
             else:
                 response = self.pages.answer(request)
         except HTTPException as error:
-            response = error.get_response(request.environ)  # type: ignore[assignment]
+            response = error.get_response(request.environ)
         elapsed = (time.perf_counter() - started) * 1000
         log.info(
             "%s %s %s %s %.1fms", request.method, request.path, response.status_code, request_id, elapsed

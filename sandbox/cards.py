@@ -1,6 +1,7 @@
 """Stripe's test cards: what each number and each `pm_card_…` name does."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.errors import ApiError
 
@@ -13,7 +14,7 @@ class Decline:
     message: str
     decline_code: str | None = None
 
-    def error(self, **extra: object) -> ApiError:
+    def error(self, **extra: Any) -> ApiError:
         return ApiError(
             self.message,
             status=402,

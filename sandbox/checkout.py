@@ -28,7 +28,8 @@ def due_today(state: Sandbox, session: Object) -> int:
 def trial_end_of(state: Sandbox, session: Object) -> int | None:
     given = session["_subscription_data"]
     days = given.get("trial_period_days")
-    return state.now() + days * 86400 if days else given.get("trial_end")
+    end: int | None = given.get("trial_end")
+    return state.now() + days * 86400 if days else end
 
 
 def needs_card(state: Sandbox, session: Object) -> bool:

@@ -34,7 +34,8 @@ def find_answer(state: Sandbox, key: str, *, path: str, params: dict[str, Any]) 
         )
     if kept["fingerprint"] != fingerprint(params):
         raise ApiError(
-            "Keys for idempotent requests can only be used with the same parameters they were first used with. "
+            "Keys for idempotent requests can only be used with the same parameters they were first "
+            "used with. "
             f"Try using a key other than '{key}' if you meant to execute a different request.",
             type="idempotency_error",
         )

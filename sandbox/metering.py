@@ -106,8 +106,7 @@ def cancel(state: Sandbox, *, event_name: str, identifier: str) -> None:
             param="cancel[identifier]",
         )
     row["cancelled"] = True
-    assert known is not None
-    state.store.put("_meter_event", known["row"], row)
+    state.store.put("_meter_event", f"{row['created']}-{identifier}", row)
 
 
 def counted(state: Sandbox, *, meter: str, customer: str | None = None) -> list[Object]:

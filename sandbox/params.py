@@ -178,7 +178,8 @@ class Metadata(Type):
                 raise ApiError(f"Metadata keys can have up to 40 characters. Key: {key[:60]}", param=name)
             if len(text) > 500:
                 raise ApiError(
-                    f"Metadata values can have up to 500 characters, you passed in a value that is {len(text)} "
+                    "Metadata values can have up to 500 characters, you passed in a value that is "
+                    f"{len(text)} "
                     f"characters. Invalid value: {text[:60]}",
                     param=f"{name}[{key}]",
                 )
@@ -225,7 +226,8 @@ def read_table(raw: Mapping[str, Any], table: Table, *, prefix: str = "") -> dic
         if value == "" and not kind.takes_empty:
             raise ApiError(
                 f"You passed an empty string for '{full}'. We assume empty values are an attempt to unset a "
-                f"parameter; however '{full}' cannot be unset. You should remove '{full}' from your request or "
+                f"parameter; however '{full}' cannot be unset. You should remove '{full}' from your "
+                "request or "
                 "supply a non-empty value.",
                 code="parameter_invalid_empty",
                 param=full,

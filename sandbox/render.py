@@ -73,7 +73,7 @@ def expand(state: Sandbox, shown: Object, paths: list[str]) -> Object:
     return shown
 
 
-def _walk(
+def _walk(  # noqa: PLR0912  (one branch a way in which a field may expand)
     state: Sandbox, node: Any, parts: list[str], *, owner: Object | None, relative: str, path: str
 ) -> None:
     if isinstance(node, list):
@@ -102,14 +102,20 @@ def _walk(
             made = make(state, stored if stored is not None else owner)
             if made is not ABSENT:
                 node[head] = made
-    elif head not in node or (
-        not rest and relative not in _INLINED.get(kind, {}) and relative not in _COMPUTED.get(kind, {})
-    ):
-        # An empty list shows nothing of its members' kind, so nothing below it is checked.
-        if not (kind == "list" and relative == "data"):
-            raise _cannot(path)
+    elif not _leads_on(node, head, kind=kind, relative=relative, last=not rest):
+        raise _cannot(path)
     if node.get(head) is not None:
         _walk(state, node[head], rest, owner=owner, relative=relative, path=path)
+
+
+def _leads_on(node: Object, head: str, *, kind: str, relative: str, last: bool) -> bool:
+    """Return whether a field that expands to nothing itself may stand in a path."""
+    if kind == "list" and relative == "data":
+        return True
+    if head not in node:
+        return False
+    # Always shown in full, so asking for it changes nothing.
+    return not last or relative in _INLINED.get(kind, {}) or relative in _COMPUTED.get(kind, {})
 
 
 def _cannot(path: str) -> ApiError:

@@ -251,7 +251,7 @@ def end_subscription(
 def proration_lines(
     state: Sandbox, item: Object, *, old: Object, old_quantity: int, new: Object, new_quantity: int, at: int
 ) -> list[Object]:
-    """Return the credit for the unused rest of a period and the charge for it at the new price, by the second."""
+    """Return the credit for the rest of a period and the charge for it at the new price, by the second."""
     start, end = item["current_period_start"], item["current_period_end"]
     share = decimal.Decimal(max(end - at, 0)) / decimal.Decimal(end - start)
     lines = []

@@ -38,7 +38,7 @@ class SandboxHTTPClient(stripe.HTTPClient):
         *,
         _usage: list[str] | None = None,
     ) -> tuple[str, int, Mapping[str, str]]:
-        """Return body, status and headers; the names of the headers are in lower case, as requests gives them."""
+        """Return body, status and headers, whose names are looked up in any case."""
         response = self._open(method, url, headers, post_data)
         return response.get_data(as_text=True), response.status_code, _lowered(response)
 

@@ -51,7 +51,7 @@ def sign(payload: bytes, *, secret: str, at: int) -> str:
 
 
 class Outbox:
-    """The deliveries of one sandbox. Nothing is sent unless `start` runs the threads or `deliver` is called."""
+    """The deliveries of one sandbox. Only `start` (threads) and `deliver` (a callable) send anything."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox

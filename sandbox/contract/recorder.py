@@ -11,8 +11,6 @@ from sandbox.errors import ApiError
 from sandbox.wire import decode_pairs
 
 LIMIT = 1000
-# Refusals that claim Stripe would refuse too.
-CLAIMS = ("parameter_unknown", "parameter_missing")
 # Listed by stripe-python 15.2.1 and left out of the document of the same release.
 MORE_EVENTS = frozenset(
     f"billing.meter.{verb}" for verb in ("created", "updated", "deactivated", "reactivated")
@@ -35,7 +33,7 @@ class Recorder:
 
     A request that departs from it is a problem where it was accepted; with `strict`, also where it was
     refused, which is right for recording what an application sends. A request that follows it is a
-    problem where it was refused as unknown or incomplete.
+    problem where it was refused as unknown.
     """
 
     def __init__(self, spec: Spec, *, strict: bool = False) -> None:
@@ -68,10 +66,9 @@ class Recorder:
         if self.strict:
             self._note(where, found)
         code = body.get("error", {}).get("code")
-        if code in CLAIMS and not found:
-            # Stripe's document marks few parameters as required; what it leaves out may still be.
-            if code != "parameter_missing":
-                self._note(where, [f"refused though the document allows it: {body['error']['message']}"])
+        # Only of unknown ones: the document marks few parameters as required, and Stripe requires more.
+        if code == "parameter_unknown" and not found:
+            self._note(where, [f"refused though the document allows it: {body['error']['message']}"])
         self._note(where, check_value(self.spec, body, self.spec.schemas["error"], path="answer"))
 
     def check_object(self, obj: dict[str, Any], *, where: str) -> None:

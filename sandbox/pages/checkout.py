@@ -37,7 +37,7 @@ class Form:
 
     @classmethod
     def read(cls, state: Sandbox, request: Request, *, email: str | None, card_needed: bool) -> Form:
-        text = {
+        text: dict[str, Any] = {
             name: request.form.get(name, "").strip()[:200]
             for name in ("email", "name", "number", "expiry", "cvc")
         }

@@ -4,7 +4,7 @@ LEFT, TOP, LEADING = 56, 780, 18
 
 
 def write_pdf(lines: list[str]) -> bytes:
-    """Return an A4 page with the lines in Helvetica. Characters outside Windows-1252 become question marks."""
+    """Return an A4 page of Helvetica. Characters outside Windows-1252 become question marks."""
     text = "\n".join(f"({_escaped(line)}) Tj T*" for line in lines)
     content = f"BT /F1 12 Tf {LEADING} TL {LEFT} {TOP} Td\n{text}\nET".encode("cp1252", errors="replace")
     objects = [

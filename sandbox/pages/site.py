@@ -68,7 +68,7 @@ class Pages:
         return response
 
     def _check_origin(self, request: Request) -> None:
-        # The pages have no log-in; without this, any web page open in the same browser could press their buttons.
+        # The pages have no log-in: without this, any site open in the same browser could press their buttons.
         origin = request.headers.get("Origin")
         if origin is not None and origin not in (f"{request.scheme}://{request.host}", self.sandbox.base_url):
             raise Forbidden("This form was sent from another site.")

@@ -92,6 +92,7 @@ def pay(call: Call) -> "Object | ApiError":
         raise ApiError(f"Invoice with status {invoice['status']} cannot be paid.")
     customer = state.get_customer(invoice["customer"])
     subscription = state.get("subscription", invoice["parent"]["subscription_details"]["subscription"])
+    method: Object | None
     if "payment_method" in call.params:
         method = get_attached(
             state, call.params["payment_method"], customer=customer["id"], param="payment_method"

@@ -24,7 +24,8 @@ def create(call: Call) -> Object:
     for other in state.every("billing.meter"):
         if other["status"] == "active" and other["event_name"] == params["event_name"]:
             raise ApiError(
-                f"There is already an active meter with event name `{params['event_name']}`. Event names must be "
+                f"There is already an active meter with event name `{params['event_name']}`. Event "
+                "names must be "
                 "unique among active meters.",
                 param="event_name",
             )

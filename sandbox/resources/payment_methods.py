@@ -112,7 +112,8 @@ def get_attached(state: Sandbox, identifier: str, *, customer: str, param: str) 
         raise missing_resource("PaymentMethod", identifier, param=param, status=400)
     if method is None or method["customer"] != customer:
         raise ApiError(
-            f"The customer does not have a payment method with the ID {identifier}. The payment method must be "
+            f"The customer does not have a payment method with the ID {identifier}. The payment "
+            "method must be "
             "attached to the customer.",
             code="resource_missing",
             param=param,
@@ -126,8 +127,10 @@ def attach(state: Sandbox, method: Object, *, customer: Object) -> Object:
         return method
     if method["customer"] is not None or method.get("_detached"):
         raise ApiError(
-            "This PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with "
-            "a connected account without Customer attachment, or was detached from a Customer. It may not be used "
+            "This PaymentMethod was previously used with a PaymentIntent without Customer "
+            "attachment, shared with "
+            "a connected account without Customer attachment, or was detached from a Customer. It "
+            "may not be used "
             "again. To use a PaymentMethod multiple times, you must attach it to a Customer first."
             if method.get("_detached")
             else "The payment method you provided has already been attached to a customer.",

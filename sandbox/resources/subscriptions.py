@@ -25,6 +25,7 @@ from sandbox.params import (
 from sandbox.pricing import get_price
 from sandbox.render import computed, expandable
 from sandbox.resources.payment_methods import get_attached
+from sandbox.resources.subscription_changes import change_items
 from sandbox.routing import Call, delete, get, lists, post, within
 from sandbox.state import Sandbox
 from sandbox.store import Object
@@ -34,11 +35,9 @@ from sandbox.subscribing import (
     build,
     end_subscription,
     first_invoice,
-    invoice_pending,
     is_metered,
     items_of,
     paying_method,
-    proration_lines,
     settle,
 )
 
@@ -138,10 +137,10 @@ def _trial_end(call: Call) -> int | None:
     days, end = call.params.get("trial_period_days"), call.params.get("trial_end")
     if days is not None and end is not None:
         raise ApiError("You may only specify one of these parameters: trial_end, trial_period_days.")
-    if end == "now" or (days is None and end is None):
-        return None
     if days is not None:
-        return call.state.now() + days * 86400
+        return call.state.now() + int(days) * 86400
+    if end is None or end == "now":
+        return None
     if end <= call.state.now():
         raise ApiError(
             "Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end"
@@ -216,7 +215,8 @@ def _begin(state: Sandbox, subscription: Object, customer: Object, *, behaviour:
     else:
         if due and method is None:
             raise ApiError(
-                "This customer has no attached payment source or default payment method. Please consider adding a "
+                "This customer has no attached payment source or default payment method. Please "
+                "consider adding a "
                 "default payment method. For more information, visit "
                 "https://stripe.com/docs/billing/subscriptions/payment-methods-setting#payment-method-priority.",
                 code="resource_missing",
@@ -308,82 +308,12 @@ def update(call: Call) -> Object:
             **params["cancellation_details"],
         }
     state.put(subscription)
-    decline = _change_items(call, subscription) if params.get("items") else None
+    decline = change_items(state, subscription, params) if params.get("items") else None
     if decline is not None and params.get("payment_behavior") == "error_if_incomplete":
         raise decline.error()
     if decline is not None and subscription["status"] == "active":
         subscription["status"] = "past_due"
     return state.update(subscription, before=before, event="customer.subscription.updated")
-
-
-def _change_items(call: Call, subscription: Object) -> Any:
-    """Swap prices and quantities, add and remove items; prorate as asked. Returns a decline, or None."""
-    state, params = call.state, call.params
-    at = params.get("proration_date", state.now())
-    lines: list[Object] = []
-    for index, change in enumerate(params["items"]):
-        if "id" not in change or change.get("deleted"):
-            raise ApiError(
-                "The sandbox changes the price or quantity of existing items; it does not add or delete "
-                "items (Stripe does).",
-                code="sandbox_unsupported",
-                param=f"items[{index}]",
-            )
-        if change["id"] not in subscription["_items"]:
-            raise ApiError(
-                f"No such subscription item: '{change['id']}'",
-                code="resource_missing",
-                param=f"items[{index}][id]",
-            )
-        item = state.get("subscription_item", change["id"])
-        old = state.get("price", item["price"])
-        new = get_price(state, change["price"], param=f"items[{index}][price]") if "price" in change else old
-        _check_swap(old, new, index=index)
-        old_quantity, quantity = item.get("quantity"), change.get("quantity", item.get("quantity"))
-        if (old["id"], old_quantity) != (new["id"], quantity) and subscription["status"] == "active":
-            lines += proration_lines(
-                state,
-                item,
-                old=old,
-                old_quantity=old_quantity or 0,
-                new=new,
-                new_quantity=quantity or 0,
-                at=at,
-            )
-        item["price"] = new["id"]
-        if not is_metered(new):
-            item["quantity"] = quantity
-        if "metadata" in change:
-            item["metadata"] = merge_metadata(item["metadata"], change["metadata"])
-        state.put(item)
-    behaviour = params.get("proration_behavior", "create_prorations")
-    if behaviour != "none":
-        subscription["_pending_lines"] += lines
-        state.put(subscription)
-    if behaviour == "always_invoice":
-        return invoice_pending(state, subscription, customer=state.get("customer", subscription["customer"]))
-    return None
-
-
-def _check_swap(old: Object, new: Object, *, index: int) -> None:
-    where = f"items[{index}][price]"
-    if new["currency"] != old["currency"]:
-        raise ApiError("All prices on a subscription must use the same currency.", param=where)
-    if new["type"] != "recurring":
-        raise ApiError(
-            "The price specified is set to `type=one_time` but this field only accepts prices with "
-            "`type=recurring`.",
-            param=where,
-        )
-    same = ("interval", "interval_count")
-    if any(new["recurring"][name] != old["recurring"][name] for name in same) or is_metered(
-        new
-    ) != is_metered(old):
-        raise ApiError(
-            "The sandbox swaps prices of one interval and usage type only (Stripe allows more).",
-            code="sandbox_unsupported",
-            param=where,
-        )
 
 
 @delete("/v1/subscriptions/<id>", {**CANCELLATION, "invoice_now": BOOL, "prorate": BOOL})

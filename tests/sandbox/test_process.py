@@ -36,7 +36,7 @@ def connect(url: str) -> stripe.StripeClient:
 
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, list[str], list[str]]]:
-    """A webhook receiver that refuses the first delivery and takes the rest; yields its URL, the types taken, the secrets."""
+    """Refuse one delivery, take the rest; yields the URL, the types taken and a list for the secret."""
     seen: list[str] = []
     answers = iter([500])
 
@@ -85,7 +85,7 @@ def test_a_taken_port_and_a_public_host_are_refused_in_one_sentence() -> None:
     try:
         for arguments, words in (
             (["--port", base.rsplit(":", 1)[1]], "taken"),
-            (["--host", "0.0.0.0"], "loopback"),
+            (["--host", "192.0.2.1"], "loopback"),
         ):
             refused = subprocess.run(
                 [sys.executable, "-m", "sandbox", *arguments], capture_output=True, text=True, check=False
