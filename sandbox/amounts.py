@@ -80,3 +80,13 @@ def money_text(amount: int, currency: str) -> str:
     digits = f"{size:,}" if currency in ZERO_DECIMAL else f"{size // 100:,}.{size % 100:02d}"
     symbol = SYMBOLS.get(currency)
     return f"{sign}{symbol}{digits}" if symbol else f"{sign}{digits} {currency.upper()}"
+
+
+def unit_text(exact: decimal.Decimal, currency: str) -> str:
+    """Return a unit price for people, however small: $0.0005, $0.10, 0.5 JPY."""
+    whole = whole_minor(exact)
+    if whole is not None:
+        return money_text(whole, currency)
+    major = decimal_text(exact if currency in ZERO_DECIMAL else exact / 100)
+    symbol = SYMBOLS.get(currency)
+    return f"{symbol}{major}" if symbol else f"{major} {currency.upper()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
-from sandbox.amounts import line_amount, money_text
+from sandbox.amounts import line_amount, money_text, unit_text
 from sandbox.cards import NEEDS_AUTHENTICATION, is_card_number
 from sandbox.checkout import complete, due_today, needs_card, next_charge, renewal_text, trial_end_of
 from sandbox.state import Sandbox
@@ -185,10 +186,8 @@ def _tier(tier: Object, currency: str) -> str:
     if tier["unit_amount_decimal"] is not None:
         if tier["unit_amount"] == 0:
             parts.append("included")
-        elif tier["unit_amount"] is not None:
-            parts.append(f"{money_text(tier['unit_amount'], currency)} each")
         else:
-            parts.append(f"{tier['unit_amount_decimal']} {currency.upper()} minor units each")
+            parts.append(f"{unit_text(decimal.Decimal(tier['unit_amount_decimal']), currency)} each")
     if tier["flat_amount"]:
         parts.append(f"{money_text(tier['flat_amount'], currency)} flat")
     return ", ".join(parts) or "included"

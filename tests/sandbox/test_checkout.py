@@ -131,6 +131,12 @@ def test_the_page_shows_text_as_text(shop: Shop, browser: Client) -> None:
     assert "script-src" not in page.headers["Content-Security-Policy"]
 
 
+def test_the_page_tells_the_price_of_one_unit_however_small(shop: Shop, browser: Client) -> None:
+    page = browser.get(shop.checkout(lines=[{"price": shop.metered_price(shop.meter()).id}]).url).text
+    assert "Up to 10,000: included" in page
+    assert "After that: $0.0005 each" in page
+
+
 def test_a_form_from_another_site_is_refused(shop: Shop, browser: Client) -> None:
     session = shop.checkout(customer=shop.customer().id)
     answer = browser.post(session.url, data=GOOD_CARD, headers={"Origin": "https://elsewhere.example"})
