@@ -86,9 +86,11 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):
     list_filter = ["is_active", "is_staff", "is_superuser"]
     search_fields = ["email", "name", "memberships__organization__name"]
     readonly_fields = ["date_joined", "last_login"]
+    filter_horizontal = ()
+    autocomplete_fields = ["groups"]
     fieldsets = [
         (None, {"fields": ["email", "password", "name"]}),
-        ("Access", {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
+        ("Access", {"fields": ["is_active", "is_staff", "is_superuser", "groups"]}),
         ("Dates", {"fields": ["date_joined", "last_login"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "usable_password", "password1", "password2"]})]
@@ -103,5 +105,5 @@ class GroupAdmin(BaseGroupAdmin, ModelAdmin):
 @admin.register(EmailAddress)
 class EmailAddressAdmin(BaseEmailAddressAdmin, ModelAdmin):
     list_select_related = ["user"]
-    raw_id_fields: list[str] = []
+    raw_id_fields = ()
     autocomplete_fields = ["user"]

@@ -1,10 +1,9 @@
 from django.contrib import admin, messages
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin
 
-from apikeys.models import APIKey
+from apikeys.models import APIKey, APIKeyQuerySet
 
 
 @admin.register(APIKey)
@@ -24,12 +23,12 @@ class APIKeyAdmin(ModelAdmin):
         return key.is_active
 
     @admin.action(description="Revoke: refuse the next call with them", permissions=["change"])
-    def revoke(self, request: HttpRequest, keys: QuerySet[APIKey]) -> None:
+    def revoke(self, request: HttpRequest, keys: APIKeyQuerySet) -> None:
         for key in keys.active().select_related("organization"):
             try:
                 key.revoke()
             except RedisError:
-                self.message_user(request, f"“{key}” is not revoked yet. Try again in a moment.", messages.ERROR)
+                self.message_user(request, f"“{key}” is not revoked yet: try again.", messages.ERROR)
             else:
                 self.log_change(request, key, "Revoked")
                 self.message_user(request, f"“{key}” is revoked.", messages.SUCCESS)

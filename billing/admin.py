@@ -29,7 +29,14 @@ class PlanAdmin(ModelAdmin):
     list_display = ["name", "slug", "price", "rate", "included", "is_public", "is_default", "organizations"]
     list_filter = ["is_public"]
     search_fields = ["name", "slug"]
-    fields = ["name", "slug", "description", "rate_per_minute", "order", "is_public", "is_default", "stripe_product"]
+    fields = [
+        ("name", "slug"),
+        "description",
+        "rate_per_minute",
+        "order",
+        ("is_public", "is_default"),
+        "stripe_product",
+    ]
     inlines = [PlanQuotaInline, PlanPriceInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
@@ -48,7 +55,9 @@ class PlanAdmin(ModelAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, object]:
         # Deleting many at once asks about none of them.
-        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+        actions: dict[str, object] = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
 
     @admin.display
     def price(self, plan: Plan) -> str:

@@ -8,9 +8,11 @@ register = template.Library()
 
 # https://docs.stripe.com/currencies: how many decimal places an amount has. Two where it is not named.
 # UGX is on Stripe's zero-decimal list too, but is charged with two places like ISK (see WHOLE).
-PLACES = dict.fromkeys("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split(), 0) | dict.fromkeys(
-    "bhd jod kwd omr tnd".split(), 3
-)
+ZERO_PLACES = [
+    "bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf",
+]  # fmt: skip
+THREE_PLACES = ["bhd", "jod", "kwd", "omr", "tnd"]
+PLACES = dict.fromkeys(ZERO_PLACES, 0) | dict.fromkeys(THREE_PLACES, 3)
 # Two places in the API, but always 00: people write none.
 WHOLE = frozenset({"isk", "ugx"})
 SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}

@@ -10,7 +10,12 @@ from billing.models import Plan
 
 
 @pytest.mark.parametrize(
-    "path", ["/admin/djstripe/", "/admin/djstripe/subscription/", "/admin/djstripe/subscription/action/_cancel/subscription/"]
+    "path",
+    [
+        "/admin/djstripe/",
+        "/admin/djstripe/subscription/",
+        "/admin/djstripe/subscription/action/_cancel/subscription/",
+    ],
 )
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_the_back_office_has_no_page_of_dj_stripes(admin_client: Client, path: str, method: str) -> None:
@@ -44,7 +49,7 @@ def test_staff_change_a_plans_limits_but_not_its_slug(admin_client: Client, plan
     assert (plan.slug, plan.rate_per_minute, plan.is_default) == ("pro", 120, False)
 
 
-def test_zero_is_refused_where_it_might_be_meant_for_unlimited(admin_client: Client, plans: SimpleNamespace) -> None:
+def test_zero_is_refused_lest_it_be_meant_for_unlimited(admin_client: Client, plans: SimpleNamespace) -> None:
     fields = plan_fields(plans.pro) | {"quotas-0-included": "0"}
 
     page = admin_client.post(reverse("admin:billing_plan_change", args=[plans.pro.pk]), fields)
