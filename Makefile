@@ -35,7 +35,7 @@ manage: env-run
 	@exec $(RUN) --manage $(ARGS)
 
 test: env-dev
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: env-dev
 	$(BIN)/python -m ruff check .

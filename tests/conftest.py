@@ -22,6 +22,11 @@ from usage import partitions, stream
 from usage.redis_client import get_redis
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The flows take the longest: one worker starts with them while the others do the rest.
+    items.sort(key=lambda item: "tests/flows" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Without migrations Django makes the ledger a plain table: put the partitioned one in its place."""

@@ -18,8 +18,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def subscribed(sandbox, webhook_endpoint, organization, plans):
-    """Acme on Pro, every webhook so far delivered."""
+    """Acme on Pro for two minutes, every webhook so far delivered."""
+    sandbox.clock.offset = -120
     subscription = subscribe(sandbox, organization, plan=plans.pro)
+    sandbox.clock.offset = 0
     assert set(deliver(sandbox)) == {200}
     assert Entitlement.objects.get().plan == plans.pro
     return subscription

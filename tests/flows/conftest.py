@@ -1,0 +1,50 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.stack import Stack
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[object]:
+    """Headless Chromium. Where there is none the tests say so and are skipped, in CI they fail."""
+    if not CHROMIUM.exists():
+        message = f"There is no browser at {CHROMIUM}: install Debian's chromium to run this test."
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def stack(chromium: object) -> Iterator[Stack]:
+    """Tollgate, started on an empty directory by the command behind `make run`, migrations and all."""
+    stack = Stack(Path(os.environ["TEST_DIRECTORY"]) / "flow")
+    stack.start()
+    yield stack
+    assert stack.contract_problems() == []
+    assert stack.stop() == 0
+
+
+@pytest.fixture
+def page(chromium: object, stack: Stack) -> Iterator[object]:
+    context = chromium.new_context(base_url=stack.origin)  # type: ignore[attr-defined]
+    # Whoever waits for a page here waits for a request to processes that share two cores with the other tests.
+    context.set_default_timeout(30_000)
+    yield context.new_page()
+    context.close()

@@ -1,0 +1,196 @@
+"""The main job, end to end: a person signs up, pays, gets a key and calls the API, and Stripe counts the calls."""
+
+import re
+import time
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.flows.stack import Answer, Stack, request, wait_for
+
+
+def sign_up(page: Page, stack: Stack, *, then: str) -> str:
+    """Sign up as somebody new, by way of the plans; return the address used."""
+    email = f"{uuid4().hex[:8]}@acme.example"
+    page.goto("/pricing/")
+    page.get_by_role("link", name=re.compile(then)).first.click()
+    page.get_by_label("Company or project").fill("Acme")
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name=re.compile("sign up|create", re.IGNORECASE)).click()
+    mail = wait_for(lambda: stack.find_mail(email), seconds=20, what="The verification e-mail")
+    code = re.search(r"^\s*([A-Z0-9]{3,}-?[A-Z0-9]{3,})\s*$", mail, re.MULTILINE)
+    assert code, mail
+    page.get_by_label(re.compile("code", re.IGNORECASE)).fill(code[1])
+    page.get_by_role("button", name=re.compile("confirm|verify|continue", re.IGNORECASE)).click()
+    expect(page).to_have_url(re.compile("/dashboard/"))
+    return email
+
+
+def choose(page: Page, plan: str) -> None:
+    page.goto("/dashboard/billing/")
+    page.get_by_role("button", name=re.compile(plan)).click()
+    expect(page).to_have_url(re.compile("/c/pay/"))
+
+
+def pay(page: Page, *, card: str) -> None:
+    page.get_by_label("Card number").fill(card)
+    page.get_by_label(re.compile("expir", re.IGNORECASE)).fill("12 / 34")
+    page.get_by_label(re.compile("cvc|security", re.IGNORECASE)).fill("123")
+    page.get_by_label(re.compile("name", re.IGNORECASE)).fill("Ann Owner")
+    page.get_by_role("button", name=re.compile("subscribe|pay", re.IGNORECASE)).click()
+
+
+def create_key(page: Page, *, name: str) -> str:
+    page.goto("/dashboard/keys/")
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Create key").click()
+    return page.locator("#new-key").inner_text()
+
+
+def problem(answer: Answer) -> dict[str, object]:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    content: dict[str, object] = answer.json()
+    return content
+
+
+def test_from_sign_up_to_a_call_that_stripe_has_counted(page: Page, stack: Stack) -> None:
+    email = sign_up(page, stack, then="Pro")
+    choose(page, "Pro")
+    pay(page, card="4242 4242 4242 4242")
+
+    # Back on a dashboard that says Pro already.
+    expect(page).to_have_url(f"{stack.origin}/dashboard/")
+    expect(page.locator("#plan-name")).to_have_text("Pro")
+
+    key = create_key(page, name="production")
+    assert re.fullmatch(r"sk_live_[0-9A-Za-z]{48}", key)
+    page.goto("/dashboard/keys/")
+    assert key not in page.content()
+
+    # A hundred calls a minute and not one more.
+    began = time.monotonic()
+    answers = [stack.api("/api/v1/echo", key) for _ in range(101)]
+    assert time.monotonic() - began < 60, "The machine is too slow to make 101 calls in a minute."
+    assert [a.status for a in answers] == [200] * 100 + [429]
+    refused = problem(answers[-1])
+    assert (refused["code"], refused["limit"]) == ("rate_limited", 100)
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+
+    # The ledger, the rollup, Stripe's summary and the dashboard show the same number, within a minute.
+    organization = stack.row("SELECT id, ref FROM accounts_organization WHERE email = %s", email)[0]
+    customer = stack.row("SELECT id FROM djstripe_customer WHERE subscriber_id = %s", organization)[0]
+    meter = stack.row("SELECT stripe_meter_id FROM billing_meter WHERE slug = 'requests'")[0]
+    now = int(time.time()) // 60 * 60
+    window = urlencode({"customer": customer, "start_time": now - 86_400, "end_time": now + 3_600})
+
+    def counted_by_stripe() -> bool:
+        summaries = stack.stripe(f"/v1/billing/meters/{meter}/event_summaries?{window}")["data"]
+        return sum(s["aggregated_value"] for s in summaries) == 100
+
+    wait_for(counted_by_stripe, seconds=60, what="Stripe counts the 100 calls")
+    in_ledger = "SELECT count(*), sum(units) FROM usage_event WHERE organization_id = %s"
+    in_rollups = "SELECT sum(calls), sum(units) FROM usage_rollup WHERE organization_id = %s"
+    assert stack.row(in_ledger, organization) == stack.row(in_rollups, organization) == (100, 100)
+    page.goto("/dashboard/")
+    expect(page.locator("#used-units")).to_have_text("100")
+    expect(page.locator("#included-units")).to_have_text("10,000")
+
+    # A cancelled subscription drops the organization to Free at its next call.
+    subscription = stack.stripe(f"/v1/subscriptions?customer={customer}")["data"][0]["id"]
+    stack.stripe(f"/v1/subscriptions/{subscription}", method="DELETE")
+    wait_for(
+        lambda: stack.api("/api/v1/echo", key).headers["X-RateLimit-Limit"] == "10",
+        seconds=20, what="The webhook of the cancellation takes effect",
+    )
+    page.goto("/dashboard/")
+    expect(page.locator("#plan-name")).to_have_text("Free")
+
+    # A revoked key is refused at the next call.
+    page.goto("/dashboard/keys/")
+    page.get_by_text("Revoke", exact=False).first.click()
+    page.get_by_role("button", name=re.compile("Revoke key")).click()
+    expect(page.get_by_text("is revoked")).to_be_visible()
+    assert problem(stack.api("/api/v1/echo", key))["code"] == "invalid_key"
+
+
+def test_a_declined_card_leaves_the_customer_on_free(page: Page, stack: Stack) -> None:
+    sign_up(page, stack, then="Pro")
+    choose(page, "Pro")
+    pay(page, card="4000 0000 0000 0002")
+
+    expect(page.get_by_role("alert")).to_contain_text("declined")
+    page.goto("/dashboard/")
+    expect(page.locator("#plan-name")).to_have_text("Free")
+
+    # Free is ten calls a minute.
+    key = create_key(page, name="trial")
+    answers = [stack.api("/api/v1/echo", key) for _ in range(11)]
+    assert [a.status for a in answers] == [200] * 10 + [429]
+    assert problem(answers[-1])["limit"] == 10
+
+
+@pytest.mark.parametrize("key", ["sk_live_wrong", "sk_live_" + "a" * 48, "💳", "-"])
+def test_a_wrong_key_gets_401(stack: Stack, key: str) -> None:
+    answer = stack.api("/api/v1/echo", key.encode().decode("latin-1"))
+
+    assert (answer.status, problem(answer)["code"]) == (401, "invalid_key")
+
+
+def test_no_key_gets_401(stack: Stack) -> None:
+    answer = stack.api("/api/v1/echo")
+
+    assert (answer.status, problem(answer)["code"]) == (401, "not_authenticated")
+
+
+def test_a_forged_webhook_gets_400(stack: Stack) -> None:
+    uuid = stack.row("SELECT djstripe_uuid FROM djstripe_webhookendpoint")[0]
+    forged = request(
+        f"{stack.origin}/stripe/webhook/{uuid}/", method="POST", body=b'{"object": "event"}',
+        headers={"Stripe-Signature": f"t={int(time.time())},v1={'0' * 64}", "Content-Type": "application/json"},
+    )
+
+    assert forged.status == 400
+
+
+def test_a_webhook_sent_twice_changes_nothing_twice(stack: Stack) -> None:
+    def events() -> list[dict[str, object]]:
+        found: list[dict[str, object]] = stack.stripe("/v1/events?type=customer.subscription.created")["data"]
+        return [event for event in found if event["pending_webhooks"] == 0]
+
+    stack.stripe("/v1/customers", method="POST", body=b"email=doubled%40acme.example")
+    for event in events()[:1]:
+        before = stack.row("SELECT count(*), max(version) FROM djstripe_event, billing_entitlement")
+        request(f"{stack.sandbox}/sandbox/events/{event['id']}/resend", method="POST", body=b"")
+        wait_for(events, seconds=20, what="The webhook is delivered again")
+        assert stack.row("SELECT count(*), max(version) FROM djstripe_event, billing_entitlement") == before
+
+
+def test_the_printed_curl_line_works(stack: Stack) -> None:
+    line = re.search(r'curl -H "Authorization: Bearer (\S+)" (\S+)', stack.log.read_text())
+    assert line
+
+    answer = request(line[2], headers={"Authorization": f"Bearer {line[1]}"})
+
+    assert answer.status == 200
+
+
+def test_staff_sign_in_to_the_back_office(page: Page, stack: Stack) -> None:
+    login = re.search(r"Staff\s+(\S+)\s+(\S+)", stack.log.read_text())
+    assert login
+    page.goto("/admin/")
+    page.get_by_label(re.compile("e-mail|email|username", re.IGNORECASE)).fill(login[1])
+    page.get_by_label(re.compile("password", re.IGNORECASE)).first.fill(login[2])
+    page.get_by_role("button", name=re.compile("log in|sign in", re.IGNORECASE)).click()
+
+    for name in ("Organizations", "Plans", "API keys", "Entitlements", "Rollups", "Meter reports"):
+        page.goto("/admin/")
+        page.get_by_role("link", name=name).first.click()
+        expect(page.get_by_role("heading").first).to_be_visible()
+        assert "/admin/" in page.url
+
+
+def test_dj_stripe_s_own_admin_is_not_there(stack: Stack) -> None:
+    assert request(f"{stack.origin}/admin/djstripe/subscription/").status in {302, 404}
