@@ -8,7 +8,8 @@ from accounts.models import Organization, User
 
 class SignupForm(allauth.SignupForm):
     organization = forms.CharField(
-        label="Company or project", max_length=150,
+        label="Company or project",
+        max_length=150,
         widget=forms.TextInput(attrs={"autocomplete": "organization", "placeholder": "Acme Inc."}),
         help_text="You can change it later.",
     )

@@ -2,7 +2,7 @@ import secrets
 import string
 import uuid
 import zoneinfo
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -40,14 +40,16 @@ class User(AbstractBaseUser, PermissionsMixin):
     email = models.EmailField("e-mail address", unique=True)
     name = models.CharField(max_length=150, blank=True)
     is_staff = models.BooleanField("staff", default=False, help_text="May sign in to the back office.")
-    is_active = models.BooleanField("active", default=True, help_text="Clear this instead of deleting a user.")
+    is_active = models.BooleanField(
+        "active", default=True, help_text="Clear this instead of deleting a user."
+    )
     date_joined = models.DateTimeField(default=timezone.now)
 
     objects = UserManager()
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_unique")]
@@ -86,7 +88,10 @@ class Organization(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     ref = models.CharField(
-        max_length=REF_LENGTH, unique=True, default=new_ref, editable=False,
+        max_length=REF_LENGTH,
+        unique=True,
+        default=new_ref,
+        editable=False,
         help_text="Public and stable. It is part of every API key and names the organization in Redis.",
     )
     name = models.CharField(max_length=150)
@@ -99,7 +104,9 @@ class Organization(models.Model):
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            models.CheckConstraint(condition=models.Q(ref__regex=r"^[0-9A-Za-z]{10}$"), name="organization_ref_base62")
+            models.CheckConstraint(
+                condition=models.Q(ref__regex=r"^[0-9A-Za-z]{10}$"), name="organization_ref_base62"
+            )
         ]
 
     def __str__(self) -> str:

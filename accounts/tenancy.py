@@ -34,7 +34,7 @@ def find_membership(request: HttpRequest) -> Membership | None:
 
 def current_organization(request: HttpRequest) -> Organization | None:
     """dj-stripe's request callback: who would subscribe here."""
-    membership = cast(Membership | None, getattr(request, "membership", None)) or find_membership(request)
+    membership = cast("Membership | None", getattr(request, "membership", None)) or find_membership(request)
     return membership.organization if membership else None
 
 
@@ -56,7 +56,8 @@ def organization_context(request: HttpRequest) -> dict[str, object]:
 def organization_required(
     may: Callable[[Role], bool] = lambda role: True,
 ) -> Callable[
-    [Callable[Concatenate[TenantRequest, P], HttpResponse]], Callable[Concatenate[HttpRequest, P], HttpResponse]
+    [Callable[Concatenate[TenantRequest, P], HttpResponse]],
+    Callable[Concatenate[HttpRequest, P], HttpResponse],
 ]:
     """Let in members whose role passes `may`; others get 403. Sets request.organization and request.role."""
 
@@ -73,7 +74,7 @@ def organization_required(
             role = membership.get_role()
             if not may(role):
                 raise PermissionDenied(f"Your role ({role.label}) may not do this.")
-            tenant = cast(TenantRequest, request)
+            tenant = cast("TenantRequest", request)
             tenant.organization = membership.organization
             tenant.role = role
             return view(tenant, *args, **kwargs)

@@ -25,12 +25,18 @@ class Echo(APIView):
     )
     def get(self, request: Request) -> Response:
         return Response(
-            {"message": "Hello from behind the tollgate.", "method": request.method, "query": dict(request.GET.lists())}
+            {
+                "message": "Hello from behind the tollgate.",
+                "method": request.method,
+                "query": dict(request.GET.lists()),
+            }
         )
 
 
 class PlanSerializer(serializers.ModelSerializer[Plan]):
-    quotas = serializers.SerializerMethodField(help_text="Units included a period by meter; null is unlimited.")
+    quotas = serializers.SerializerMethodField(
+        help_text="Units included a period by meter; null is unlimited."
+    )
     prices = serializers.SerializerMethodField(help_text="Amounts in the currency's minor unit.")
 
     class Meta:

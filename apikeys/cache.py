@@ -50,7 +50,10 @@ def fill(ref: str, *, now: datetime) -> None:
     organization = Organization.objects.filter(ref=ref).first()
     if organization is None:
         # Anyone can compute a checksum: an invented key costs one look-up a minute, not one a call.
-        redis.pipeline().hset(keys.facts, "absent", "1").pexpire(keys.facts, ABSENT).execute()
+        pipeline = redis.pipeline()
+        pipeline.hset(keys.facts, "absent", "1")
+        pipeline.pexpire(keys.facts, ABSENT)
+        pipeline.execute()
         return
     with transaction.atomic():
         entitlement = lock_entitlement(organization)
@@ -66,7 +69,9 @@ def fill(ref: str, *, now: datetime) -> None:
         keys_of = APIKey.objects.active().filter(organization=organization)
         facts |= {f"key:{digest}": str(pk) for pk, digest in keys_of.values_list("pk", "digest")}
         pipeline = redis.pipeline()
-        pipeline.delete(keys.facts).hset(keys.facts, mapping=facts).pexpire(keys.facts, IDLE)
+        pipeline.delete(keys.facts)
+        pipeline.hset(keys.facts, mapping=facts)
+        pipeline.pexpire(keys.facts, IDLE)
         for meter in entitlement.quotas:
             rollups = UsageRollup.objects.in_period(
                 organization_id=organization.pk, meter=meter, period_start=entitlement.period_start
@@ -75,7 +80,11 @@ def fill(ref: str, *, now: datetime) -> None:
         # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
         # rollups, which are a moment behind the calls.
         pipeline.expireat(keys.used, entitlement.period_end + KEPT)
-        old = [name for name in redis.hkeys(keys.used) if is_old(name, before=entitlement.period_start - KEPT)]
+        old = [
+            name
+            for name in redis.hkeys(keys.used)
+            if is_old(str(name), before=entitlement.period_start - KEPT)
+        ]
         if old:
             pipeline.hdel(keys.used, *old)
         pipeline.execute()

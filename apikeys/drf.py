@@ -1,8 +1,8 @@
 """The gate as a DRF authentication class.
 
-    class Forecast(APIView):          # With the project's defaults there is nothing to remember:
-        gate_meter = "requests"       # these two lines are the defaults,
-        gate_cost = 1                 # and 0 makes a view free of quota.
+class Forecast(APIView):          # With the project's defaults there is nothing to remember:
+    gate_meter = "requests"       # these two lines are the defaults,
+    gate_cost = 1                 # and 0 makes a view free of quota.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,9 @@ class GateAuthentication(BaseAuthentication):
         if secret is None:
             return None  # The permission class says no where the view needs a key.
         view = request.parser_context["view"] if request.parser_context else None
-        decision = admit(secret, meter=getattr(view, "gate_meter", "requests"), cost=getattr(view, "gate_cost", 1))
+        decision = admit(
+            secret, meter=getattr(view, "gate_meter", "requests"), cost=getattr(view, "gate_cost", 1)
+        )
         # For the middleware, which meters the answer and adds the rate headers, to a refusal's as well.
         request._request.gate_decision = decision  # type: ignore[attr-defined]
         if not decision.admitted:
@@ -69,7 +71,9 @@ def bearer_token(header: str) -> str | None:
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > KEY_LENGTH_LIMIT:
         raise Problem(
-            status=401, code="invalid_key", title="Invalid API key",
+            status=401,
+            code="invalid_key",
+            title="Invalid API key",
             detail="Send your API key as `Authorization: Bearer <key>`.",
         )
     return token
@@ -78,13 +82,18 @@ def bearer_token(header: str) -> str | None:
 def refusal(decision: Decision) -> Problem:
     if decision.verdict is Verdict.INVALID_KEY:
         return Problem(
-            status=401, code="invalid_key", title="Invalid API key",
+            status=401,
+            code="invalid_key",
+            title="Invalid API key",
             detail="This API key is not known: it is mistyped, revoked or expired.",
         )
     if decision.verdict is Verdict.UNAVAILABLE:
         return Problem(
-            status=503, code="gate_unavailable", title="Temporarily unavailable",
-            detail="The call could not be checked against your plan. It was not charged.", retry_after=1,
+            status=503,
+            code="gate_unavailable",
+            title="Temporarily unavailable",
+            detail="The call could not be checked against your plan. It was not charged.",
+            retry_after=1,
         )
     plan = Plan.objects.filter(entitlements__organization=decision.organization_id).first()
     name = plan.name if plan else "current"
@@ -94,7 +103,9 @@ def refusal(decision: Decision) -> Problem:
     seconds = decision.wait.total_seconds()
     if decision.verdict is Verdict.RATE_LIMITED:
         return Problem(
-            status=429, code="rate_limited", title="Too many requests",
+            status=429,
+            code="rate_limited",
+            title="Too many requests",
             detail=(
                 f"Your {name} plan allows {decision.rate_limit} requests a minute. "
                 f"Try again in {seconds:.1f} seconds."
@@ -103,20 +114,25 @@ def refusal(decision: Decision) -> Problem:
             retry_after=seconds,
         )
     return Problem(
-        status=429, code="quota_exceeded", title="Quota used up",
+        status=429,
+        code="quota_exceeded",
+        title="Quota used up",
         detail=(
             f"Your {name} plan includes {decision.quota} units of {decision.meter} a period, and this period's "
             f"are used up. They are back at {resets_at}, or at once on a larger plan."
         ),
         members={
-            "policy": "period", "limit": decision.quota, "used": decision.used, "meter": decision.meter,
+            "policy": "period",
+            "limit": decision.quota,
+            "used": decision.used,
+            "meter": decision.meter,
             "resets_at": resets_at,
         },
         retry_after=seconds,
     )
 
 
-class GateScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class GateScheme(OpenApiAuthenticationExtension):
     target_class = "apikeys.drf.GateAuthentication"
     name = "APIKey"
 

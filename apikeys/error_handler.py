@@ -23,19 +23,28 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     request_id = getattr(context["request"], "request_id", "")
     if isinstance(error, Problem):
         content = body(
-            status=error.status_code, code=error.code, title=error.title, detail=str(error.detail),
-            request_id=request_id, members=error.members,
+            status=error.status_code,
+            code=error.code,
+            title=error.title,
+            detail=str(error.detail),
+            request_id=request_id,
+            members=error.members,
         )
         headers = error.headers
     else:
         code = str(getattr(error, "default_code", "error"))
         title = code.replace("_", " ").capitalize()
         members: dict[str, object] = {}
-        detail = error.detail
+        detail = str(error.detail)
         if isinstance(error, exceptions.ValidationError):
             members, detail = {"errors": error.detail}, "Some of what was sent is not valid; see `errors`."
         content = body(
-            status=error.status_code, code=code, title=title, detail=str(detail), request_id=request_id, members=members
+            status=error.status_code,
+            code=code,
+            title=title,
+            detail=detail,
+            request_id=request_id,
+            members=members,
         )
         headers = {}
     if error.status_code == 401:

@@ -30,7 +30,9 @@ def rate_headers(decision: Decision) -> dict[str, str]:
             "X-RateLimit-Reset": str(math.ceil((decision.at + reset).timestamp())),
         }
     if decision.quota is not None:
-        policies.append(f'"period";q={decision.quota};w={seconds(decision.period_end - decision.period_start)}')
+        policies.append(
+            f'"period";q={decision.quota};w={seconds(decision.period_end - decision.period_start)}'
+        )
         limits.append(f'"period";r={decision.quota_remaining};t={seconds(decision.period_end - decision.at)}')
     if policies:
         headers |= {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)}

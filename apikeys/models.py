@@ -18,7 +18,9 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
 
 
 class APIKeyManager(models.Manager.from_queryset(APIKeyQuerySet)):  # type: ignore[misc]
-    def issue(self, *, organization: Organization, name: str, user: User | None = None) -> tuple["APIKey", str]:
+    def issue(
+        self, *, organization: Organization, name: str, user: User | None = None
+    ) -> tuple["APIKey", str]:
         """Create a key. The secret is returned once and never stored."""
         secret = new_secret(organization.ref)
         with transaction.atomic():

@@ -38,7 +38,13 @@ class Problem(exceptions.APIException):
 
 
 def body(
-    *, status: int, code: str, title: str, detail: str, request_id: str, members: Mapping[str, object] | None = None
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    request_id: str,
+    members: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     return {
         "type": "about:blank",

@@ -37,7 +37,9 @@ class ParsedSecret:
 
 def new_secret(ref: str, *, mode: str = "live") -> str:
     """Return a new key for the organization `ref`, as in sk_live_… (`mode` is live or test)."""
-    body = f"{settings.API_KEY_PREFIX}_{mode}_{ref}" + "".join(secrets.choice(BASE62) for _ in range(SECRET_LENGTH))
+    body = f"{settings.API_KEY_PREFIX}_{mode}_{ref}" + "".join(
+        secrets.choice(BASE62) for _ in range(SECRET_LENGTH)
+    )
     return body + checksum(body)
 
 

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from redis.exceptions import RedisError
 
 from accounts.tenancy import TenantRequest, organization_required
+from apikeys.models import APIKey
 from billing.entitlements import current_entitlement
 from billing.models import Meter
 from billing.stripe import client
@@ -35,7 +36,9 @@ def dashboard(request: TenantRequest) -> HttpResponse:
         {
             "organization": request.organization,
             "entitlement": entitlement,
-            "meters": [meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)],
+            "meters": [
+                meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)
+            ],
             "keys": request.organization.api_keys.active(),
             "recent": recent_hours(request.organization, meter="requests", now=timezone.now()),
             "curl_example": f'curl -H "Authorization: Bearer <your key>" {settings.API_BASE_URL}/api/v1/echo',
@@ -61,7 +64,9 @@ def keys(request: TenantRequest) -> HttpResponse:
                     organization=request.organization, name=form.cleaned_data["name"], user=request.user
                 )
             except RedisError:
-                messages.error(request, "The key could not be created just now. Please try again in a moment.")
+                messages.error(
+                    request, "The key could not be created just now. Please try again in a moment."
+                )
                 status = 503
             else:
                 form = KeyForm()
@@ -84,7 +89,7 @@ def keys(request: TenantRequest) -> HttpResponse:
 @require_POST
 @organization_required(lambda role: role.manages_keys)
 def revoke(request: TenantRequest, key_id: UUID) -> HttpResponse:
-    key = get_object_or_404(request.organization.api_keys, pk=key_id)
+    key: APIKey = get_object_or_404(request.organization.api_keys, pk=key_id)
     try:
         key.revoke()
     except RedisError:

@@ -40,7 +40,9 @@ class PlanSubscription:
         renewal whose webhook is late does not stop the customer at the stroke of the period's end.
         """
         item = self.data["items"]["data"][0]
-        start, end = (datetime.fromtimestamp(item[f"current_period_{edge}"], UTC) for edge in ("start", "end"))
+        start, end = (
+            datetime.fromtimestamp(item[f"current_period_{edge}"], UTC) for edge in ("start", "end")
+        )
         interval = item["price"]["recurring"]
         if start <= now < end and (interval["interval"], interval["interval_count"]) == ("month", 1):
             return Period(start, end)
@@ -57,7 +59,9 @@ def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:
         plan = find_plan(data)
         if plan:
             found.append(PlanSubscription(plan, data))
-    return sorted(found, key=lambda s: (s.status in FULL_ACCESS, s.plan.order, s.data["created"]), reverse=True)
+    return sorted(
+        found, key=lambda s: (s.status in FULL_ACCESS, s.plan.order, s.data["created"]), reverse=True
+    )
 
 
 def find_plan(subscription: dict[str, Any]) -> Plan | None:
@@ -115,7 +119,9 @@ def free_period(subscriptions: list[PlanSubscription], *, now: datetime) -> Peri
 
 def open_entitlement(organization: Organization, *, now: datetime | None = None) -> Entitlement:
     """Create the entitlement of a new organization."""
-    return Entitlement.objects.create(organization=organization, **compute(organization, now=now or timezone.now()))
+    return Entitlement.objects.create(
+        organization=organization, **compute(organization, now=now or timezone.now())
+    )
 
 
 def refresh_entitlement(organization: Organization, *, now: datetime | None = None) -> Entitlement:
@@ -135,7 +141,10 @@ def refresh_entitlement(organization: Organization, *, now: datetime | None = No
             entitlement.save()
             logger.info(
                 "Entitlement of %s is now %s (%s), version %d",
-                organization.ref, entitlement.plan.slug, entitlement.status, entitlement.version,
+                organization.ref,
+                entitlement.plan.slug,
+                entitlement.status,
+                entitlement.version,
             )
             entitlement_changed.send(sender=Entitlement, entitlement=entitlement)
     return entitlement

@@ -7,8 +7,12 @@ from djstripe import models as djstripe
 
 from accounts.models import Organization
 
-slug_validator = RegexValidator(r"^[a-z][a-z0-9_]{0,39}$", "Use small letters, digits and _, starting with a letter.")
-currency_validator = RegexValidator(r"^[a-z]{3}$", "Use a three-letter ISO 4217 code in small letters, such as usd.")
+slug_validator = RegexValidator(
+    r"^[a-z][a-z0-9_]{0,39}$", "Use small letters, digits and _, starting with a letter."
+)
+currency_validator = RegexValidator(
+    r"^[a-z]{3}$", "Use a three-letter ISO 4217 code in small letters, such as usd."
+)
 
 
 class Meter(models.Model):
@@ -46,7 +50,9 @@ class Plan(models.Model):
     name = models.CharField(max_length=80)
     description = models.CharField(max_length=200, blank=True)
     rate_per_minute = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)],
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
         help_text="Calls admitted in any 60 seconds. Empty: unlimited.",
     )
     is_public = models.BooleanField("public", default=True, help_text="Shown on the pricing page.")
@@ -54,8 +60,15 @@ class Plan(models.Model):
         "default", default=False, help_text="What an organization has without a paid plan. Exactly one plan."
     )
     order = models.PositiveSmallIntegerField(default=0, help_text="Cheapest first.")
+    stripe_product_id: str | None  # For mypy: dj-stripe publishes no types.
     stripe_product = models.ForeignKey(
-        djstripe.Product, models.SET_NULL, to_field="id", null=True, blank=True, editable=False, related_name="+"
+        djstripe.Product,
+        models.SET_NULL,
+        to_field="id",
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
     )
 
     objects = PlanQuerySet.as_manager()
@@ -63,7 +76,9 @@ class Plan(models.Model):
     class Meta:
         ordering = ["order", "slug"]
         constraints = [
-            models.UniqueConstraint(fields=["is_default"], condition=models.Q(is_default=True), name="plan_one_default"),
+            models.UniqueConstraint(
+                fields=["is_default"], condition=models.Q(is_default=True), name="plan_one_default"
+            ),
             models.CheckConstraint(
                 condition=models.Q(rate_per_minute__isnull=True) | models.Q(rate_per_minute__gte=1),
                 name="plan_rate_positive",
@@ -91,7 +106,10 @@ class PlanQuota(models.Model):
     plan = models.ForeignKey(Plan, models.CASCADE, related_name="quotas")
     meter = models.ForeignKey(Meter, models.PROTECT, related_name="+")
     included = models.PositiveBigIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Units a period. Empty: unlimited."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Units a period. Empty: unlimited.",
     )
     overage = models.CharField(max_length=10, choices=Overage, default=Overage.BLOCK)
 
@@ -100,7 +118,8 @@ class PlanQuota(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["plan", "meter"], name="planquota_unique"),
             models.CheckConstraint(
-                condition=models.Q(included__isnull=True) | models.Q(included__gte=1), name="planquota_positive"
+                condition=models.Q(included__isnull=True) | models.Q(included__gte=1),
+                name="planquota_positive",
             ),
         ]
 
@@ -123,15 +142,24 @@ class PlanPrice(models.Model):
     currency = models.CharField(max_length=3, default="usd", validators=[currency_validator])
     interval = models.CharField(max_length=5, choices=Interval, default=Interval.MONTH)
     unit_amount = models.PositiveIntegerField(help_text="In the currency's minor unit: 2900 is $29.00.")
+    stripe_price_id: str | None  # For mypy, as above.
     stripe_price = models.ForeignKey(
-        djstripe.Price, models.SET_NULL, to_field="id", null=True, blank=True, editable=False, related_name="+"
+        djstripe.Price,
+        models.SET_NULL,
+        to_field="id",
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
     )
 
     class Meta:
         ordering = ["plan", "meter", "interval", "currency"]
         constraints = [
             models.UniqueConstraint(
-                fields=["plan", "meter", "currency", "interval"], nulls_distinct=False, name="planprice_unique"
+                fields=["plan", "meter", "currency", "interval"],
+                nulls_distinct=False,
+                name="planprice_unique",
             )
         ]
 
@@ -151,10 +179,14 @@ class Entitlement(models.Model):
     {"included": units or null for unlimited, "overage": "block"}.
     """
 
-    organization = models.OneToOneField(Organization, models.CASCADE, primary_key=True, related_name="entitlement")
+    organization = models.OneToOneField(
+        Organization, models.CASCADE, primary_key=True, related_name="entitlement"
+    )
     plan = models.ForeignKey(Plan, models.PROTECT, related_name="entitlements")
     status = models.CharField(max_length=20, help_text="Stripe's subscription status, or “none”.")
-    subscription_id = models.CharField(max_length=255, blank=True, help_text="Stripe's id of the live subscription.")
+    subscription_id = models.CharField(
+        max_length=255, blank=True, help_text="Stripe's id of the live subscription."
+    )
     rate_per_minute = models.PositiveIntegerField(null=True, blank=True)
     quotas = models.JSONField(default=dict)
     period_start = models.DateTimeField()

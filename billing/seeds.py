@@ -22,7 +22,12 @@ def seed_plans() -> list[Plan]:
         if Plan.objects.filter(slug=slug).exists():
             continue
         plan = Plan.objects.create(
-            slug=slug, name=name, description=description, rate_per_minute=rate, order=order, is_default=slug == "free"
+            slug=slug,
+            name=name,
+            description=description,
+            rate_per_minute=rate,
+            order=order,
+            is_default=slug == "free",
         )
         PlanQuota.objects.create(plan=plan, meter=meter, included=included)
         if cents is not None:

@@ -103,7 +103,9 @@ def checkout_return(request: TenantRequest) -> HttpResponse:
     except LookupError as error:
         raise Http404(str(error)) from error
     except BillingError:
-        messages.warning(request, "Your payment is being confirmed. This page will show your new plan shortly.")
+        messages.warning(
+            request, "Your payment is being confirmed. This page will show your new plan shortly."
+        )
         return redirect("dashboard")
     entitlement = refresh_entitlement(request.organization)
     if is_paid:

@@ -78,7 +78,9 @@ class Environment:
             raise ImproperlyConfigured(f"{name} names no host.")
         return value
 
-    def pattern(self, name: str, regex: str, *, form: str, default: str | None = None, needed_for: str = "") -> str:
+    def pattern(
+        self, name: str, regex: str, *, form: str, default: str | None = None, needed_for: str = ""
+    ) -> str:
         """Return a value that matches `regex` entirely; `form` says in words what that is."""
         value = self.text(name, default=default, needed_for=needed_for)
         if value != default and not re.fullmatch(regex, value, re.ASCII):

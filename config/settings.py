@@ -1,10 +1,8 @@
 """Settings. Every environment variable Tollgate reads is read here, and refused here by its name."""
 
-import os
 from pathlib import Path
 
 import dj_database_url
-import stripe
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
@@ -68,7 +66,7 @@ STRIPE_PUBLISHABLE_KEY = env.pattern(
     "STRIPE_PUBLISHABLE_KEY", r"pk_(test|live)_[a-zA-Z0-9]{24,}", form="pk_test_… or pk_live_…", default=""
 )
 STRIPE_LIVE_MODE = "_live_" in STRIPE_SECRET_KEY[:8]
-if STRIPE_PUBLISHABLE_KEY and STRIPE_LIVE_MODE != ("_live_" in STRIPE_PUBLISHABLE_KEY[:8]):
+if STRIPE_PUBLISHABLE_KEY and ("_live_" in STRIPE_PUBLISHABLE_KEY[:8]) != STRIPE_LIVE_MODE:
     raise ImproperlyConfigured(
         "STRIPE_PUBLISHABLE_KEY and STRIPE_SECRET_KEY must both be test keys or both live."
     )
@@ -77,10 +75,12 @@ STRIPE_TEST_SECRET_KEY = "" if STRIPE_LIVE_MODE else STRIPE_SECRET_KEY
 STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""
 STRIPE_TEST_PUBLIC_KEY = "" if STRIPE_LIVE_MODE else STRIPE_PUBLISHABLE_KEY
 STRIPE_LIVE_PUBLIC_KEY = STRIPE_PUBLISHABLE_KEY if STRIPE_LIVE_MODE else ""
-STRIPE_API_BASE = env.origin("STRIPE_API_BASE", default=stripe.DEFAULT_API_BASE)
+STRIPE_API_BASE = env.origin("STRIPE_API_BASE", default="https://api.stripe.com")
 STRIPE_API_HOST = STRIPE_API_BASE  # dj-stripe's name for it.
-if STRIPE_LIVE_MODE and STRIPE_API_BASE != stripe.DEFAULT_API_BASE:
-    raise ImproperlyConfigured("STRIPE_API_BASE may only be set with a test key: a live key goes to Stripe alone.")
+if STRIPE_LIVE_MODE and STRIPE_API_BASE != "https://api.stripe.com":
+    raise ImproperlyConfigured(
+        "STRIPE_API_BASE may only be set with a test key: a live key goes to Stripe alone."
+    )
 DJSTRIPE_SUBSCRIBER_MODEL = "accounts.Organization"
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_SUBSCRIBER_MODEL_REQUEST_CALLBACK = "accounts.tenancy.current_organization"
@@ -223,9 +223,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # A task may run twice (late acknowledgement): each is written for it. None may vanish with its worker.
-CELERY_BROKER_URL = env.text(
-    "CELERY_BROKER_URL", default=REDIS_URL.replace("unix://", "redis+socket://", 1)
-)
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", default=REDIS_URL.replace("unix://", "redis+socket://", 1))
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -235,7 +233,11 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "report-usage": {"task": "usage.tasks.report_usage", "schedule": 15.0, "options": {"expires": 15}},
-    "ensure-customers": {"task": "billing.tasks.ensure_customers", "schedule": 60.0, "options": {"expires": 60}},
+    "ensure-customers": {
+        "task": "billing.tasks.ensure_customers",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 
@@ -275,28 +277,52 @@ UNFOLD = {
             {
                 "title": "Customers",
                 "items": [
-                    {"title": "Organizations", "icon": "apartment",
-                     "link": reverse_lazy("admin:accounts_organization_changelist")},
-                    {"title": "Users", "icon": "person", "link": reverse_lazy("admin:accounts_user_changelist")},
-                    {"title": "API keys", "icon": "key", "link": reverse_lazy("admin:apikeys_apikey_changelist")},
+                    {
+                        "title": "Organizations",
+                        "icon": "apartment",
+                        "link": reverse_lazy("admin:accounts_organization_changelist"),
+                    },
+                    {
+                        "title": "Users",
+                        "icon": "person",
+                        "link": reverse_lazy("admin:accounts_user_changelist"),
+                    },
+                    {
+                        "title": "API keys",
+                        "icon": "key",
+                        "link": reverse_lazy("admin:apikeys_apikey_changelist"),
+                    },
                 ],
             },
             {
                 "title": "Billing",
                 "items": [
                     {"title": "Plans", "icon": "sell", "link": reverse_lazy("admin:billing_plan_changelist")},
-                    {"title": "Meters", "icon": "speed", "link": reverse_lazy("admin:billing_meter_changelist")},
-                    {"title": "Entitlements", "icon": "verified",
-                     "link": reverse_lazy("admin:billing_entitlement_changelist")},
+                    {
+                        "title": "Meters",
+                        "icon": "speed",
+                        "link": reverse_lazy("admin:billing_meter_changelist"),
+                    },
+                    {
+                        "title": "Entitlements",
+                        "icon": "verified",
+                        "link": reverse_lazy("admin:billing_entitlement_changelist"),
+                    },
                 ],
             },
             {
                 "title": "Usage",
                 "items": [
-                    {"title": "Rollups", "icon": "bar_chart",
-                     "link": reverse_lazy("admin:usage_usagerollup_changelist")},
-                    {"title": "Meter reports", "icon": "cloud_upload",
-                     "link": reverse_lazy("admin:usage_meterreport_changelist")},
+                    {
+                        "title": "Rollups",
+                        "icon": "bar_chart",
+                        "link": reverse_lazy("admin:usage_usagerollup_changelist"),
+                    },
+                    {
+                        "title": "Meter reports",
+                        "icon": "cloud_upload",
+                        "link": reverse_lazy("admin:usage_meterreport_changelist"),
+                    },
                 ],
             },
         ],

@@ -36,7 +36,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         "API_BASE_URL": "http://127.0.0.1:8000",
         "VAR_DIR": f"{os.environ['TEST_DIRECTORY']}/var-{number}",
     }
-    for name in ("STRIPE_PUBLISHABLE_KEY", "ALLOWED_HOSTS", "FRONTEND_URL", "TRUSTED_PROXIES", "CELERY_BROKER_URL"):
+    for name in (
+        "STRIPE_PUBLISHABLE_KEY",
+        "ALLOWED_HOSTS",
+        "FRONTEND_URL",
+        "TRUSTED_PROXIES",
+        "CELERY_BROKER_URL",
+    ):
         os.environ.pop(name, None)
 
 

@@ -46,7 +46,17 @@ class Event:
         """Raises ValueError where `text` is not what `encode` makes."""
         try:
             (
-                id_, occurred_at, organization_id, api_key_id, meter, units, period_start, endpoint, method, status, ms
+                id_,
+                occurred_at,
+                organization_id,
+                api_key_id,
+                meter,
+                units,
+                period_start,
+                endpoint,
+                method,
+                status,
+                ms,
             ) = json.loads(text)
             event = cls(
                 id=UUID(id_),

@@ -41,7 +41,9 @@ class UsageEvent(models.Model):
 
 
 class UsageRollupQuerySet(models.QuerySet["UsageRollup"]):
-    def in_period(self, *, organization_id: uuid.UUID, meter: str, period_start: datetime) -> "UsageRollupQuerySet":
+    def in_period(
+        self, *, organization_id: uuid.UUID, meter: str, period_start: datetime
+    ) -> "UsageRollupQuerySet":
         return self.filter(organization_id=organization_id, meter=meter, period_start=period_start)
 
     def units(self) -> int:
@@ -68,7 +70,9 @@ class UsageRollup(models.Model):
     calls = models.BigIntegerField(default=0)
     errors = models.BigIntegerField(default=0, help_text="Calls answered with status 400 to 499.")
     response_ms = models.BigIntegerField(default=0, help_text="Summed over the calls.")
-    reported_units = models.BigIntegerField(default=0, help_text="Of `units`, what meter reports have taken up.")
+    reported_units = models.BigIntegerField(
+        default=0, help_text="Of `units`, what meter reports have taken up."
+    )
 
     objects = UsageRollupQuerySet.as_manager()
 
@@ -80,13 +84,16 @@ class UsageRollup(models.Model):
                 name="usagerollup_unique",
             ),
             models.CheckConstraint(
-                condition=Q(reported_units__gte=0) & Q(reported_units__lte=F("units")), name="usagerollup_reported"
+                condition=Q(reported_units__gte=0) & Q(reported_units__lte=F("units")),
+                name="usagerollup_reported",
             ),
         ]
         indexes = [
             models.Index(fields=["organization", "meter", "period_start"], name="usagerollup_period"),
             models.Index(
-                fields=["organization"], condition=Q(units__gt=F("reported_units")), name="usagerollup_unreported"
+                fields=["organization"],
+                condition=Q(units__gt=F("reported_units")),
+                name="usagerollup_unreported",
             ),
         ]
 
@@ -149,12 +156,16 @@ class MeterReport(models.Model):
             models.CheckConstraint(condition=Q(units__gt=0), name="meterreport_units_positive"),
             # Stripe takes one call at a time for a customer and meter; a second claim fails here.
             models.UniqueConstraint(
-                fields=["organization", "meter"], condition=Q(state="sending"), name="meterreport_one_in_flight"
+                fields=["organization", "meter"],
+                condition=Q(state="sending"),
+                name="meterreport_one_in_flight",
             ),
         ]
         indexes = [
             models.Index(
-                fields=["hour", "created_at"], condition=~Q(state__in=["sent", "rejected"]), name="meterreport_due"
+                fields=["hour", "created_at"],
+                condition=~Q(state__in=["sent", "rejected"]),
+                name="meterreport_due",
             ),
             models.Index(fields=["organization", "meter", "period_start"], name="meterreport_period"),
         ]
@@ -173,4 +184,3 @@ class MeterReport(models.Model):
         Stripe bills by this time. With none, the last hour of a period would land on the next invoice.
         """
         return max(self.hour, self.period_start)
-

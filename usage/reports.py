@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from datetime import datetime
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -23,14 +24,22 @@ def make_reports() -> int:
     The rollups are marked in the same transaction, locked, so that two runs at once share the work.
     """
     with transaction.atomic():
-        rollups = list(UsageRollup.objects.unreported().select_for_update(skip_locked=True).order_by("pk")[:10_000])
-        sums: dict[tuple[object, str, datetime, datetime], int] = defaultdict(int)
+        rollups = list(
+            UsageRollup.objects.unreported().select_for_update(skip_locked=True).order_by("pk")[:10_000]
+        )
+        sums: dict[tuple[UUID, str, datetime, datetime], int] = defaultdict(int)
         for rollup in rollups:
             key = (rollup.organization_id, rollup.meter, rollup.hour, rollup.period_start)
             sums[key] += rollup.units - rollup.reported_units
             rollup.reported_units = rollup.units
         MeterReport.objects.bulk_create(
-            MeterReport(organization_id=organization, meter_id=meter, hour=hour, period_start=period_start, units=units)
+            MeterReport(
+                organization_id=organization,
+                meter_id=meter,
+                hour=hour,
+                period_start=period_start,
+                units=units,
+            )
             for (organization, meter, hour, period_start), units in sums.items()
         )
         UsageRollup.objects.bulk_update(rollups, ["reported_units"], batch_size=1000)
@@ -46,10 +55,11 @@ def send_due_reports(*, limit: int = 1000) -> int:
     sent = failures = 0
     due = MeterReport.objects.due(now=timezone.now()).order_by("hour", "created_at")
     for report_id in list(due.values_list("pk", flat=True)[:limit]):
-        report = claim(report_id)
-        if report is None:
+        claimed = claim(report_id)
+        if claimed is None:
             continue
-        send(report)
+        report, customer_id = claimed
+        send(report, customer_id=customer_id)
         sent += report.state == MeterReport.State.SENT
         failures = failures + 1 if report.state == MeterReport.State.UNKNOWN else 0
         if failures == GIVE_UP_AFTER:
@@ -58,31 +68,36 @@ def send_due_reports(*, limit: int = 1000) -> int:
     return sent
 
 
-def claim(report_id: object) -> MeterReport | None:
-    """Mark a report as being sent, or return None where another worker has it or its turn has not come."""
+def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
+    """Mark a report as being sent and return it with its Stripe customer; None where another worker has it or its turn has not come."""
     now = timezone.now()
     State = MeterReport.State
     try:
         with transaction.atomic():
-            report = MeterReport.objects.due(now=now).select_for_update(skip_locked=True).filter(pk=report_id).first()
-            if report is None or find_customer(report.organization) is None:
+            report = (
+                MeterReport.objects.due(now=now)
+                .select_for_update(skip_locked=True)
+                .filter(pk=report_id)
+                .first()
+            )
+            customer = find_customer(report.organization) if report else None
+            if report is None or customer is None:
                 return None
             report.first_sent_at = report.first_sent_at or now
             report.state, report.claimed_at, report.tries = State.SENDING, now, report.tries + 1
             report.save(update_fields=["state", "claimed_at", "tries", "first_sent_at"])
     except IntegrityError:
         return None  # Another report of this organization and meter is in flight.
-    return report
+    return report, customer.id
 
 
-def send(report: MeterReport) -> None:
+def send(report: MeterReport, *, customer_id: str) -> None:
     """Send a claimed report and store the outcome. Safe to repeat: the identifier stays the same."""
     State = MeterReport.State
-    customer = find_customer(report.organization)
     try:
         send_meter_event(
             event_name=report.meter.event_name,
-            customer_id=customer.id,
+            customer_id=customer_id,
             value=report.units,
             identifier=report.identifier,
             timestamp=report.timestamp,
@@ -95,4 +110,6 @@ def send(report: MeterReport) -> None:
         logger.error("Stripe rejected meter report %s: %s", report.identifier, error)
     # Only over our own claim: a worker that was stalled past its lease must not undo what came after it.
     outcome = {"state": report.state, "sent_at": report.sent_at, "last_error": report.last_error}
-    MeterReport.objects.filter(pk=report.pk, state=State.SENDING, claimed_at=report.claimed_at).update(**outcome)
+    MeterReport.objects.filter(pk=report.pk, state=State.SENDING, claimed_at=report.claimed_at).update(
+        **outcome
+    )

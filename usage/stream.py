@@ -3,6 +3,7 @@ acknowledged after its transaction has committed, and taken over from a reader t
 
 import logging
 import uuid
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -38,13 +39,13 @@ class Drain:
 
     def run_once(self, *, block_ms: int | None = None) -> int:
         """Store one batch; return how many entries it had. Waits up to `block_ms` for the first one."""
-        batches = self.redis.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count=BATCH, block=block_ms)
+        batches: Any = self.redis.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count=BATCH, block=block_ms)
         return self.store(batches[0][1]) if batches else 0
 
     def take_over(self, *, idle_ms: int = TAKE_OVER_AFTER_MS) -> int:
         """Store what a reader took and has not acknowledged for `idle_ms`; return how many entries that was."""
-        _, entries, *_ = self.redis.xautoclaim(STREAM, GROUP, self.consumer, min_idle_time=idle_ms, count=BATCH)
-        return self.store(entries)
+        claimed: Any = self.redis.xautoclaim(STREAM, GROUP, self.consumer, min_idle_time=idle_ms, count=BATCH)
+        return self.store(claimed[1])
 
     def leave(self) -> None:
         """Take this reader off the group, unless entries still hang on its name."""
@@ -62,8 +63,11 @@ class Drain:
             except (ValueError, KeyError):
                 # Kept for a person to look at: one bad entry must neither stop the rest nor vanish.
                 logger.exception("An unreadable entry of the usage stream was set aside in %s", REFUSED)
-                self.redis.xadd(REFUSED, fields or {"e": ""})
+                self.redis.xadd(REFUSED, {"e": fields.get("e", "")})
         store(events)
         ids = [entry_id for entry_id, _ in entries]
-        self.redis.pipeline().xack(STREAM, GROUP, *ids).xdel(STREAM, *ids).execute()
+        pipeline = self.redis.pipeline()
+        pipeline.xack(STREAM, GROUP, *ids)
+        pipeline.xdel(STREAM, *ids)
+        pipeline.execute()
         return len(entries)

@@ -35,7 +35,9 @@ def meter_usage(entitlement: Entitlement, meter: Meter) -> MeterUsage:
     used = UsageRollup.objects.in_period(
         organization_id=entitlement.organization_id, meter=meter.slug, period_start=entitlement.period_start
     ).units()
-    return MeterUsage(meter.name, meter.unit, used, entitlement.find_quota(meter.slug), entitlement.period_end)
+    return MeterUsage(
+        meter.name, meter.unit, used, entitlement.find_quota(meter.slug), entitlement.period_end
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,14 @@ class HourUsage:
     units: int
 
 
-def recent_hours(organization: Organization, *, meter: str, now: datetime, hours: int = 24) -> list[HourUsage]:
+def recent_hours(
+    organization: Organization, *, meter: str, now: datetime, hours: int = 24
+) -> list[HourUsage]:
     """Return the hours of the last day in which something was used, newest first."""
     rows = (
-        UsageRollup.objects.filter(organization=organization, meter=meter, hour__gt=now - timedelta(hours=hours))
+        UsageRollup.objects.filter(
+            organization=organization, meter=meter, hour__gt=now - timedelta(hours=hours)
+        )
         .values("hour")
         .annotate(total=Sum("units"))
         .order_by("-hour")
@@ -78,4 +84,7 @@ def period_days(entitlement: Entitlement, *, meter: str) -> list[DayUsage]:
         .order_by("day")
     )
     top = max((row["u"] for row in rows), default=0)
-    return [DayUsage(row["day"], row["u"], row["c"], row["e"], row["u"] * 100 // top if top else 0) for row in rows]
+    return [
+        DayUsage(row["day"], row["u"], row["c"], row["e"], row["u"] * 100 // top if top else 0)
+        for row in rows
+    ]

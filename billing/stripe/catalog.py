@@ -1,5 +1,7 @@
 """Meters, products and prices at Stripe. Each function may be repeated: the second time changes nothing."""
 
+from typing import Any
+
 import stripe
 from djstripe import models as djstripe
 
@@ -36,12 +38,11 @@ def publish_plan(plan: Plan) -> list[str]:
     if not prices:
         return []
     product = publish_product(plan)
-    published = [price.lookup_key for price in prices if publish_price(price, product_id=product.id)]
-    return published
+    return [price.lookup_key for price in prices if publish_price(price, product_id=product.id)]
 
 
 def publish_product(plan: Plan) -> djstripe.Product:
-    wanted = {"name": plan.name, "description": plan.description or f"{plan.name} plan"}
+    name, description = plan.name, plan.description or f"{plan.name} plan"
     with translated_errors():
         products = get_client().v1.products
         try:
@@ -50,11 +51,16 @@ def publish_product(plan: Plan) -> djstripe.Product:
             if error.code != "resource_missing":
                 raise
             data = products.create(
-                {"id": plan.product_id, "metadata": {"tollgate_plan": plan.slug}, **wanted},
+                {
+                    "id": plan.product_id,
+                    "name": name,
+                    "description": description,
+                    "metadata": {"tollgate_plan": plan.slug},
+                },
                 {"idempotency_key": f"tollgate-product-{plan.product_id}"},
             )
-        if any(data[field] != value for field, value in wanted.items()):
-            data = products.update(plan.product_id, wanted)
+        if (data.name, data.description) != (name, description):
+            data = products.update(plan.product_id, {"name": name, "description": description})
         product = djstripe.Product.sync_from_stripe_data(data)
     if plan.stripe_product_id != product.id:
         plan.stripe_product = product
@@ -73,12 +79,12 @@ def publish_price(price: PlanPrice, *, product_id: str) -> bool:
         data = listed[0] if listed else None
         is_new = data is None or not matches(data, price, product_id=product_id)
         if data is None or is_new:
-            recurring: dict[str, str] = {"interval": price.interval}
+            recurring: Any = {"interval": price.interval}
             if price.meter:
                 recurring |= {"usage_type": "metered", "meter": publish_meter(price.meter)}
-            previous = data.id if data else "none"
+            after = data.id if data else "none"
             data = prices.create(
-                {  # type: ignore[arg-type]  # `recurring` is built in steps.
+                {
                     "product": product_id,
                     "currency": price.currency,
                     "unit_amount": price.unit_amount,
@@ -86,7 +92,7 @@ def publish_price(price: PlanPrice, *, product_id: str) -> bool:
                     "lookup_key": price.lookup_key,
                     "transfer_lookup_key": True,
                 },
-                {"idempotency_key": f"tollgate-price-{price.lookup_key}-{price.unit_amount}-after-{previous}"},
+                {"idempotency_key": f"tollgate-price-{price.lookup_key}-{price.unit_amount}-after-{after}"},
             )
         mirrored = djstripe.Price.sync_from_stripe_data(data)
     if price.stripe_price_id != mirrored.id:

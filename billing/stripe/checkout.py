@@ -1,8 +1,10 @@
+from typing import Any
+
 from accounts.models import Organization
 from billing.entitlements import find_live_subscription
 from billing.errors import AlreadySubscribed, NotPublished
 from billing.models import Plan
-from billing.stripe.client import get_client, translated_errors
+from billing.stripe.client import get_client, metadata_of, translated_errors
 from billing.stripe.customers import METADATA_KEY, ensure_customer
 from billing.stripe.subscriptions import sync_subscriptions
 
@@ -28,19 +30,21 @@ def start_checkout(
         sessions = get_client().v1.checkout.sessions
         opened = sessions.list({"customer": customer.id, "status": "open", "limit": 100})
         for session in opened.auto_paging_iter():
-            if (session.metadata or {}).get("tollgate_attempt") != attempt:
+            if metadata_of(session).get("tollgate_attempt") != attempt:
                 sessions.expire(session.id)
+        # A metered line takes no quantity: its usage is reported, not ordered.
+        lines: Any = [
+            {"price": price.stripe_price_id} | ({} if price.meter_id else {"quantity": 1}) for price in prices
+        ]
         created = sessions.create(
             {
                 "mode": "subscription",
                 "customer": customer.id,
                 "client_reference_id": str(organization.pk),
-                "line_items": [
-                    # A metered line takes no quantity: its usage is reported, not ordered.
-                    {"price": price.stripe_price_id} if price.meter_id else {"price": price.stripe_price_id, "quantity": 1}
-                    for price in prices
-                ],
-                "subscription_data": {"metadata": {METADATA_KEY: str(organization.pk), "tollgate_plan": plan.slug}},
+                "line_items": lines,
+                "subscription_data": {
+                    "metadata": {METADATA_KEY: str(organization.pk), "tollgate_plan": plan.slug}
+                },
                 "metadata": {"tollgate_attempt": attempt},
                 "success_url": success_url,
                 "cancel_url": cancel_url,

@@ -22,7 +22,6 @@ def use_http_client(http_client: stripe.HTTPClient) -> None:
     """Send every call through `http_client`: ours by StripeClient, and dj-stripe's at module level."""
     stripe.default_http_client = http_client
     stripe.max_network_retries = RETRIES
-    stripe.api_version = stripe.api_version or settings.STRIPE_API_VERSION
     get_client.cache_clear()
 
 
@@ -41,6 +40,10 @@ def get_client() -> stripe.StripeClient:
     )
 
 
+def metadata_of(data: stripe.StripeObject) -> dict[str, str]:
+    return dict(data["metadata"] or {})
+
+
 def is_elsewhere() -> bool:
     """Whether calls go to a stand-in: no real money moves."""
     return bool(settings.STRIPE_API_BASE != stripe.DEFAULT_API_BASE)
@@ -52,10 +55,14 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise StripeUnavailable("The payment provider cannot be reached right now. Please try again.") from error
+        raise StripeUnavailable(
+            "The payment provider cannot be reached right now. Please try again."
+        ) from error
     except stripe.StripeError as error:
         if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
-            raise StripeUnavailable("The payment provider has a problem right now. Please try again.") from error
+            raise StripeUnavailable(
+                "The payment provider has a problem right now. Please try again."
+            ) from error
         raise StripeRejected(
             error.user_message or str(error), code=error.code or "", param=getattr(error, "param", None) or ""
         ) from error

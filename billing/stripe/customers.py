@@ -2,7 +2,7 @@ from djstripe import models as djstripe
 
 from accounts.models import Organization
 from billing.locks import customer_lock
-from billing.stripe.client import get_client, translated_errors
+from billing.stripe.client import get_client, metadata_of, translated_errors
 
 METADATA_KEY = "tollgate_organization"
 
@@ -24,7 +24,7 @@ def ensure_customer(organization: Organization) -> djstripe.Customer:
     key = str(organization.pk)
     with translated_errors():
         known = get_client().v1.customers.list({"email": organization.email, "limit": 100})
-        data = next((c for c in known.data if (c.metadata or {}).get(METADATA_KEY) == key), None)
+        data = next((c for c in known.data if metadata_of(c).get(METADATA_KEY) == key), None)
         if data is None:
             data = get_client().v1.customers.create(
                 {

@@ -2,12 +2,13 @@
 
 from datetime import datetime
 
-
 from billing.errors import StripeRejected
 from billing.stripe.client import get_client, translated_errors
 
 
-def send_meter_event(*, event_name: str, customer_id: str, value: int, identifier: str, timestamp: datetime) -> None:
+def send_meter_event(
+    *, event_name: str, customer_id: str, value: int, identifier: str, timestamp: datetime
+) -> None:
     """Report `value` units used at `timestamp`, once per `identifier` however often this is called.
 
     Stripe answers a repeated identifier with HTTP 400 and no code, told apart by its words alone: the
@@ -39,5 +40,3 @@ def summed_usage(*, meter_id: str, customer_id: str, start: datetime, end: datet
             meter_id, {"customer": customer_id, "start_time": begin, "end_time": finish, "limit": 100}
         )
         return sum(int(summary.aggregated_value) for summary in summaries.auto_paging_iter())
-
-

@@ -1,3 +1,4 @@
+from typing import Any
 from uuid import uuid4
 
 import stripe
@@ -7,7 +8,7 @@ from djstripe import models as djstripe
 from billing.stripe.client import get_client, translated_errors
 
 # Every type that Tollgate acts on or keeps in the mirror.
-ENABLED_EVENTS = [
+ENABLED_EVENTS: list[Any] = [  # Any: Stripe's types are lists of literals.
     "checkout.session.completed",
     "checkout.session.expired",
     "customer.deleted",
@@ -50,14 +51,15 @@ def ensure_webhook_endpoint() -> tuple[djstripe.WebhookEndpoint, bool]:
         if usable:
             endpoint = known[usable[0].id]
             if sorted(usable[0].enabled_events) != ENABLED_EVENTS or usable[0].status != "enabled":
-                endpoints.update(usable[0].id, {"enabled_events": ENABLED_EVENTS, "disabled": False})  # type: ignore[typeddict-item]
+                endpoints.update(usable[0].id, {"enabled_events": ENABLED_EVENTS, "disabled": False})
             return endpoint, False
         uuid = uuid4()
+        version: Any = stripe.api_version
         created = endpoints.create(
-            {  # type: ignore[typeddict-item]  # The types list event names one by one.
+            {
                 "url": address(uuid),
                 "enabled_events": ENABLED_EVENTS,
-                "api_version": stripe.api_version,
+                "api_version": version,
                 "metadata": {"djstripe_uuid": str(uuid)},
             },
             {"idempotency_key": f"tollgate-webhook-endpoint-{uuid}"},

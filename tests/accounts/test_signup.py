@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core import mail
 
 from accounts.models import Membership, Organization, Role, User
@@ -98,8 +99,6 @@ def test_a_failure_half_way_leaves_neither_person_nor_organization(plans, client
 
 
 def test_signing_in_and_out(plans, client, owner, organization):
-    from allauth.account.models import EmailAddress
-
     EmailAddress.objects.create(user=owner, email=owner.email, verified=True, primary=True)
     form = {"login": owner.email.upper(), "password": "correct horse battery"}
 

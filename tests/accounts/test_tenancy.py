@@ -74,7 +74,12 @@ def test_a_time_zone_must_exist():
 
 @pytest.mark.parametrize(
     ("role", "billing", "keys"),
-    [(Role.OWNER, True, True), (Role.ADMIN, True, True), (Role.BILLING, True, False), (Role.DEVELOPER, False, True)],
+    [
+        (Role.OWNER, True, True),
+        (Role.ADMIN, True, True),
+        (Role.BILLING, True, False),
+        (Role.DEVELOPER, False, True),
+    ],
 )
 def test_what_each_role_may_do(role, billing, keys):
     assert (role.manages_billing, role.manages_keys) == (billing, keys)

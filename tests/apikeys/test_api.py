@@ -2,6 +2,7 @@ import uuid
 
 import pytest
 from django.urls import path
+from redis.exceptions import ConnectionError as Unreachable
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -98,7 +99,12 @@ def test_the_eleventh_call_on_free_is_told_why_and_when(call):
     refused = call()
     content = problem(refused)
 
-    assert (refused.status_code, content["code"], content["policy"], content["limit"]) == (429, "rate_limited", "minute", 10)
+    assert (refused.status_code, content["code"], content["policy"], content["limit"]) == (
+        429,
+        "rate_limited",
+        "minute",
+        10,
+    )
     assert "Free plan allows 10 requests a minute" in content["detail"]
     assert 1 <= int(refused["Retry-After"]) <= 60
     assert content["retry_after"] == int(refused["Retry-After"])
@@ -120,8 +126,16 @@ def test_a_used_up_quota_is_told_why_and_when(call, organization):
 @pytest.mark.parametrize(
     "authorization",
     [
-        "Bearer sk_live_wrong", "Bearer", "Bearer ", "Basic dXNlcjpwdw==", "sk_live_abc", "Bearer " + "a" * 10_000,
-        "Bearer sk_live_\x00", "Bearer клю", "bearer\tx", "Bearer a b",
+        "Bearer sk_live_wrong",
+        "Bearer",
+        "Bearer ",
+        "Basic dXNlcjpwdw==",
+        "sk_live_abc",
+        "Bearer " + "a" * 10_000,
+        "Bearer sk_live_\x00",
+        "Bearer клю",
+        "bearer\tx",
+        "Bearer a b",
     ],
 )
 def test_a_garbled_key_gets_401(call, authorization):
@@ -223,22 +237,27 @@ def test_every_answer_has_a_request_id_of_its_own(call):
 
 
 def test_with_the_gate_out_of_reach_the_client_is_asked_to_come_back(call, monkeypatch):
-    from redis.exceptions import ConnectionError as Unreachable
-
     def fail(**kwargs):
         raise Unreachable
 
     monkeypatch.setattr("apikeys.gate.load_script", lambda name: fail)
     response = call()
 
-    assert (response.status_code, problem(response)["code"], response["Retry-After"]) == (503, "gate_unavailable", "1")
+    assert (response.status_code, problem(response)["code"], response["Retry-After"]) == (
+        503,
+        "gate_unavailable",
+        "1",
+    )
 
 
 def test_the_plans_are_public(client, plans):
     data = client.get("/api/v1/plans").json()["data"]
 
     assert [(p["slug"], p["rate_per_minute"], p["quotas"]["requests"]) for p in data] == [
-        ("free", 10, 100), ("pro", 100, 10_000), ("team", 500, 100_000), ("enterprise", None, None)
+        ("free", 10, 100),
+        ("pro", 100, 10_000),
+        ("team", 500, 100_000),
+        ("enterprise", None, None),
     ]
     assert data[1]["prices"] == [{"currency": "usd", "interval": "month", "unit_amount": 2900}]
 
@@ -255,8 +274,6 @@ def test_the_health_pages_answer(client, db):
 
 
 def test_readiness_names_the_store_that_is_gone(client, db, monkeypatch):
-    from redis.exceptions import ConnectionError as Unreachable
-
     class Gone:
         def ping(self):
             raise Unreachable

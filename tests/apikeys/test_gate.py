@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as Unreachable
 
 from accounts.models import Organization
 from apikeys import cache
@@ -11,6 +12,7 @@ from apikeys.gate import UnknownMeter, admit, give_back
 from apikeys.models import APIKey
 from apikeys.secret import new_secret
 from billing.models import Entitlement, PlanQuota
+from tests.usage.cast import serve
 from usage.redis_client import get_redis
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +30,9 @@ def set_limits(organization: Organization, *, rate: int | None, quota: int | Non
 
 def used(organization: Organization) -> int:
     period_start = Entitlement.objects.get(organization=organization).period_start
-    return int(get_redis().hget(cache.names(organization.ref).used, cache.counter("requests", period_start)) or 0)
+    return int(
+        get_redis().hget(cache.names(organization.ref).used, cache.counter("requests", period_start)) or 0
+    )
 
 
 def test_a_free_customer_is_admitted_ten_times_a_minute(organization, api_key):
@@ -54,7 +58,9 @@ def test_who_waits_as_told_is_admitted_and_not_a_moment_earlier(organization, ap
         admit(api_key.secret, now=NOON)
     refused = admit(api_key.secret, now=NOON + timedelta(seconds=10))
 
-    assert not admit(api_key.secret, now=NOON + timedelta(seconds=10) + refused.wait - timedelta(microseconds=1)).admitted
+    assert not admit(
+        api_key.secret, now=NOON + timedelta(seconds=10) + refused.wait - timedelta(microseconds=1)
+    ).admitted
     assert admit(api_key.secret, now=NOON + timedelta(seconds=10) + refused.wait).admitted
 
 
@@ -105,7 +111,9 @@ def test_an_invented_key_with_a_right_checksum_is_refused(organization, api_key)
     assert admit(new_secret("zzzzzzzzzz")).reason == "invalid_key"
 
 
-def test_a_garbled_key_is_refused_without_any_look_up(organization, api_key, django_assert_num_queries, redis):
+def test_a_garbled_key_is_refused_without_any_look_up(
+    organization, api_key, django_assert_num_queries, redis
+):
     before = redis.info("commandstats")
 
     with django_assert_num_queries(0):
@@ -163,8 +171,6 @@ def test_one_organization_does_not_use_up_another_s_limits(organization, api_key
 
 
 def test_a_key_that_could_not_be_dropped_from_the_gate_is_not_revoked(organization, api_key, monkeypatch):
-    from redis.exceptions import ConnectionError as Unreachable
-
     def fail(ref: str) -> None:
         raise Unreachable
 
@@ -196,8 +202,6 @@ def test_the_last_microsecond_of_a_period_still_belongs_to_it(organization, api_
 
 def test_an_emptied_redis_starts_from_what_the_ledger_has(organization, api_key, drain, redis):
     set_limits(organization, rate=None, quota=100)
-    from tests.usage.cast import serve
-
     serve(api_key, calls=40)
     drain.run_once()
     redis.flushdb()
@@ -299,17 +303,18 @@ def test_limits_in_the_plan_are_what_the_gate_enforces(plans, organization):
         for quota in PlanQuota.objects.select_related("plan")
     }
 
-    assert tiers == {"free": (10, 100), "pro": (100, 10_000), "team": (500, 100_000), "enterprise": (None, None)}
+    assert tiers == {
+        "free": (10, 100),
+        "pro": (100, 10_000),
+        "team": (500, 100_000),
+        "enterprise": (None, None),
+    }
 
 
 def test_the_gate_says_when_redis_is_out_of_reach(organization, api_key, monkeypatch):
-    from redis.exceptions import ConnectionError as Unreachable
-
     def fail(**kwargs: object) -> None:
         raise Unreachable
 
     monkeypatch.setattr("apikeys.gate.load_script", lambda name: fail)
 
     assert admit(api_key.secret).reason == "gate_unavailable"
-
-

@@ -1,9 +1,11 @@
 import pytest
+from redis.exceptions import ConnectionError as Unreachable
 
 from accounts.models import Membership, Role
 from apikeys.gate import admit
 from apikeys.models import APIKey
 from apikeys.secret import digest, parse
+from tests.usage.cast import serve
 
 pytestmark = pytest.mark.django_db
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
@@ -81,8 +83,6 @@ def test_a_teammate_for_billing_sees_keys_but_makes_none(client, outsider, api_k
 
 
 def test_with_redis_out_of_reach_a_key_is_not_called_revoked(browser, api_key, monkeypatch):
-    from redis.exceptions import ConnectionError as Unreachable
-
     def fail(ref: str) -> None:
         raise Unreachable
 
@@ -94,8 +94,6 @@ def test_with_redis_out_of_reach_a_key_is_not_called_revoked(browser, api_key, m
 
 
 def test_the_dashboard_shows_plan_and_usage(browser, api_key, drain):
-    from tests.usage.cast import serve
-
     serve(api_key, calls=7)
     drain.run_once()
     page = browser.get("/dashboard/")
@@ -106,8 +104,6 @@ def test_the_dashboard_shows_plan_and_usage(browser, api_key, drain):
 
 
 def test_the_usage_page_sums_the_period(browser, api_key, drain):
-    from tests.usage.cast import serve
-
     serve(api_key, calls=4)
     drain.run_once()
     page = browser.get("/dashboard/usage/")
@@ -116,14 +112,12 @@ def test_the_usage_page_sums_the_period(browser, api_key, drain):
     assert [day.bar for day in page.context["days"]] == [100]
 
 
-def test_pages_take_the_same_few_queries_however_many_events_there_are(browser, api_key, drain, django_assert_max_num_queries):
-    from tests.usage.cast import serve
-
+def test_pages_take_the_same_few_queries_however_many_events_there_are(
+    browser, api_key, drain, django_assert_max_num_queries
+):
     serve(api_key, calls=10)
     drain.run_once()
 
     for page in ("/dashboard/", "/dashboard/usage/", "/dashboard/billing/", "/dashboard/keys/"):
         with django_assert_max_num_queries(14):
             assert browser.get(page).status_code == 200
-
-

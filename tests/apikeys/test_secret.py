@@ -49,7 +49,16 @@ def test_any_single_wrong_character_is_noticed(position: int, character: str):
 
 @pytest.mark.parametrize(
     "garbled",
-    ["", "sk_live_", "Bearer", "sk_live_" + "a" * 48, "\x00" * 56, "pk_live_0123456789" + "a" * 38, "ключ", "a" * 10_000],
+    [
+        "",
+        "sk_live_",
+        "Bearer",
+        "sk_live_" + "a" * 48,
+        "\x00" * 56,
+        "pk_live_0123456789" + "a" * 38,
+        "ключ",
+        "a" * 10_000,
+    ],
 )
 def test_what_is_no_key_is_refused(garbled: str):
     assert parse(garbled) is None

@@ -9,6 +9,7 @@ from billing.errors import StripeUnavailable
 from billing.models import Meter, Plan, PlanPrice
 from billing.seeds import seed_plans
 from billing.stripe.catalog import publish_plan
+from billing.stripe.client import get_client
 from billing.stripe.webhook_endpoints import ENABLED_EVENTS, ensure_webhook_endpoint
 
 pytestmark = pytest.mark.django_db
@@ -24,10 +25,16 @@ def test_set_up_makes_endpoint_meter_products_and_prices(sandbox, plans):
     set_up()
 
     assert [m["event_name"] for m in sandbox.every("billing.meter")] == ["tollgate_requests"]
-    assert {p["id"] for p in sandbox.every("product")} == {"tollgate_pro", "tollgate_team", "tollgate_enterprise"}
+    assert {p["id"] for p in sandbox.every("product")} == {
+        "tollgate_pro",
+        "tollgate_team",
+        "tollgate_enterprise",
+    }
     flat = {p["lookup_key"]: p["unit_amount"] for p in sandbox.every("price") if not p["recurring"]["meter"]}
     assert flat == {
-        "tollgate_pro_month_usd": 2900, "tollgate_team_month_usd": 9900, "tollgate_enterprise_month_usd": 49900
+        "tollgate_pro_month_usd": 2900,
+        "tollgate_team_month_usd": 9900,
+        "tollgate_enterprise_month_usd": 49900,
     }
     assert PlanPrice.objects.filter(stripe_price=None).count() == 0
     assert Plan.objects.filter(stripe_product=None).get() == plans.free
@@ -35,11 +42,15 @@ def test_set_up_makes_endpoint_meter_products_and_prices(sandbox, plans):
 
 def test_set_up_again_changes_nothing_at_stripe(sandbox, plans):
     set_up()
-    before = [(kind, list(sandbox.every(kind))) for kind in ("webhook_endpoint", "billing.meter", "product", "price")]
+    before = [
+        (kind, list(sandbox.every(kind)))
+        for kind in ("webhook_endpoint", "billing.meter", "product", "price")
+    ]
 
     assert "created" not in set_up()
     assert before == [
-        (kind, list(sandbox.every(kind))) for kind in ("webhook_endpoint", "billing.meter", "product", "price")
+        (kind, list(sandbox.every(kind)))
+        for kind in ("webhook_endpoint", "billing.meter", "product", "price")
     ]
 
 
@@ -96,8 +107,6 @@ def test_an_endpoint_whose_secret_is_not_held_is_replaced(sandbox, webhook_endpo
 
 
 def test_a_disabled_endpoint_is_enabled_again(sandbox, webhook_endpoint):
-    from billing.stripe.client import get_client
-
     get_client().v1.webhook_endpoints.update(webhook_endpoint.id, {"disabled": True})
 
     ensure_webhook_endpoint()

@@ -129,7 +129,9 @@ class TestPages:
         assert page.url == "/dashboard/billing/"
         assert list(sandbox.every("checkout.session")) == []
 
-    def test_with_stripe_down_the_customer_is_told_and_nothing_is_charged(self, sandbox, browser, monkeypatch):
+    def test_with_stripe_down_the_customer_is_told_and_nothing_is_charged(
+        self, sandbox, browser, monkeypatch
+    ):
         def fail(*args, **kwargs):
             raise StripeUnavailable("The payment provider cannot be reached right now.")
 
@@ -139,7 +141,9 @@ class TestPages:
         assert page.url == "/dashboard/billing/"
         assert "Nothing was charged." in browser.get(page.url).content.decode()
 
-    def test_coming_back_to_another_organization_s_session_is_not_found(self, sandbox, browser, outsider, client):
+    def test_coming_back_to_another_organization_s_session_is_not_found(
+        self, sandbox, browser, outsider, client
+    ):
         publish_all()
         paid = pay(sandbox, self.start(browser).url)
         client.force_login(outsider, backend="allauth.account.auth_backends.AuthenticationBackend")

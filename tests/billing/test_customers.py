@@ -3,6 +3,7 @@ import stripe
 from djstripe import models as djstripe
 from djstripe.settings import djstripe_settings
 
+from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.stripe.client import get_client, translated_errors
 from billing.stripe.customers import ensure_customer
@@ -31,8 +32,6 @@ def test_a_customer_whose_answer_was_lost_is_found_again(sandbox, organization):
 
 
 def test_two_organizations_with_one_e_mail_are_two_customers(sandbox, organization, owner):
-    from accounts.models import Organization
-
     second = Organization.objects.open(name="Second", owner=owner)
     ensure_customer(organization)
     ensure_customer(second)
@@ -48,7 +47,11 @@ def test_the_task_may_run_twice(sandbox, organization):
 
 
 def test_one_api_version_everywhere(sandbox):
-    assert stripe.api_version == djstripe_settings.STRIPE_API_VERSION == djstripe_settings.DEFAULT_STRIPE_API_VERSION
+    assert (
+        stripe.api_version
+        == djstripe_settings.STRIPE_API_VERSION
+        == djstripe_settings.DEFAULT_STRIPE_API_VERSION
+    )
     assert get_client()._requestor._options.stripe_version in {None, stripe.api_version}
 
 

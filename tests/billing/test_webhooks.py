@@ -50,7 +50,9 @@ def test_a_cancelled_subscription_drops_the_organization_to_free_at_its_next_cal
     assert (decision.rate_limit, decision.quota) == (10, 100)
 
 
-def test_what_was_used_on_the_paid_plan_does_not_lock_the_free_one(sandbox, subscribed, organization, api_key):
+def test_what_was_used_on_the_paid_plan_does_not_lock_the_free_one(
+    sandbox, subscribed, organization, api_key
+):
     admit(api_key.secret, cost=500)
     get_client().v1.subscriptions.cancel(subscribed.id)
     deliver(sandbox)
@@ -124,7 +126,10 @@ def test_an_event_whose_handling_failed_comes_again(sandbox, subscribed, plans, 
 def test_an_unknown_endpoint_is_not_found(sandbox, subscribed):
     body = json.dumps({"id": "evt_1", "object": "event"}).encode()
     answer = Client().post(
-        f"/stripe/webhook/{uuid4()}/", body, content_type="application/json", headers={"Stripe-Signature": "t=1,v1=0"}
+        f"/stripe/webhook/{uuid4()}/",
+        body,
+        content_type="application/json",
+        headers={"Stripe-Signature": "t=1,v1=0"},
     )
 
     assert answer.status_code == 404

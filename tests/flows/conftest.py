@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.flows.stack import Stack
 
@@ -10,21 +11,24 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[object]:
+def chromium() -> Iterator[Browser]:
     """Headless Chromium. Where there is none the tests say so and are skipped, in CI they fail."""
     if not CHROMIUM.exists():
         message = f"There is no browser at {CHROMIUM}: install Debian's chromium to run this test."
         if os.environ.get("REQUIRE_BROWSER"):
             pytest.fail(message)
         pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=[
-                "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
             ],
         )
         yield browser
@@ -32,7 +36,7 @@ def chromium() -> Iterator[object]:
 
 
 @pytest.fixture(scope="module")
-def stack(chromium: object) -> Iterator[Stack]:
+def stack(chromium: Browser) -> Iterator[Stack]:
     """Tollgate, started on an empty directory by the command behind `make run`, migrations and all."""
     stack = Stack(Path(os.environ["TEST_DIRECTORY"]) / "flow")
     stack.start()
@@ -42,8 +46,8 @@ def stack(chromium: object) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def page(chromium: object, stack: Stack) -> Iterator[object]:
-    context = chromium.new_context(base_url=stack.origin)  # type: ignore[attr-defined]
+def page(chromium: Browser, stack: Stack) -> Iterator[Page]:
+    context = chromium.new_context(base_url=stack.origin)
     # Whoever waits for a page here waits for a request to processes that share two cores with the other tests.
     context.set_default_timeout(30_000)
     yield context.new_page()

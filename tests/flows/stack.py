@@ -75,10 +75,23 @@ class Stack:
     def start(self) -> None:
         shutil.rmtree(self.var, ignore_errors=True)
         self.var.parent.mkdir(parents=True, exist_ok=True)
-        hidden = {"DATABASE_URL", "REDIS_URL", "STRIPE_SECRET_KEY", "STRIPE_API_BASE", "API_BASE_URL", "VAR_DIR", "DEBUG"}
+        hidden = {
+            "DATABASE_URL",
+            "REDIS_URL",
+            "STRIPE_SECRET_KEY",
+            "STRIPE_API_BASE",
+            "API_BASE_URL",
+            "VAR_DIR",
+            "DEBUG",
+        }
         environment = {name: value for name, value in os.environ.items() if name not in hidden}
         command = [sys.executable, "-m", "config.run", "--var", str(self.var)]
-        command += ["--port", self.origin.rpartition(":")[2], "--sandbox-port", self.sandbox.rpartition(":")[2]]
+        command += [
+            "--port",
+            self.origin.rpartition(":")[2],
+            "--sandbox-port",
+            self.sandbox.rpartition(":")[2],
+        ]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment | {"SANDBOX_CHECK_CONTRACT": "1"}, stdout=log, stderr=log
@@ -102,7 +115,9 @@ class Stack:
     def stripe(self, path: str, *, method: str = "GET", body: bytes | None = None) -> Any:
         """Ask the sandbox as Stripe's API, with a key of a test's own."""
         answer = request(
-            self.sandbox + path, method=method, body=body,
+            self.sandbox + path,
+            method=method,
+            body=body,
             headers={"Authorization": "Bearer sk_test_ofTheFlowTest00000000000"},
         )
         assert answer.status == 200, answer.body
@@ -121,7 +136,9 @@ class Stack:
 
     def find_mail(self, recipient: str) -> str | None:
         """Return the text of the latest e-mail to somebody, from where `make run` keeps them."""
-        for path in sorted((self.var / "mail").glob("*"), key=lambda path: path.stat().st_mtime, reverse=True):
+        for path in sorted(
+            (self.var / "mail").glob("*"), key=lambda path: path.stat().st_mtime, reverse=True
+        ):
             message = message_from_string(path.read_text())
             if message["To"] == recipient:
                 return str(message.get_payload(decode=True), "utf-8")

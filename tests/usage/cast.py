@@ -8,8 +8,12 @@ from apikeys.gate import admit
 from usage import stream
 from usage.events import Event, uuid7
 
+SOME_KEY = UUID(int=1)
 
-def serve(api_key: SimpleNamespace, *, calls: int, status: int = 200, now: datetime | None = None) -> list[Event]:
+
+def serve(
+    api_key: SimpleNamespace, *, calls: int, status: int = 200, now: datetime | None = None
+) -> list[Event]:
     """Let calls through the gate and hand each to the stream, as the middleware does."""
     events = []
     for number in range(calls):
@@ -34,8 +38,15 @@ def serve(api_key: SimpleNamespace, *, calls: int, status: int = 200, now: datet
 
 
 def make_event(
-    *, organization_id: UUID, at: datetime, units: int = 1, status: int = 200, period_start: datetime | None = None,
-    api_key_id: UUID = UUID(int=1), endpoint: str = "/api/v1/echo", meter: str = "requests",
+    *,
+    organization_id: UUID,
+    at: datetime,
+    units: int = 1,
+    status: int = 200,
+    period_start: datetime | None = None,
+    api_key_id: UUID = SOME_KEY,
+    endpoint: str = "/api/v1/echo",
+    meter: str = "requests",
 ) -> Event:
     return Event(
         id=uuid7(at),

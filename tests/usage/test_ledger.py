@@ -55,18 +55,23 @@ def test_a_late_event_goes_to_the_hour_it_happened_in(organization):
     store([make_event(organization_id=organization.pk, at=AT)])
 
     assert sorted(UsageRollup.objects.values_list("hour", flat=True)) == [
-        AT.replace(minute=0), AT.replace(hour=17, minute=0)
+        AT.replace(minute=0),
+        AT.replace(hour=17, minute=0),
     ]
 
 
 def test_client_errors_are_counted_apart(organization):
-    store([make_event(organization_id=organization.pk, at=AT, status=status) for status in (200, 301, 404, 422)])
+    store(
+        [make_event(organization_id=organization.pk, at=AT, status=status) for status in (200, 301, 404, 422)]
+    )
 
     rollup = UsageRollup.objects.get()
     assert (rollup.calls, rollup.errors, rollup.response_ms) == (4, 2, 20)
 
 
-@pytest.mark.parametrize("moment", [datetime(2019, 2, 28, 23, 59, tzinfo=UTC), datetime(2031, 12, 31, tzinfo=UTC)])
+@pytest.mark.parametrize(
+    "moment", [datetime(2019, 2, 28, 23, 59, tzinfo=UTC), datetime(2031, 12, 31, tzinfo=UTC)]
+)
 def test_an_event_outside_every_partition_is_not_lost(organization, moment):
     store([make_event(organization_id=organization.pk, at=moment)])
 
@@ -74,7 +79,13 @@ def test_an_event_outside_every_partition_is_not_lost(organization, moment):
 
 
 def test_the_ledger_is_partitioned_by_utc_month(organization):
-    store([make_event(organization_id=organization.pk, at=datetime(2026, 1, 31, 23, 59, 59, 999999, tzinfo=UTC))])
+    store(
+        [
+            make_event(
+                organization_id=organization.pk, at=datetime(2026, 1, 31, 23, 59, 59, 999999, tzinfo=UTC)
+            )
+        ]
+    )
     store([make_event(organization_id=organization.pk, at=datetime(2026, 2, 1, tzinfo=UTC))])
 
     with connection.cursor() as cursor:

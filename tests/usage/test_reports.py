@@ -26,7 +26,9 @@ def customer(sandbox, organization):
     return ensure_customer(organization)
 
 
-def use(organization, *, units: int, at: datetime | None = None, period_start: datetime | None = None) -> None:
+def use(
+    organization, *, units: int, at: datetime | None = None, period_start: datetime | None = None
+) -> None:
     at = at or timezone.now()
     store([make_event(organization_id=organization.pk, at=at, units=units, period_start=period_start)])
 
@@ -35,7 +37,10 @@ def counted_by_stripe(customer) -> int:
     now = timezone.now()
     meter = Meter.objects.get(slug="requests")
     return summed_usage(
-        meter_id=meter.stripe_meter_id, customer_id=customer.id, start=now - timedelta(days=32), end=now + timedelta(days=1)
+        meter_id=meter.stripe_meter_id,
+        customer_id=customer.id,
+        start=now - timedelta(days=32),
+        end=now + timedelta(days=1),
     )
 
 
@@ -90,8 +95,7 @@ def test_a_lost_answer_does_not_bill_twice(organization, customer, monkeypatch):
 def test_a_sender_that_died_is_taken_over_once_its_lease_is_up(organization, customer):
     use(organization, units=5)
     reports.make_reports()
-    report = reports.claim(MeterReport.objects.get().pk)
-    assert report is not None
+    assert reports.claim(MeterReport.objects.get().pk) is not None
     assert reports.send_due_reports() == 0
 
     MeterReport.objects.update(claimed_at=timezone.now() - MeterReport.LEASE - timedelta(seconds=1))
@@ -164,7 +168,9 @@ def test_reports_and_rollups_always_agree(organization, customer):
         reports.make_reports()
 
     rollup = UsageRollup.objects.get()
-    assert rollup.reported_units == rollup.units == sum(MeterReport.objects.values_list("units", flat=True)) == 6
+    assert (
+        rollup.reported_units == rollup.units == sum(MeterReport.objects.values_list("units", flat=True)) == 6
+    )
 
 
 def test_stripe_being_down_ends_the_run_and_loses_nothing(organization, customer, monkeypatch):

@@ -1,4 +1,5 @@
 import pytest
+from redis.exceptions import ConnectionError as Unreachable
 
 from tests.usage.cast import serve
 from usage import ledger, stream
@@ -60,8 +61,6 @@ def test_an_unreadable_entry_is_set_aside_and_stops_nobody(api_key, drain, redis
 
 
 def test_with_redis_out_of_reach_a_call_goes_straight_to_the_ledger(api_key, monkeypatch):
-    from redis.exceptions import ConnectionError as Unreachable
-
     (event,) = serve(api_key, calls=1)
 
     def fail(event: object) -> None:

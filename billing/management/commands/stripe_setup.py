@@ -19,6 +19,8 @@ class Command(BaseCommand):
                 self.stdout.write(f"Meter {meter.slug}: {publish_meter(meter)}.")
             for plan in Plan.objects.prefetch_related("prices"):
                 created = publish_plan(plan)
-                self.stdout.write(f"Plan {plan.slug}: {', '.join(created) if created else 'nothing to create'}.")
+                self.stdout.write(
+                    f"Plan {plan.slug}: {', '.join(created) if created else 'nothing to create'}."
+                )
         except BillingError as error:
             raise CommandError(f"Stripe set-up stopped: {error} Run it again to go on.") from error
