@@ -112,7 +112,7 @@ def test_a_socket_whose_path_would_be_too_long_lies_elsewhere_for_its_owner_alon
 def test_a_store_that_is_not_installed_is_one_sentence_that_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+    monkeypatch.setattr("config.embedded.binaries.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(
