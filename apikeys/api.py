@@ -1,7 +1,10 @@
 """The public API's views."""
 
+from django.utils.decorators import method_decorator
+from django_ratelimit.decorators import ratelimit
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -54,6 +57,18 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
         ]
 
 
+class NoSuchEndpoint(APIView):
+    """Answers every address under the API that nothing else does: 404, as a problem and not as a page."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+    schema = None
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        raise NotFound("There is nothing at this address; /api/docs/ lists what there is.")
+
+
+@method_decorator(ratelimit(key="ip", rate="60/m"), name="dispatch")
 class Plans(APIView):
     """The plans on offer."""
 

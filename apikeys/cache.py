@@ -6,7 +6,7 @@ a change has committed: whoever fills next has waited for that commit.
 """
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
@@ -59,7 +59,7 @@ def fill(ref: str, *, now: datetime) -> None:
         entitlement = lock_entitlement(organization)
         if now >= entitlement.period_end:
             entitlement = refresh_entitlement(organization, now=now)
-        facts: dict[str, str] = {
+        facts: dict[Any, Any] = {  # What redis-py takes is a union that str alone does not match.
             "organization": str(organization.pk),
             "period_start": str(to_microseconds(entitlement.period_start)),
             "period_end": str(to_microseconds(entitlement.period_end)),

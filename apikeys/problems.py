@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
 
 CONTENT_TYPE = "application/problem+json"
@@ -55,3 +56,10 @@ def body(
         "request_id": request_id,
         **(members or {}),
     }
+
+
+def response(request: HttpRequest, *, status: int, code: str, title: str, detail: str) -> HttpResponse:
+    """Return a problem from outside DRF."""
+    request_id = getattr(request, "request_id", "")
+    content = body(status=status, code=code, title=title, detail=detail, request_id=request_id)
+    return JsonResponse(content, status=status, content_type=CONTENT_TYPE)

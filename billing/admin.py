@@ -1,10 +1,15 @@
+from functools import partial
+from typing import Any
+
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
 from accounts.admin import ReadOnlyAdmin
 from billing.models import Entitlement, Meter, Plan, PlanPrice, PlanQuota
+from billing.tasks import enqueue, refresh_entitlements
 from billing.templatetags.money import money
 
 # dj-stripe's own pages let staff without any permission cancel a subscription at Stripe, and break on
@@ -58,6 +63,11 @@ class PlanAdmin(ModelAdmin):
         actions: dict[str, object] = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        # Limits live in each organization's entitlement too, which is what the gate goes by.
+        transaction.on_commit(partial(enqueue, refresh_entitlements, form.instance.pk))
 
     @admin.display
     def price(self, plan: Plan) -> str:

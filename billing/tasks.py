@@ -3,13 +3,14 @@ import logging
 from celery import Task, shared_task
 
 from accounts.models import Organization
+from billing.entitlements import refresh_entitlement
 from billing.errors import StripeUnavailable
 from billing.stripe.customers import ensure_customer
 
 logger = logging.getLogger(__name__)
 
 
-def enqueue(task: Task, *args: str) -> None:
+def enqueue(task: Task, *args: str | int) -> None:
     """Queue a task that a periodic sweep would also find: a broker that is down delays it, and loses nothing."""
     try:
         task.delay(*args)
@@ -29,3 +30,22 @@ def ensure_customers() -> None:
     waiting = Organization.objects.filter(djstripe_customers=None).order_by("created_at")[:500]
     for organization_id in waiting.values_list("pk", flat=True):
         ensure_customer_of.delay(str(organization_id))
+
+
+@shared_task
+def refresh_entitlements(plan_id: int | None = None) -> int:
+    """Bring entitlements in line with the mirror and the plans; return how many could not be.
+
+    Of one plan where staff changed it; of all every hour, which also finds what a lost task left behind.
+    """
+    organizations = Organization.objects.filter(entitlement__isnull=False)
+    if plan_id is not None:
+        organizations = organizations.filter(entitlement__plan=plan_id)
+    failed = 0
+    for organization in organizations.iterator(chunk_size=500):
+        try:
+            refresh_entitlement(organization)
+        except Exception:  # One organization's failure must not keep the others from their limits.
+            failed += 1
+            logger.exception("The entitlement of %s could not be refreshed", organization.ref)
+    return failed

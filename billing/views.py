@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
+from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, find_membership, organization_required
 from billing.entitlements import current_entitlement, refresh_entitlement
@@ -68,6 +69,7 @@ def billing(request: TenantRequest) -> HttpResponse:
 
 
 @require_POST
+@ratelimit(key="user", rate="20/m")
 @organization_required(lambda role: role.manages_billing)
 def checkout(request: TenantRequest) -> HttpResponse:
     """Send the customer to Stripe's page to pay for a plan."""

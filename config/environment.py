@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -86,3 +86,11 @@ class Environment:
         if value != default and not re.fullmatch(regex, value, re.ASCII):
             raise ImproperlyConfigured(f"{name} must look like {form}.")
         return value
+
+
+def celery_broker_url(redis_url: str) -> str:
+    """Return a REDIS_URL in Celery's words: it calls a Unix socket redis+socket, and its number virtual_host."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    return f"redis+socket://{parts.path}?virtual_host={parse_qs(parts.query).get('db', ['0'])[0]}"

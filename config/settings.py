@@ -127,6 +127,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.tenancy.OrganizationMiddleware",
+    "django_ratelimit.middleware.RatelimitMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -147,6 +148,9 @@ TEMPLATES = [
     },
 ]
 
+RATELIMIT_VIEW = "config.errors.too_many_requests"
+RATELIMIT_IP_META_KEY = "accounts.addresses.client_address"
+
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -162,6 +166,8 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 # A code typed into the page works across devices and survives mail scanners that open links.
 ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_CHANGE = True
 ACCOUNT_FORMS = {"signup": "accounts.forms.SignupForm"}
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
@@ -223,7 +229,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # A task may run twice (late acknowledgement): each is written for it. None may vanish with its worker.
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", default=REDIS_URL.replace("unix://", "redis+socket://", 1))
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", default=environment.celery_broker_url(REDIS_URL))
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -238,6 +244,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "refresh-entitlements": {"task": "billing.tasks.refresh_entitlements", "schedule": 3600.0},
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 

@@ -4,13 +4,14 @@ from django.urls import include, path
 from djstripe.views import ProcessWebhookView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from apikeys.api import Echo, Plans
+from apikeys.api import Echo, NoSuchEndpoint, Plans
 from config import health
 
 # Views with their own way of deciding who may come in are taken out of LoginRequiredMiddleware's reach.
 api = [
     path("echo", login_not_required(Echo.as_view()), name="echo"),
     path("plans", login_not_required(Plans.as_view()), name="api-plans"),
+    path("<path:rest>", login_not_required(NoSuchEndpoint.as_view())),
 ]
 
 urlpatterns = [
@@ -26,3 +27,5 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
 ]
+
+handler500 = "config.errors.server_error"

@@ -69,7 +69,10 @@ def send_due_reports(*, limit: int = 1000) -> int:
 
 
 def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
-    """Mark a report as being sent and return it with its Stripe customer; None where another worker has it or its turn has not come."""
+    """Mark a report as being sent, and return it with its Stripe customer's id.
+
+    None where another worker has it, its turn has not come, or Stripe does not know the customer yet.
+    """
     now = timezone.now()
     State = MeterReport.State
     try:

@@ -72,19 +72,19 @@ class DayUsage:
     bar: int
 
 
-def period_days(entitlement: Entitlement, *, meter: str) -> list[DayUsage]:
-    """Return the days of the current period in which something was used, oldest first."""
-    rows = list(
-        UsageRollup.objects.in_period(
-            organization_id=entitlement.organization_id, meter=meter, period_start=entitlement.period_start
-        )
-        .annotate(day=TruncDate("hour", tzinfo=UTC))
-        .values("day")
-        .annotate(u=Sum("units"), c=Sum("calls"), e=Sum("errors"))
-        .order_by("day")
+def period_days(entitlement: Entitlement, *, meter: str, now: datetime) -> list[DayUsage]:
+    """Return every UTC day of the current period up to today, oldest first."""
+    rollups = UsageRollup.objects.in_period(
+        organization_id=entitlement.organization_id, meter=meter, period_start=entitlement.period_start
     )
-    top = max((row["u"] for row in rows), default=0)
-    return [
-        DayUsage(row["day"], row["u"], row["c"], row["e"], row["u"] * 100 // top if top else 0)
-        for row in rows
-    ]
+    sums = rollups.annotate(day=TruncDate("hour", tzinfo=UTC)).values("day")
+    used = {row["day"]: row for row in sums.annotate(u=Sum("units"), c=Sum("calls"), e=Sum("errors"))}
+    top = max((row["u"] for row in used.values()), default=0)
+    first = entitlement.period_start.astimezone(UTC).date()
+    last = max(min(now, entitlement.period_end - timedelta(microseconds=1)).astimezone(UTC).date(), first)
+    days = []
+    for offset in range((last - first).days + 1):
+        day = first + timedelta(days=offset)
+        row = used.get(day, {"u": 0, "c": 0, "e": 0})
+        days.append(DayUsage(day, row["u"], row["c"], row["e"], row["u"] * 100 // top if top else 0))
+    return days

@@ -7,6 +7,7 @@ from accounts.models import Organization
 from billing.entitlements import current_entitlement, find_live_subscription, free_period, refresh_entitlement
 from billing.models import Entitlement, Plan
 from billing.periods import calendar_month
+from billing.tasks import refresh_entitlements
 from tests.billing.cast import subscribe
 
 pytestmark = pytest.mark.django_db
@@ -112,3 +113,26 @@ def test_a_limit_changed_by_staff_reaches_the_entitlement(organization, plans):
     entitlement = refresh_entitlement(organization)
 
     assert (entitlement.rate_per_minute, entitlement.version) == (20, before + 1)
+
+
+def test_staff_s_change_of_a_plan_reaches_every_organization_on_it(organization, outsider, plans):
+    plans.free.quotas.update(included=250)
+
+    assert refresh_entitlements(plans.free.pk) == 0
+
+    assert [e.find_quota("requests") for e in Entitlement.objects.all()] == [250, 250]
+
+
+def test_one_organization_s_trouble_does_not_keep_the_others_from_their_limits(
+    organization, outsider, plans, monkeypatch
+):
+    def refresh(which):
+        if which == organization:
+            raise RuntimeError("broken")
+        return refresh_entitlement(which)
+
+    plans.free.quotas.update(included=250)
+    monkeypatch.setattr("billing.tasks.refresh_entitlement", refresh)
+
+    assert refresh_entitlements() == 1
+    assert {e.find_quota("requests") for e in Entitlement.objects.all()} == {100, 250}

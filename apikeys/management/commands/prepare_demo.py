@@ -25,7 +25,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("prepare_demo makes logins with known addresses: it runs with DEBUG=1 only.")
-        call_command("migrate", interactive=False, stdout=self.stdout)
+        self.stdout.write(
+            "Migrating the database. The first time this takes about a minute, most of it in dj-stripe."
+        )
+        call_command("migrate", interactive=False)
         call_command("make_partitions", stdout=self.stdout)
         call_command("seed_plans", stdout=self.stdout)
         call_command("stripe_setup", stdout=self.stdout)
