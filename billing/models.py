@@ -33,6 +33,11 @@ class Meter(models.Model):
     def event_name(self) -> str:
         return f"tollgate_{self.slug}"
 
+    @property
+    def product_id(self) -> str:
+        """The id at Stripe of the product that the meter's prices are of: its name is what invoices say."""
+        return f"tollgate_meter_{self.slug}"
+
 
 class PlanQuerySet(models.QuerySet["Plan"]):
     def public(self) -> "PlanQuerySet":
@@ -154,7 +159,8 @@ class PlanPrice(models.Model):
     )
 
     class Meta:
-        ordering = ["plan", "meter", "interval", "currency"]
+        # The flat fee first: it is what a customer reads first at checkout and on the invoice.
+        ordering = ["plan", models.F("meter").asc(nulls_first=True), "interval", "currency"]
         constraints = [
             models.UniqueConstraint(
                 fields=["plan", "meter", "currency", "interval"],

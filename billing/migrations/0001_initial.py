@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
                 ('stripe_price', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='djstripe.price', to_field='id')),
             ],
             options={
-                'ordering': ['plan', 'meter', 'interval', 'currency'],
+                'ordering': ['plan', models.OrderBy(models.F('meter'), nulls_first=True), 'interval', 'currency'],
             },
         ),
         migrations.CreateModel(

@@ -33,46 +33,48 @@ def publish_meter(meter: Meter) -> str:
 
 
 def publish_plan(plan: Plan) -> list[str]:
-    """Make a plan's product and prices exist at Stripe; return the lookup keys that got a new price."""
+    """Make a plan's products and prices exist at Stripe; return the lookup keys that got a new price."""
     prices = list(plan.prices.select_related("meter", "plan"))
     if not prices:
         return []
-    product = publish_product(plan)
-    return [price.lookup_key for price in prices if publish_price(price, product_id=product.id)]
+    product = publish_product(plan.product_id, name=plan.name, description=plan.description)
+    if plan.stripe_product_id != product.id:
+        plan.stripe_product = product
+        plan.save(update_fields=["stripe_product"])
+    return [price.lookup_key for price in prices if publish_price(price, plan_product_id=product.id)]
 
 
-def publish_product(plan: Plan) -> djstripe.Product:
-    name, description = plan.name, plan.description or f"{plan.name} plan"
+def publish_product(product_id: str, *, name: str, description: str) -> djstripe.Product:
+    """Make a product exist under an id of ours, with this name. Stripe takes no empty description."""
+    description = description or name
     with translated_errors():
         products = get_client().v1.products
         try:
-            data = products.retrieve(plan.product_id)
+            data = products.retrieve(product_id)
         except stripe.InvalidRequestError as error:
             if error.code != "resource_missing":
                 raise
             data = products.create(
-                {
-                    "id": plan.product_id,
-                    "name": name,
-                    "description": description,
-                    "metadata": {"tollgate_plan": plan.slug},
-                },
-                {"idempotency_key": f"tollgate-product-{plan.product_id}"},
+                {"id": product_id, "name": name, "description": description},
+                {"idempotency_key": f"tollgate-product-{product_id}"},
             )
         if (data.name, data.description) != (name, description):
-            data = products.update(plan.product_id, {"name": name, "description": description})
-        product = djstripe.Product.sync_from_stripe_data(data)
-    if plan.stripe_product_id != product.id:
-        plan.stripe_product = product
-        plan.save(update_fields=["stripe_product"])
-    return product
+            data = products.update(product_id, {"name": name, "description": description})
+        return djstripe.Product.sync_from_stripe_data(data)
 
 
-def publish_price(price: PlanPrice, *, product_id: str) -> bool:
+def publish_price(price: PlanPrice, *, plan_product_id: str) -> bool:
     """Make a price exist under its lookup key; return whether it is a new one.
 
     Stripe's prices cannot be edited: a changed amount makes a new price, which takes over the lookup key.
     """
+    product_id = plan_product_id
+    if price.meter:
+        # A product of its own, or checkout and invoice would name two lines after the plan.
+        description = f"Counted by the {price.meter.unit}"
+        product_id = publish_product(
+            price.meter.product_id, name=price.meter.name, description=description
+        ).id
     with translated_errors():
         prices = get_client().v1.prices
         listed = prices.list({"lookup_keys": [price.lookup_key], "active": True}).data

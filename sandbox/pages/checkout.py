@@ -163,7 +163,10 @@ def _line(state: Sandbox, line: Object) -> dict[str, Any]:
     product = state.get("product", price["product"])
     currency = price["currency"]
     if is_metered(price):
-        detail, amount = f"Billed each {renewal_text(price)} by what you use", "As used"
+        detail, amount = (
+            f"Counted as you use it, billed each {renewal_text(price)}",
+            _unit_price(price, currency),
+        )
     else:
         each = money_text(line_amount(price, 1), currency)
         detail = f"{line['quantity']} × {each} each {renewal_text(price)}"
@@ -179,6 +182,14 @@ def _line(state: Sandbox, line: Object) -> dict[str, Any]:
         "amount": amount,
         "tiers": tiers,
     }
+
+
+def _unit_price(price: Object, currency: str) -> str:
+    """Say what a metered unit costs; its tiers have lines of their own."""
+    if price["billing_scheme"] != "per_unit":
+        return "As used"
+    amount = decimal.Decimal(price["unit_amount_decimal"])
+    return f"{unit_text(amount, currency)} each" if amount else "Included"
 
 
 def _tier(tier: Object, currency: str) -> str:

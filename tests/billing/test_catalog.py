@@ -29,6 +29,7 @@ def test_set_up_makes_endpoint_meter_products_and_prices(sandbox, plans):
         "tollgate_pro",
         "tollgate_team",
         "tollgate_enterprise",
+        "tollgate_meter_requests",
     }
     flat = {p["lookup_key"]: p["unit_amount"] for p in sandbox.every("price") if not p["recurring"]["meter"]}
     assert flat == {
