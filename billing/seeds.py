@@ -15,12 +15,15 @@ PLANS = [
 
 @transaction.atomic
 def seed_plans() -> list[Plan]:
-    """Create the plans that are missing, with the `requests` meter, and return those."""
+    """Create the plans and the `requests` meter where there is no plan at all, and return what was created.
+
+    A catalogue that staff have begun is theirs: a plan they deleted must not come back with the next release.
+    """
+    if Plan.objects.exists():
+        return []
     meter, _ = Meter.objects.get_or_create(slug="requests", defaults={"name": "Requests", "unit": "call"})
     created = []
     for order, (slug, name, description, rate, included, cents) in enumerate(PLANS):
-        if Plan.objects.filter(slug=slug).exists():
-            continue
         plan = Plan.objects.create(
             slug=slug,
             name=name,

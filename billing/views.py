@@ -17,12 +17,13 @@ from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, find_membership, organization_required
 from billing.entitlements import current_entitlement, refresh_entitlement
-from billing.errors import AlreadySubscribed, BillingError
+from billing.errors import AlreadySubscribed, BillingError, StripeRejected, StripeUnavailable
 from billing.invoices import list_invoices
 from billing.models import Plan
 from billing.stripe.checkout import complete_checkout, start_checkout
 
 ATTEMPT = re.compile(r"[0-9a-f-]{36}")
+SESSION_ID = re.compile(r"cs_[0-9A-Za-z_]{1,250}")
 
 
 def offered_plans() -> QuerySet[Plan]:
@@ -100,11 +101,14 @@ def checkout(request: TenantRequest) -> HttpResponse:
 @organization_required()
 def checkout_return(request: TenantRequest) -> HttpResponse:
     """Where Checkout sends the customer back: their plan is up to date before the next page, webhook or not."""
+    session_id = request.GET.get("session_id", "")
+    if not SESSION_ID.fullmatch(session_id):
+        raise Http404("There is no such checkout.")
     try:
-        is_paid = complete_checkout(request.organization, session_id=request.GET.get("session_id", ""))
-    except LookupError as error:
-        raise Http404(str(error)) from error
-    except BillingError:
+        is_paid = complete_checkout(request.organization, session_id=session_id)
+    except (LookupError, StripeRejected) as error:
+        raise Http404("There is no such checkout.") from error
+    except StripeUnavailable:
         messages.warning(
             request, "Your payment is being confirmed. This page will show your new plan shortly."
         )

@@ -118,7 +118,9 @@ def test_a_disabled_endpoint_is_enabled_again(sandbox, webhook_endpoint):
 
 def test_seeding_again_leaves_what_staff_changed(plans):
     Plan.objects.filter(slug="pro").update(name="Professional", rate_per_minute=150)
+    Plan.objects.filter(slug="team").delete()
 
     assert seed_plans() == []
     assert Plan.objects.get(slug="pro").rate_per_minute == 150
+    assert not Plan.objects.filter(slug="team").exists()
     assert Meter.objects.count() == 1

@@ -150,3 +150,20 @@ class TestPages:
 
         assert client.get(paid.headers["Location"]).status_code == 404
         assert set(Entitlement.objects.values_list("plan__slug", flat=True)) == {"free"}
+
+    @pytest.mark.parametrize(
+        "session_id", ["", "cs_test_nothing", "../customers", "sub_1", "cs_" + "a" * 300]
+    )
+    def test_coming_back_to_no_session_at_all_is_not_found(self, sandbox, browser, session_id):
+        assert browser.get("/dashboard/billing/return/", {"session_id": session_id}).status_code == 404
+
+    def test_with_stripe_down_on_the_way_back_the_customer_is_told_to_wait(
+        self, sandbox, browser, monkeypatch
+    ):
+        def fail(*args, **kwargs):
+            raise StripeUnavailable("The payment provider cannot be reached right now.")
+
+        monkeypatch.setattr("billing.views.complete_checkout", fail)
+        page = browser.get("/dashboard/billing/return/", {"session_id": "cs_test_1"}, follow=True)
+
+        assert "Your payment is being confirmed" in page.content.decode()

@@ -6,8 +6,8 @@ from billing.seeds import seed_plans
 
 
 class Command(BaseCommand):
-    help = "Create the plans free, pro, team and enterprise where they are missing."
+    help = "Create the plans free, pro, team and enterprise where there is no plan yet."
 
     def handle(self, *args: Any, **options: Any) -> None:
         names = ", ".join(plan.name for plan in seed_plans())
-        self.stdout.write(f"Plans created: {names}." if names else "The plans are there already.")
+        self.stdout.write(f"Plans created: {names}." if names else "There are plans already.")
