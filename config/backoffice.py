@@ -1,0 +1,69 @@
+"""How the back office looks and what its sidebar offers."""
+
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+UNFOLD = {
+    "SITE_TITLE": "Tollgate",
+    "SITE_HEADER": "Tollgate",
+    "SITE_SUBHEADER": "Back office",
+    "SITE_SYMBOL": "toll",
+    "SITE_URL": "/",
+    "STYLES": [lambda request: static("admin.css")],
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "title": "Customers",
+                "items": [
+                    {
+                        "title": "Organizations",
+                        "icon": "apartment",
+                        "link": reverse_lazy("admin:accounts_organization_changelist"),
+                    },
+                    {
+                        "title": "Users",
+                        "icon": "person",
+                        "link": reverse_lazy("admin:accounts_user_changelist"),
+                    },
+                    {
+                        "title": "API keys",
+                        "icon": "key",
+                        "link": reverse_lazy("admin:apikeys_apikey_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Billing",
+                "items": [
+                    {"title": "Plans", "icon": "sell", "link": reverse_lazy("admin:billing_plan_changelist")},
+                    {
+                        "title": "Meters",
+                        "icon": "speed",
+                        "link": reverse_lazy("admin:billing_meter_changelist"),
+                    },
+                    {
+                        "title": "Entitlements",
+                        "icon": "verified",
+                        "link": reverse_lazy("admin:billing_entitlement_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Usage",
+                "items": [
+                    {
+                        "title": "Rollups",
+                        "icon": "bar_chart",
+                        "link": reverse_lazy("admin:usage_usagerollup_changelist"),
+                    },
+                    {
+                        "title": "Meter reports",
+                        "icon": "cloud_upload",
+                        "link": reverse_lazy("admin:usage_meterreport_changelist"),
+                    },
+                ],
+            },
+        ],
+    },
+}
