@@ -73,12 +73,14 @@ STRIPE_TEST_SECRET_KEY = "" if STRIPE_LIVE_MODE else STRIPE_SECRET_KEY
 STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""
 STRIPE_TEST_PUBLIC_KEY = "" if STRIPE_LIVE_MODE else STRIPE_PUBLISHABLE_KEY
 STRIPE_LIVE_PUBLIC_KEY = STRIPE_PUBLISHABLE_KEY if STRIPE_LIVE_MODE else ""
-STRIPE_API_BASE = env.origin("STRIPE_API_BASE", default="https://api.stripe.com")
-STRIPE_API_HOST = STRIPE_API_BASE  # dj-stripe's name for it.
-if STRIPE_LIVE_MODE and STRIPE_API_BASE != "https://api.stripe.com":
+STRIPE_ITSELF = "https://api.stripe.com"
+STRIPE_API_BASE = env.origin("STRIPE_API_BASE", default=STRIPE_ITSELF)
+if STRIPE_LIVE_MODE and STRIPE_API_BASE != STRIPE_ITSELF:
     raise ImproperlyConfigured(
         "STRIPE_API_BASE may only be set with a test key: a live key goes to Stripe alone."
     )
+if STRIPE_API_BASE != STRIPE_ITSELF:
+    STRIPE_API_HOST = STRIPE_API_BASE  # dj-stripe's name for it, which it wants unset otherwise.
 DJSTRIPE_SUBSCRIBER_MODEL = "accounts.Organization"
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_SUBSCRIBER_MODEL_REQUEST_CALLBACK = "accounts.tenancy.current_organization"
