@@ -8,7 +8,7 @@ a change has committed: whoever fills next has waited for that commit.
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from accounts.models import Organization
 from apikeys.instants import to_microseconds
@@ -45,49 +45,58 @@ def drop(ref: str) -> None:
 
 def fill(ref: str, *, now: datetime) -> None:
     """Copy an organization's entitlement and keys to Redis, with the units used so far where no counter is."""
-    redis = get_redis()
-    keys = names(ref)
     organization = Organization.objects.filter(ref=ref).first()
     if organization is None:
+        keys = names(ref)
         # Anyone can compute a checksum: an invented key costs one look-up a minute, not one a call.
-        pipeline = redis.pipeline()
+        pipeline = get_redis().pipeline()
         pipeline.hset(keys.facts, "absent", "1")
         pipeline.pexpire(keys.facts, ABSENT)
         pipeline.execute()
         return
-    with transaction.atomic():
-        entitlement = lock_entitlement(organization)
-        if now >= entitlement.period_end:
-            entitlement = refresh_entitlement(organization, now=now)
-        facts: dict[Any, Any] = {  # What redis-py takes is a union that str alone does not match.
-            "organization": str(organization.pk),
-            "period_start": str(to_microseconds(entitlement.period_start)),
-            "period_end": str(to_microseconds(entitlement.period_end)),
-            "rate": text(entitlement.rate_per_minute),
-        }
-        facts |= {f"quota:{meter}": text(quota["included"]) for meter, quota in entitlement.quotas.items()}
-        keys_of = APIKey.objects.active().filter(organization=organization)
-        facts |= {f"key:{digest}": str(pk) for pk, digest in keys_of.values_list("pk", "digest")}
-        pipeline = redis.pipeline()
-        pipeline.delete(keys.facts)
-        pipeline.hset(keys.facts, mapping=facts)
-        pipeline.pexpire(keys.facts, IDLE)
-        for meter in entitlement.quotas:
-            rollups = UsageRollup.objects.in_period(
-                organization_id=organization.pk, meter=meter, period_start=entitlement.period_start
-            )
-            pipeline.hsetnx(keys.used, counter(meter, entitlement.period_start), rollups.units())
-        # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
-        # rollups, which are a moment behind the calls.
-        pipeline.expireat(keys.used, entitlement.period_end + KEPT)
-        old = [
-            name
-            for name in redis.hkeys(keys.used)
-            if is_old(str(name), before=entitlement.period_start - KEPT)
-        ]
-        if old:
-            pipeline.hdel(keys.used, *old)
-        pipeline.execute()
+    try:
+        with transaction.atomic():
+            copy(organization, now=now)
+    except DatabaseError:
+        # The lock may have gone with the connection before the copy was written: nobody may rely on it.
+        drop(ref)
+        raise
+
+
+def copy(organization: Organization, *, now: datetime) -> None:
+    """Write the copy. Part of the caller's transaction, whose end lets go of the lock."""
+    redis = get_redis()
+    keys = names(organization.ref)
+    entitlement = lock_entitlement(organization)
+    if now >= entitlement.period_end:
+        entitlement = refresh_entitlement(organization, now=now)
+    facts: dict[Any, Any] = {  # What redis-py takes is a union that str alone does not match.
+        "organization": str(organization.pk),
+        "period_start": str(to_microseconds(entitlement.period_start)),
+        "period_end": str(to_microseconds(entitlement.period_end)),
+        "rate": text(entitlement.rate_per_minute),
+    }
+    facts |= {f"quota:{meter}": text(quota["included"]) for meter, quota in entitlement.quotas.items()}
+    keys_of = APIKey.objects.active().filter(organization=organization)
+    facts |= {f"key:{digest}": str(pk) for pk, digest in keys_of.values_list("pk", "digest")}
+    pipeline = redis.pipeline()
+    pipeline.delete(keys.facts)
+    pipeline.hset(keys.facts, mapping=facts)
+    pipeline.pexpire(keys.facts, IDLE)
+    for meter in entitlement.quotas:
+        rollups = UsageRollup.objects.in_period(
+            organization_id=organization.pk, meter=meter, period_start=entitlement.period_start
+        )
+        pipeline.hsetnx(keys.used, counter(meter, entitlement.period_start), rollups.units())
+    # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
+    # rollups, which are a moment behind the calls.
+    pipeline.expireat(keys.used, entitlement.period_end + KEPT)
+    old = [
+        name for name in redis.hkeys(keys.used) if is_old(str(name), before=entitlement.period_start - KEPT)
+    ]
+    if old:
+        pipeline.hdel(keys.used, *old)
+    pipeline.execute()
 
 
 def is_old(name: str, *, before: datetime) -> bool:

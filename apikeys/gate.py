@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
 from redis.commands.core import Script
 from redis.exceptions import RedisError
 
@@ -91,7 +92,8 @@ def admit(secret: str, *, meter: str = "requests", cost: int = 1, now: datetime 
             if answer[0] not in {"cold", "stale"}:
                 return to_decision(answer, ref=parsed.ref, meter=meter, cost=cost)
             gate_cache.fill(parsed.ref, now=from_microseconds(answer[1]))
-    except RedisError:
+    except (RedisError, OperationalError, InterfaceError):
+        # Django's two names for a PostgreSQL that does not answer.
         return Decision(verdict=Verdict.UNAVAILABLE)
     return Decision(verdict=Verdict.UNAVAILABLE)
 

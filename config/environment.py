@@ -43,12 +43,14 @@ class Environment:
             return False
         raise ImproperlyConfigured(f"{name} must be 1 or 0 (or true or false).")
 
-    def integer(self, name: str, *, default: int, at_least: int = 0) -> int:
+    def integer(self, name: str, *, default: int, at_least: int = 0, at_most: int | None = None) -> int:
         value = self.find(name)
         if value is None:
             return default
-        if not re.fullmatch(r"\d{1,9}", value, re.ASCII) or int(value) < at_least:
-            raise ImproperlyConfigured(f"{name} must be a whole number, {at_least} or more.")
+        most = 999_999_999 if at_most is None else at_most
+        if not re.fullmatch(r"\d{1,9}", value, re.ASCII) or not at_least <= int(value) <= most:
+            limits = f", {at_least} or more" if at_most is None else f" from {at_least} to {at_most}"
+            raise ImproperlyConfigured(f"{name} must be a whole number{limits}.")
         return int(value)
 
     def words(self, name: str, *, default: list[str]) -> list[str]:
@@ -59,7 +61,7 @@ class Environment:
         return [word.strip() for word in value.split(",") if word.strip()]
 
     def url(self, name: str, *, schemes: set[str], default: str | None = None, needed_for: str = "") -> str:
-        """Return an address with one of `schemes`, without a trailing slash."""
+        """Return an address with one of `schemes` that names a host or a socket, without a trailing slash."""
         value = self.text(name, default=default, needed_for=needed_for)
         try:
             parts = urlsplit(value)
@@ -69,13 +71,20 @@ class Environment:
         if parts.scheme not in schemes:
             allowed = ", ".join(f"{scheme}://" for scheme in sorted(schemes))
             raise ImproperlyConfigured(f"{name} must start with one of {allowed}.")
+        if not (parts.hostname or parts.path.strip("/") or parts.query) or re.search(r"\s", value):
+            raise ImproperlyConfigured(f"{name} names no host.")
         return value.rstrip("/")
 
     def origin(self, name: str, *, default: str | None = None, needed_for: str = "") -> str:
         """Return a web address such as https://api.example.com, without a trailing slash."""
-        value = self.url(name, schemes={"http", "https"}, default=default, needed_for=needed_for)
-        if not urlsplit(value).hostname:
+        value = self.url(name, schemes={"http", "https"}, default=default, needed_for=needed_for).rstrip("/")
+        parts = urlsplit(value)
+        if not parts.hostname:
             raise ImproperlyConfigured(f"{name} names no host.")
+        if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ImproperlyConfigured(
+                f"{name} must end with the host and port: no path, query or user name."
+            )
         return value
 
     def pattern(

@@ -15,11 +15,14 @@ VAR_DIR = Path(env.text("VAR_DIR", default=str(BASE_DIR / "var")))
 # Production is the default: a forgotten variable must not open a debug server to the world.
 DEBUG = env.boolean("DEBUG", default=False)
 
+DEVELOPMENT_KEY = "development-only-not-a-secret-0123456789abcdefghij"
 SECRET_KEY = env.text(
     "SECRET_KEY",
-    default="development-only-not-a-secret-0123456789abcdefghij" if DEBUG else None,
+    default=DEVELOPMENT_KEY if DEBUG else None,
     needed_for="it signs sessions; make one with `openssl rand -base64 48`",
 )
+if SECRET_KEY == DEVELOPMENT_KEY and not DEBUG:
+    raise ImproperlyConfigured("SECRET_KEY is the one that everybody knows: make one of your own.")
 if len(SECRET_KEY) < 32:
     raise ImproperlyConfigured("SECRET_KEY is too short: use 32 characters or more.")
 
@@ -30,6 +33,8 @@ API_BASE_URL = env.origin(
 )
 FRONTEND_URL = env.origin("FRONTEND_URL", default=API_BASE_URL)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "testserver"] if DEBUG else [])
+if any("/" in host for host in ALLOWED_HOSTS):
+    raise ImproperlyConfigured("ALLOWED_HOSTS takes host names such as api.example.com, not addresses.")
 if not ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS is not set: list the host names that Tollgate answers to.")
 CSRF_TRUSTED_ORIGINS = sorted({API_BASE_URL, FRONTEND_URL})
@@ -193,14 +198,18 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = DEBUG
 
-DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="Tollgate <tollgate@localhost>")
+DEFAULT_FROM_EMAIL = env.text(
+    "DEFAULT_FROM_EMAIL",
+    default="Tollgate <tollgate@localhost>" if DEBUG else None,
+    needed_for="e-mail to customers has a sender, as in Acme API <api@acme.example>",
+)
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 EMAIL_FILE_PATH = VAR_DIR / "mail"
 if DEBUG:
     EMAIL_BACKEND = "config.mail.ConsoleAndFileBackend"
 else:
     EMAIL_HOST = env.text("EMAIL_HOST", needed_for="customers verify their address by e-mail")
-    EMAIL_PORT = env.integer("EMAIL_PORT", default=587, at_least=1)
+    EMAIL_PORT = env.integer("EMAIL_PORT", default=587, at_least=1, at_most=65_535)
     EMAIL_HOST_USER = env.text("EMAIL_HOST_USER", default="")
     EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD", default="")
     EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=True)
@@ -229,7 +238,11 @@ SPECTACULAR_SETTINGS = {
 }
 
 # A task may run twice (late acknowledgement): each is written for it. None may vanish with its worker.
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", default=environment.celery_broker_url(REDIS_URL))
+CELERY_BROKER_URL = env.url(
+    "CELERY_BROKER_URL",
+    schemes={"redis", "rediss", "redis+socket"},
+    default=environment.celery_broker_url(REDIS_URL),
+)
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -249,7 +262,7 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 if not DEBUG:
-    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = API_BASE_URL.startswith("https://")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = FRONTEND_URL.startswith("https://")
     SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=False)
     SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", default=0)
     if TRUSTED_PROXIES:

@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import OperationalError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as Unreachable
@@ -318,3 +319,25 @@ def test_the_gate_says_when_redis_is_out_of_reach(organization, api_key, monkeyp
     monkeypatch.setattr("apikeys.gate.load_script", lambda name: fail)
 
     assert admit(api_key.secret).reason == "gate_unavailable"
+
+
+def test_the_gate_says_when_postgresql_is_out_of_reach(organization, api_key, monkeypatch):
+    def fail(ref: str, *, now: datetime) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr("apikeys.gate.gate_cache.fill", fail)
+
+    assert admit(api_key.secret).reason == "gate_unavailable"
+
+
+def test_a_copy_whose_lock_was_lost_is_dropped(organization, api_key, monkeypatch, redis):
+    real = cache.copy
+
+    def copy_and_lose_the_connection(organization: Organization, *, now: datetime) -> None:
+        real(organization, now=now)
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(cache, "copy", copy_and_lose_the_connection)
+
+    assert admit(api_key.secret).reason == "gate_unavailable"
+    assert not redis.exists(cache.names(organization.ref).facts)

@@ -19,6 +19,7 @@ PRODUCTION = {
     "REDIS_URL": "rediss://cache.example:6380/1",
     "STRIPE_SECRET_KEY": LIVE_KEY,
     "EMAIL_HOST": "smtp.example.com",
+    "DEFAULT_FROM_EMAIL": "Example API <api@example.com>",
 }
 BAD_VALUES = [
     ("DEBUG", "perhaps"),
@@ -38,6 +39,15 @@ BAD_VALUES = [
     ("TRUSTED_PROXIES", "10.0.0.1"),
     ("EMAIL_PORT", "smtps"),
     ("EMAIL_PORT", "0"),
+    ("EMAIL_PORT", "65536"),
+    ("SECRET_KEY", "development-only-not-a-secret-0123456789abcdefghij"),
+    ("API_BASE_URL", "https://api.example.com/v1"),
+    ("API_BASE_URL", "https://me:secret@api.example.com"),
+    ("FRONTEND_URL", "https://www.example.com/?next=/"),
+    ("ALLOWED_HOSTS", "https://api.example.com"),
+    ("DATABASE_URL", "postgresql://"),
+    ("REDIS_URL", "unix://"),
+    ("CELERY_BROKER_URL", "amqp://queue.example"),
     ("EMAIL_USE_TLS", "starttls"),
     ("SECURE_SSL_REDIRECT", "always"),
     ("SECURE_HSTS_SECONDS", "1 year"),
