@@ -14,7 +14,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.models import Organization
-from apikeys.gate import Decision, Verdict, admit
+from apikeys.gate import Decision, UnknownMeter, Verdict, admit
 from apikeys.problems import CHALLENGE, Problem
 from billing.models import Plan
 
@@ -45,9 +45,16 @@ class GateAuthentication(BaseAuthentication):
         if secret is None:
             return None  # The permission class says no where the view needs a key.
         view = request.parser_context["view"] if request.parser_context else None
-        decision = admit(
-            secret, meter=getattr(view, "gate_meter", "requests"), cost=getattr(view, "gate_cost", 1)
-        )
+        meter = getattr(view, "gate_meter", "requests")
+        try:
+            decision = admit(secret, meter=meter, cost=getattr(view, "gate_cost", 1))
+        except UnknownMeter as error:
+            raise Problem(
+                status=403,
+                code="not_in_plan",
+                title="Not in your plan",
+                detail=f"Your plan includes no {meter}.",
+            ) from error
         # For the middleware, which meters the answer and adds the rate headers, to a refusal's as well.
         request._request.gate_decision = decision  # type: ignore[attr-defined]
         if not decision.admitted:
@@ -92,7 +99,7 @@ def refusal(decision: Decision) -> Problem:
             status=503,
             code="gate_unavailable",
             title="Temporarily unavailable",
-            detail="The call could not be checked against your plan. It was not charged.",
+            detail="The call could not be checked against your plan. Please try again.",
             retry_after=1,
         )
     plan = Plan.objects.filter(entitlements__organization=decision.organization_id).first()

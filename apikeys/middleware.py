@@ -48,11 +48,13 @@ def settle(decision: Decision, request: HttpRequest, response: HttpResponse, *, 
         return
     if not (decision.at and decision.organization_id and decision.api_key_id and decision.period_start):
         raise ValueError("An admitted call knows its time, organization, key and period.")
+    # The period comes from another clock than the call: an event never lies before the period it is charged to.
+    occurred_at = max(decision.at, decision.period_start)
     route = request.resolver_match.route if request.resolver_match else request.path
     record(
         Event(
-            id=uuid7(decision.at),
-            occurred_at=decision.at,
+            id=uuid7(occurred_at),
+            occurred_at=occurred_at,
             organization_id=decision.organization_id,
             api_key_id=decision.api_key_id,
             meter=decision.meter,

@@ -9,6 +9,10 @@ from apikeys.signals import keys_changed
 from billing.entitlements import lock_entitlement
 
 
+class AlreadyIssued(Exception):
+    """The request to make this key has been carried out before."""
+
+
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
     def active(self) -> "APIKeyQuerySet":
         return self.filter(revoked_at=None)
@@ -19,13 +23,24 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
 
 class APIKeyManager(models.Manager.from_queryset(APIKeyQuerySet)):  # type: ignore[misc]
     def issue(
-        self, *, organization: Organization, name: str, user: User | None = None
+        self,
+        *,
+        organization: Organization,
+        name: str,
+        user: User | None = None,
+        key_id: uuid.UUID | None = None,
     ) -> tuple["APIKey", str]:
-        """Create a key. The secret is returned once and never stored."""
+        """Create a key. The secret is returned once and never stored.
+
+        `key_id`, where given, names the request to make one: the second time raises AlreadyIssued.
+        """
         secret = new_secret(organization.ref)
         with transaction.atomic():
             lock_entitlement(organization)
+            if key_id and APIKey.objects.filter(pk=key_id).exists():
+                raise AlreadyIssued(f"Key {key_id} exists.")
             key: APIKey = self.create(
+                id=key_id or uuid.uuid4(),
                 organization=organization,
                 name=name,
                 prefix=secret[:DISPLAY_LENGTH],

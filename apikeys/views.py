@@ -1,6 +1,6 @@
 """The customer's overview and keys."""
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django import forms
 from django.conf import settings
@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from redis.exceptions import RedisError
 
 from accounts.tenancy import TenantRequest, organization_required
-from apikeys.models import APIKey
+from apikeys.models import AlreadyIssued, APIKey
 from billing.entitlements import current_entitlement
 from billing.models import Meter
 from billing.stripe import client
@@ -21,6 +21,8 @@ from usage.summaries import meter_usage, recent_hours
 
 
 class KeyForm(forms.Form):
+    # Names this form: sent again, by a reload or a second click, it makes no second key.
+    attempt = forms.UUIDField(required=False, widget=forms.HiddenInput, initial=uuid4)
     name = forms.CharField(
         max_length=100, label="Name", help_text="Where the key is used, such as “production” or “laptop”."
     )
@@ -61,8 +63,14 @@ def keys(request: TenantRequest) -> HttpResponse:
         elif form.is_valid():
             try:
                 _, secret = request.organization.api_keys.issue(
-                    organization=request.organization, name=form.cleaned_data["name"], user=request.user
+                    organization=request.organization,
+                    name=form.cleaned_data["name"],
+                    user=request.user,
+                    key_id=form.cleaned_data["attempt"],
                 )
+            except AlreadyIssued:
+                messages.info(request, "This key has been created already. A key is shown only once.")
+                return redirect("keys")
             except RedisError:
                 messages.error(
                     request, "The key could not be created just now. Please try again in a moment."

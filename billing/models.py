@@ -98,8 +98,13 @@ class Plan(models.Model):
         """The product's id at Stripe: ours to choose, which makes creating it repeatable."""
         return f"tollgate_{self.slug}"
 
+    def offered_prices(self) -> "list[PlanPrice]":
+        """Return what checkout sells, the flat fee first: so far the monthly prices in US dollars."""
+        return [price for price in self.prices.all() if (price.interval, price.currency) == ("month", "usd")]
+
     def find_base_price(self) -> "PlanPrice | None":
-        return next((price for price in self.prices.all() if price.meter_id is None), None)
+        """Return the flat fee that pages show: the one that checkout sells."""
+        return next((price for price in self.offered_prices() if price.meter_id is None), None)
 
 
 class PlanQuota(models.Model):
@@ -171,6 +176,13 @@ class PlanPrice(models.Model):
 
     def __str__(self) -> str:
         return self.lookup_key
+
+    @property
+    def is_published(self) -> bool:
+        """Whether Stripe would charge this very amount."""
+        return (
+            self.stripe_price is not None and self.stripe_price.stripe_data["unit_amount"] == self.unit_amount
+        )
 
     @property
     def lookup_key(self) -> str:

@@ -23,6 +23,7 @@ from billing.models import Plan
 from billing.stripe.checkout import complete_checkout, start_checkout
 
 ATTEMPT = re.compile(r"[0-9a-f-]{36}")
+SLUG = re.compile(r"[a-z0-9_]{1,40}")
 SESSION_ID = re.compile(r"cs_[0-9A-Za-z_]{1,250}")
 
 
@@ -74,7 +75,10 @@ def billing(request: TenantRequest) -> HttpResponse:
 @organization_required(lambda role: role.manages_billing)
 def checkout(request: TenantRequest) -> HttpResponse:
     """Send the customer to Stripe's page to pay for a plan."""
-    plan = get_object_or_404(offered_plans(), slug=request.POST.get("plan", ""))
+    slug = request.POST.get("plan", "")
+    if not SLUG.fullmatch(slug):
+        raise Http404("There is no such plan.")
+    plan = get_object_or_404(offered_plans(), slug=slug)
     attempt = request.POST.get("attempt", "")
     if not ATTEMPT.fullmatch(attempt):
         raise SuspiciousOperation("The field “attempt” is missing or not a UUID.")

@@ -26,7 +26,8 @@ def serialize_customer_events(sender: type, instance: djstripe.WebhookEventTrigg
     dj-stripe fetches and then stores: of two events at once, the one that fetched the older state could
     store it last (Stripe says canceled, the mirror says active).
     """
-    data = instance.json_body.get("data", {}).get("object", {})
+    body = instance.json_body
+    data = body.get("data", {}).get("object", {}) if isinstance(body, dict) else {}
     customer = data.get("id") if data.get("object") == "customer" else data.get("customer")
     if isinstance(customer, str):
         take_customer_lock(customer)

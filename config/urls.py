@@ -13,6 +13,7 @@ from config import health
 api = [
     path("echo", login_not_required(Echo.as_view()), name="echo"),
     path("plans", login_not_required(Plans.as_view()), name="api-plans"),
+    path("", login_not_required(NoSuchEndpoint.as_view())),
     path("<path:rest>", login_not_required(NoSuchEndpoint.as_view())),
 ]
 

@@ -80,4 +80,7 @@ def store(events: Sequence[Event]) -> int:
                     )
                 )
         cursor.execute(STORE)
-        return int(cursor.fetchone()[0])
+        stored = int(cursor.fetchone()[0])
+        # Foreign keys are checked here and not at the commit, which may be a larger transaction's.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        return stored

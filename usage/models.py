@@ -4,8 +4,9 @@ import uuid
 from datetime import datetime, timedelta
 
 from django.db import models
-from django.db.models import F, Q, Sum
+from django.db.models import Exists, F, OuterRef, Q, Sum
 from django.utils import timezone
+from djstripe import models as djstripe
 
 from accounts.models import Organization
 from billing.models import Meter
@@ -106,7 +107,11 @@ class MeterReportQuerySet(models.QuerySet["MeterReport"]):
         """Reports to send: new ones, and ones whose last try ended without an answer not too long ago."""
         State = MeterReport.State
         unanswered = Q(state=State.UNKNOWN, first_sent_at__gt=now - MeterReport.RESEND_LIMIT)
-        return self.filter(Q(state=State.PENDING) | unanswered)
+        # Without a customer at Stripe there is nobody to report for yet, and nobody else need wait for that.
+        known = Exists(
+            djstripe.Customer.objects.filter(subscriber=OuterRef("organization"), date_purged=None)
+        )
+        return self.filter(known, Q(state=State.PENDING) | unanswered)
 
     def release_abandoned(self, *, now: datetime) -> int:
         """Take reports back from senders that died; whether Stripe got them is not known."""

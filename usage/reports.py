@@ -47,13 +47,14 @@ def make_reports() -> int:
 
 
 def send_due_reports(*, limit: int = 1000) -> int:
-    """Send what is due, oldest hour first; return how many reports reached Stripe.
+    """Send what is due; return how many reports reached Stripe.
 
     One report's failure does not hold up the others; several in a row without an answer end the run.
     """
     MeterReport.objects.release_abandoned(now=timezone.now())
     sent = failures = 0
-    due = MeterReport.objects.due(now=timezone.now()).order_by("hour", "created_at")
+    # The least tried first: a few that Stripe never answers must not stand before all others in every run.
+    due = MeterReport.objects.due(now=timezone.now()).order_by("tries", "hour", "created_at")
     for report_id in list(due.values_list("pk", flat=True)[:limit]):
         claimed = claim(report_id)
         if claimed is None:

@@ -5,6 +5,7 @@ import logging
 import uuid
 from typing import Any
 
+from django.db import DataError, IntegrityError
 from redis.exceptions import ResponseError
 
 from usage.events import Event
@@ -61,13 +62,24 @@ class Drain:
             try:
                 events.append(Event.decode(fields["e"]))
             except (ValueError, KeyError):
-                # Kept for a person to look at: one bad entry must neither stop the rest nor vanish.
-                logger.exception("An unreadable entry of the usage stream was set aside in %s", REFUSED)
-                self.redis.xadd(REFUSED, {"e": fields.get("e", "")})
-        store(events)
+                self.set_aside(fields.get("e", ""))
+        try:
+            store(events)
+        except (IntegrityError, DataError):
+            # One of them cannot be stored, whatever the reason: find out which, and keep the rest.
+            for event in events:
+                try:
+                    store([event])
+                except (IntegrityError, DataError):
+                    self.set_aside(event.encode())
         ids = [entry_id for entry_id, _ in entries]
         pipeline = self.redis.pipeline()
         pipeline.xack(STREAM, GROUP, *ids)
         pipeline.xdel(STREAM, *ids)
         pipeline.execute()
         return len(entries)
+
+    def set_aside(self, entry: str) -> None:
+        """Keep an entry for a person to look at: a bad one must neither stop the rest nor vanish."""
+        logger.exception("An entry of the usage stream could not be stored and was set aside in %s", REFUSED)
+        self.redis.xadd(REFUSED, {"e": entry})

@@ -3,7 +3,8 @@ from typing import Any
 from accounts.models import Organization
 from billing.entitlements import find_live_subscription
 from billing.errors import AlreadySubscribed, NotPublished
-from billing.models import Plan
+from billing.locks import customer_lock
+from billing.models import Plan, PlanPrice
 from billing.stripe.client import get_client, metadata_of, translated_errors
 from billing.stripe.customers import METADATA_KEY, ensure_customer
 from billing.stripe.subscriptions import sync_subscriptions
@@ -14,45 +15,68 @@ def start_checkout(
 ) -> str:
     """Return the address of a hosted Checkout page that subscribes the organization to `plan`.
 
-    `attempt` names this try: repeating it gives the same page back. Pages opened earlier are closed, so
-    that two tabs cannot pay for two subscriptions. Raises AlreadySubscribed, NotPublished,
+    `attempt` names this try: repeating it gives the same page back. Raises AlreadySubscribed, NotPublished,
     StripeUnavailable or StripeRejected.
+
+    Nobody can pay twice: under the customer's lock all other pages are closed first, then Stripe is asked
+    whether one of them has been paid, and only then a new one is opened.
     """
-    prices = list(plan.prices.filter(interval="month", currency="usd"))
-    if not prices or any(price.stripe_price_id is None for price in prices):
-        raise NotPublished(f"{plan.name} cannot be bought yet: it is not published at Stripe.")
+    prices = plan.offered_prices()
+    if not prices or not all(price.is_published for price in prices):
+        raise NotPublished(f"{plan.name} cannot be bought right now: its price is not published at Stripe.")
     customer = ensure_customer(organization)
-    # The mirror may lag behind a payment made a moment ago in another tab: ask Stripe itself.
-    sync_subscriptions(customer.id)
-    if find_live_subscription(organization):
-        raise AlreadySubscribed(f"{organization} has a subscription already.")
-    with translated_errors():
-        sessions = get_client().v1.checkout.sessions
-        opened = sessions.list({"customer": customer.id, "status": "open", "limit": 100})
-        for session in opened.auto_paging_iter():
-            if metadata_of(session).get("tollgate_attempt") != attempt:
-                sessions.expire(session.id)
-        # A metered line takes no quantity: its usage is reported, not ordered.
-        lines: Any = [
-            {"price": price.stripe_price_id} | ({} if price.meter_id else {"quantity": 1}) for price in prices
-        ]
-        created = sessions.create(
-            {
-                "mode": "subscription",
-                "customer": customer.id,
-                "client_reference_id": str(organization.pk),
-                "line_items": lines,
-                "subscription_data": {
-                    "metadata": {METADATA_KEY: str(organization.pk), "tollgate_plan": plan.slug}
-                },
-                "metadata": {"tollgate_attempt": attempt},
-                "success_url": success_url,
-                "cancel_url": cancel_url,
-            },
-            {"idempotency_key": f"tollgate-checkout-{organization.pk}-{plan.slug}-{attempt}"},
+    with translated_errors(), customer_lock(customer.id):
+        opened = close_other_pages(customer.id, attempt=attempt)
+        sync_subscriptions(customer.id)
+        if find_live_subscription(organization):
+            raise AlreadySubscribed(f"{organization} has a subscription already.")
+        url = opened or open_page(
+            organization, customer.id, prices, attempt=attempt, success_url=success_url, cancel_url=cancel_url
         )
-    if not created.url:
+    if not url:
         raise AlreadySubscribed("This checkout is already complete.")
+    return url
+
+
+def close_other_pages(customer_id: str, *, attempt: str) -> str | None:
+    """Expire the customer's open Checkout pages; return the address of the one of this attempt, which stays."""
+    sessions = get_client().v1.checkout.sessions
+    url = None
+    listed = sessions.list({"customer": customer_id, "status": "open", "limit": 100})
+    for session in listed.auto_paging_iter():
+        if metadata_of(session).get("tollgate_attempt") == attempt:
+            url = session.url
+        else:
+            sessions.expire(session.id)
+    return url
+
+
+def open_page(
+    organization: Organization,
+    customer_id: str,
+    prices: list[PlanPrice],
+    *,
+    attempt: str,
+    success_url: str,
+    cancel_url: str,
+) -> str | None:
+    # A metered line takes no quantity: its usage is reported, not ordered.
+    lines: Any = [
+        {"price": price.stripe_price_id} | ({} if price.meter_id else {"quantity": 1}) for price in prices
+    ]
+    plan = prices[0].plan.slug
+    created = get_client().v1.checkout.sessions.create(
+        {
+            "mode": "subscription",
+            "customer": customer_id,
+            "client_reference_id": str(organization.pk),
+            "line_items": lines,
+            "subscription_data": {"metadata": {METADATA_KEY: str(organization.pk), "tollgate_plan": plan}},
+            "metadata": {"tollgate_attempt": attempt},
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+        }
+    )
     return created.url
 
 
@@ -66,4 +90,4 @@ def complete_checkout(organization: Organization, *, session_id: str) -> bool:
     if session.client_reference_id != str(organization.pk) or not isinstance(session.customer, str):
         raise LookupError(f"No checkout {session_id} of {organization}.")
     sync_subscriptions(session.customer)
-    return session.status == "complete"
+    return session.status == "complete" and session.payment_status != "unpaid"

@@ -12,8 +12,9 @@ def send_meter_event(
     """Report `value` units used at `timestamp`, once per `identifier` however often this is called.
 
     Stripe answers a repeated identifier with HTTP 400 and no code, told apart by its words alone: the
-    event is there, which is what the caller wants. Raises StripeUnavailable (the event may or may not
-    have been counted: repeat it) or StripeRejected.
+    event is there, which is what the caller wants. No idempotency key of ours goes with it: Stripe would
+    repeat a failure of its own under the same key for a day, and the identifier does the work.
+    Raises StripeUnavailable (the event may or may not have been counted: repeat it) or StripeRejected.
     """
     try:
         with translated_errors():
@@ -23,8 +24,7 @@ def send_meter_event(
                     "payload": {"stripe_customer_id": customer_id, "value": str(value)},
                     "identifier": identifier,
                     "timestamp": int(timestamp.timestamp()),
-                },
-                {"idempotency_key": identifier},
+                }
             )
     except StripeRejected as error:
         if "already exists with identifier" not in str(error.__cause__):

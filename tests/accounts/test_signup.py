@@ -3,6 +3,7 @@ import re
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
+from redis.exceptions import ConnectionError as Unreachable
 
 from accounts.models import Membership, Organization, Role, User
 from billing.models import Entitlement
@@ -105,3 +106,27 @@ def test_signing_in_and_out(plans, client, owner, organization):
     assert client.post("/login/", form, follow=True).redirect_chain[-1][0] == "/dashboard/"
     client.post("/logout/")
     assert client.get("/dashboard/").status_code == 302
+
+
+def test_with_the_mail_server_down_the_code_can_be_asked_for_again(plans, client, settings, monkeypatch):
+    def fail(self, messages):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", fail)
+    page = client.post("/signup/", FORM, follow=True)
+
+    assert page.status_code == 200
+    assert "could not be sent" in page.content.decode()
+    assert Organization.objects.count() == 1
+
+
+def test_with_redis_out_of_reach_people_can_still_log_in(plans, client, owner, organization, monkeypatch):
+    def fail(*args, **kwargs):
+        raise Unreachable
+
+    EmailAddress.objects.create(user=owner, email=owner.email, verified=True, primary=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("redis.Redis.execute_command", fail)
+        page = client.post("/login/", {"login": owner.email, "password": "correct horse battery"})
+
+    assert (page.status_code, page.url) == (302, "/dashboard/")

@@ -281,3 +281,16 @@ def test_readiness_names_the_store_that_is_gone(client, db, monkeypatch):
     monkeypatch.setattr("config.health.get_redis", Gone)
 
     assert (client.get("/readyz").status_code, client.get("/readyz").json()["store"]) == (503, "redis")
+
+
+def test_a_plan_without_a_quota_for_the_meter_is_a_problem_and_no_crash(call, organization):
+    organization.entitlement.quotas = {}
+    organization.entitlement.save()
+    cache.drop(organization.ref)
+
+    assert (call().status_code, problem(call())["code"]) == (403, "not_in_plan")
+
+
+@pytest.mark.parametrize("address", ["/api/v1/", "/api/v1/nope"])
+def test_nothing_at_an_address_of_the_api_is_a_problem(call, address):
+    assert problem(call(address))["code"] == "not_found"

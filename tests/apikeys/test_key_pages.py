@@ -124,3 +124,16 @@ def test_pages_take_the_same_few_queries_however_many_events_there_are(
     for page in ("/dashboard/", "/dashboard/usage/", "/dashboard/billing/", "/dashboard/keys/"):
         with django_assert_max_num_queries(14):
             assert browser.get(page).status_code == 200
+
+
+def test_sending_the_form_again_makes_no_second_key(browser):
+    form = {
+        "name": "production",
+        "attempt": browser.get("/dashboard/keys/").context["form"]["attempt"].value(),
+    }
+    first = browser.post("/dashboard/keys/", form)
+    again = browser.post("/dashboard/keys/", form)
+
+    assert first.context["secret"]
+    assert again.url == "/dashboard/keys/"
+    assert APIKey.objects.count() == 1

@@ -1,12 +1,15 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
 
 from accounts.models import Organization
 from billing.entitlements import refresh_entitlement
 from billing.errors import AlreadySubscribed, NotPublished, StripeRejected, StripeUnavailable
 from billing.models import Entitlement
 from billing.stripe.checkout import complete_checkout
+from billing.stripe.customers import ensure_customer
 from tests.billing.cast import DECLINED, open_checkout, pay, publish_all, session_id_of, subscribe
 
 pytestmark = pytest.mark.django_db
@@ -117,6 +120,9 @@ class TestPages:
     def test_an_unknown_plan_is_not_found(self, sandbox, browser):
         assert self.start(browser, plan="platinum").status_code == 404
 
+    def test_a_plan_with_a_nul_in_its_name_is_not_found(self, sandbox, browser):
+        assert self.start(browser, plan="pro\0").status_code == 404
+
     def test_a_form_without_its_attempt_is_refused(self, sandbox, browser):
         publish_all()
 
@@ -167,3 +173,39 @@ class TestPages:
         page = browser.get("/dashboard/billing/return/", {"session_id": "cs_test_1"}, follow=True)
 
         assert "Your payment is being confirmed" in page.content.decode()
+
+
+def test_a_price_that_staff_changed_and_nobody_published_is_not_sold(sandbox, organization, plans):
+    publish_all()
+    plans.pro.prices.filter(meter=None).update(unit_amount=100)
+
+    with pytest.raises(NotPublished, match="not published"):
+        open_checkout(organization, plan=plans.pro)
+
+
+def test_the_price_shown_is_the_price_sold(sandbox, organization, plans):
+    plans.pro.prices.create(currency="eur", unit_amount=2500)
+
+    assert plans.pro.find_base_price().currency == "usd"
+    assert {price.currency for price in plans.pro.offered_prices()} == {"usd"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_checkouts_opened_at_once_leave_one_page_that_can_be_paid(sandbox, organization, plans):
+    publish_all()
+    ensure_customer(organization)
+    attempts = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(6)]
+
+    def open_one(attempt: str) -> str:
+        try:
+            return open_checkout(organization, plan=plans.pro, attempt=attempt)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as tabs:
+        pages = list(tabs.map(open_one, attempts))
+    for page in pages:
+        pay(sandbox, page)
+
+    assert len(set(pages)) == 6
+    assert len(list(sandbox.every("subscription"))) == 1

@@ -8,6 +8,7 @@ from billing.errors import StripeRejected, StripeUnavailable
 from billing.stripe.client import get_client, translated_errors
 from billing.stripe.customers import ensure_customer
 from billing.tasks import ensure_customer_of
+from tests.billing.cast import deliver
 
 pytestmark = pytest.mark.django_db
 
@@ -76,3 +77,14 @@ def test_a_refusal_keeps_stripe_s_code_and_parameter():
         raise stripe.InvalidRequestError("Missing", "email", code="parameter_missing", http_status=400)
 
     assert (caught.value.code, caught.value.param) == ("parameter_missing", "email")
+
+
+def test_a_customer_deleted_at_stripe_is_replaced_by_a_new_one(sandbox, webhook_endpoint, organization):
+    first = ensure_customer(organization)
+    get_client().v1.customers.delete(first.id)
+    assert set(deliver(sandbox)) == {200}
+
+    second = ensure_customer(organization)
+
+    assert second.id != first.id
+    assert ensure_customer(organization) == second

@@ -4,6 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.models import Meter
 from billing.stripe.catalog import publish_meter
@@ -189,3 +190,49 @@ def test_stripe_being_down_ends_the_run_and_loses_nothing(organization, customer
     assert len(calls) == reports.GIVE_UP_AFTER
     report_usage()
     assert counted_by_stripe(customer) == 6
+
+
+def test_reports_that_stripe_never_answers_do_not_stand_before_the_others(
+    organization, customer, monkeypatch
+):
+    now = timezone.now()
+    real = reports.send_meter_event
+    for hours in range(8, 0, -1):
+        use(organization, units=1, at=now - timedelta(hours=hours))
+    reports.make_reports()
+    poisoned = set(MeterReport.objects.order_by("hour").values_list("pk", flat=True)[:3])
+
+    def fail_some(**event):
+        if any(event["identifier"].endswith(str(pk)) for pk in poisoned):
+            raise StripeUnavailable("500, and again 500")
+        real(**event)
+
+    monkeypatch.setattr(reports, "send_meter_event", fail_some)
+    report_usage()
+    report_usage()
+
+    assert set(MeterReport.objects.exclude(state=State.SENT).values_list("pk", flat=True)) == poisoned
+    assert counted_by_stripe(customer) == 5
+
+
+def test_an_organization_unknown_to_stripe_takes_up_no_place_in_a_run(organization, outsider, customer):
+    rival = Organization.objects.get(name="Rival")
+    for hours in range(1, 6):
+        use(rival, units=1, at=timezone.now() - timedelta(hours=hours))
+    use(organization, units=7)
+    reports.make_reports()
+
+    assert reports.send_due_reports(limit=1) == 1
+    assert counted_by_stripe(customer) == 7
+
+
+def test_a_failure_of_stripe_s_own_is_not_repeated_by_an_idempotency_key(organization, customer, sandbox):
+    use(organization, units=5)
+    report_usage()
+    report = MeterReport.objects.get()
+    MeterReport.objects.update(state=State.UNKNOWN)
+
+    # The identifier alone tells Stripe that it has the event; nothing is kept there under a key of ours.
+    assert reports.send_due_reports() == 1
+    assert sandbox.find("_idempotency", report.identifier) is None
+    assert counted_by_stripe(customer) == 5

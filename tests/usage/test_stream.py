@@ -1,7 +1,9 @@
+from uuid import UUID
+
 import pytest
 from redis.exceptions import ConnectionError as Unreachable
 
-from tests.usage.cast import serve
+from tests.usage.cast import make_event, serve
 from usage import ledger, stream
 from usage.metering import record
 from usage.models import UsageEvent, UsageRollup
@@ -77,3 +79,18 @@ def test_a_reader_that_leaves_takes_its_name_off_the_group(api_key, drain, redis
     drain.leave()
 
     assert redis.xinfo_consumers(stream.STREAM, stream.GROUP) == []
+
+
+def test_an_event_that_cannot_be_stored_is_set_aside_and_stops_nobody(api_key, drain, redis):
+    good = serve(api_key, calls=2)
+    nobody_s = make_event(organization_id=UUID(int=42), at=good[0].occurred_at)
+    stream.append(nobody_s)
+    too_long = make_event(organization_id=good[0].organization_id, at=good[0].occurred_at, endpoint="x" * 300)
+    stream.append(too_long)
+
+    assert drain.run_once() == 4
+    assert set(UsageEvent.objects.values_list("id", flat=True)) == {event.id for event in good}
+    assert [fields["e"] for _, fields in redis.xrange(stream.REFUSED)] == [
+        nobody_s.encode(),
+        too_long.encode(),
+    ]

@@ -10,10 +10,12 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
+from redis.exceptions import RedisError
 
 from accounts.models import Organization, User
 from apikeys.secret import digest
+from usage.redis_client import get_redis
 
 STAFF = "staff@tollgate.example"
 CUSTOMER = "demo@tollgate.example"
@@ -38,6 +40,19 @@ class Command(BaseCommand):
         # The one place where a key is kept in full: it is how the printed curl line works the next time too.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(demo, file, indent=2)
+
+    def check_stores(self) -> None:
+        """Raise CommandError with one sentence where PostgreSQL or Redis does not answer."""
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            raise CommandError(
+                f"PostgreSQL does not answer at the address in DATABASE_URL: {error}"
+            ) from None
+        try:
+            get_redis().ping()
+        except RedisError as error:
+            raise CommandError(f"Redis does not answer at the address in REDIS_URL: {error}") from None
 
     @transaction.atomic
     def make_demo(self, known: dict[str, str]) -> dict[str, str]:
