@@ -61,7 +61,8 @@ class Run:
             self._wait_for(f"{self.options.origin}/readyz", name="The web server", seconds=READY_SECONDS)
             self.supervisor.say(self._welcome(time.monotonic() - began))
             while True:
-                self._pause(0.2)
+                self._pause(1)
+                self.check_stores()
 
     def manage(self, arguments: list[str], *, running: bool) -> int:
         """Run a manage.py command on the same stores, which are started for it if not `running`.
@@ -169,6 +170,15 @@ class Run:
             how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
             raise RunError(f"{stopped.name} stopped by itself ({how}), so everything else was stopped too.")
 
+    def check_stores(self) -> None:
+        """Raise RunError where a store that this run started is gone: the rest would answer nothing but errors."""
+        if self.starts_postgres and not embedded.is_postgres_up(self.options.postgres_directory):
+            log = self.options.postgres_directory / "server.log"
+            raise RunError(f"PostgreSQL stopped by itself, so everything else was stopped too (see {log}).")
+        if self.starts_redis and not embedded.is_redis_up(self.options.redis_directory):
+            log = self.options.redis_directory / "redis.log"
+            raise RunError(f"Redis stopped by itself, so everything else was stopped too (see {log}).")
+
     def _listen_for_signals(self) -> None:
         def stop(number: int, frame: object) -> None:
             # The second Ctrl-C is impatience: do not wait for what is still finishing.
@@ -211,6 +221,8 @@ class Run:
 
 def check_port(host: str, port: int, *, wanted_by: str, variable: str) -> None:
     """Raise RunError where nothing could listen on a port."""
+    if not 1 <= port <= 65_535:
+        raise RunError(f"{variable}={port} is no port: choose one from 1 to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         # What a server sets too: a connection of the last run that still lingers is no hindrance.
@@ -218,10 +230,11 @@ def check_port(host: str, port: int, *, wanted_by: str, variable: str) -> None:
         try:
             probe.bind((host, port))
             probe.listen()
-        except (OSError, OverflowError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no such port"
+        except socket.gaierror as error:
+            raise RunError(f"HOST={host} is no address of this machine.") from error
+        except OSError as error:
             raise RunError(
-                f"Port {port} on {host}, which {wanted_by} wants, is not free ({reason}): "
+                f"Port {port} on {host}, which {wanted_by} wants, is not free ({error.strerror}): "
                 f"stop what uses it, or choose another with `make run {variable}={port + 1}`."
             ) from error
 

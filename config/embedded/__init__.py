@@ -7,11 +7,13 @@ Importing this package does nothing and needs only the standard library.
 """
 
 from config.embedded.errors import EmbeddedError
-from config.embedded.postgres import postgres_url, start_postgres, stop_postgres
-from config.embedded.redis import redis_url, start_redis, stop_redis
+from config.embedded.postgres import is_postgres_up, postgres_url, start_postgres, stop_postgres
+from config.embedded.redis import is_redis_up, redis_url, start_redis, stop_redis
 
 __all__ = [
     "EmbeddedError",
+    "is_postgres_up",
+    "is_redis_up",
     "postgres_url",
     "redis_url",
     "start_postgres",

@@ -55,6 +55,11 @@ def start_postgres(directory: Path, *, durable: bool = True) -> str:
     return postgres_url(directory)
 
 
+def is_postgres_up(directory: Path) -> bool:
+    """Tell whether a PostgreSQL listens on `directory`."""
+    return is_listening(_socket(directory.resolve()))
+
+
 def stop_postgres(directory: Path) -> None:
     """Stop the PostgreSQL kept in `directory`, if one runs, and wait for its end. Raises EmbeddedError."""
     directory = directory.resolve()

@@ -39,6 +39,11 @@ def start_redis(directory: Path, *, durable: bool = True) -> str:
     return redis_url(directory)
 
 
+def is_redis_up(directory: Path) -> bool:
+    """Tell whether a Redis listens on `directory`."""
+    return is_listening(_socket(directory.resolve()))
+
+
 def stop_redis(directory: Path) -> None:
     """Stop the Redis kept in `directory`, if one runs, and wait for its end. Raises EmbeddedError."""
     directory = directory.resolve()

@@ -156,3 +156,20 @@ def test_what_a_killed_run_left_is_stopped_and_a_stranger_with_its_number_is_not
     assert Supervisor(record=supervisor.record).stop_leftovers() == ["web"]
     assert supervisor.find_stopped() is not None
     assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_number_that_is_no_port_is_one_sentence() -> None:
+    with pytest.raises(run.RunError, match="PORT=99999 is no port: choose one from 1 to 65535"):
+        run.check_port("127.0.0.1", 99_999, wanted_by="the web server", variable="PORT")
+
+
+@pytest.mark.parametrize(("given", "missing"), [("REDIS_URL", "PostgreSQL"), ("DATABASE_URL", "Redis")])
+def test_a_store_that_died_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, missing: str
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv(given, "one of the operator's own, which is not ours to watch")
+
+    with pytest.raises(run.RunError, match=f"{missing} stopped by itself"):
+        run.Run(Options(var=tmp_path)).check_stores()
