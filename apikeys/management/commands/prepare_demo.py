@@ -27,6 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("prepare_demo makes logins with known addresses: it runs with DEBUG=1 only.")
+        self.check_stores()
         self.stdout.write(
             "Migrating the database. The first time this takes about a minute, most of it in dj-stripe."
         )
