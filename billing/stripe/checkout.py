@@ -28,13 +28,19 @@ def start_checkout(
     with translated_errors(), customer_lock(customer.id):
         opened = close_other_pages(customer.id, attempt=attempt)
         sync_subscriptions(customer.id)
-        if find_live_subscription(organization):
-            raise AlreadySubscribed(f"{organization} has a subscription already.")
-        url = opened or open_page(
-            organization, customer.id, prices, attempt=attempt, success_url=success_url, cancel_url=cancel_url
-        )
+        url = None
+        if not find_live_subscription(organization):
+            url = opened or open_page(
+                organization,
+                customer.id,
+                prices,
+                attempt=attempt,
+                success_url=success_url,
+                cancel_url=cancel_url,
+            )
+    # Raised outside the transaction, which would take back with it what was just learnt from Stripe.
     if not url:
-        raise AlreadySubscribed("This checkout is already complete.")
+        raise AlreadySubscribed(f"{organization} has a subscription already.")
     return url
 
 

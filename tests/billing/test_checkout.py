@@ -68,6 +68,16 @@ def test_a_subscriber_cannot_open_another_checkout(sandbox, organization, plans)
         open_checkout(organization, plan=plans.team, attempt="00000000-0000-4000-8000-000000000002")
 
 
+def test_a_subscription_that_no_webhook_told_of_is_known_after_the_refusal(sandbox, organization, plans):
+    publish_all()
+    pay(sandbox, open_checkout(organization, plan=plans.pro))
+
+    with pytest.raises(AlreadySubscribed):
+        open_checkout(organization, plan=plans.team, attempt="00000000-0000-4000-8000-000000000002")
+
+    assert refresh_entitlement(organization).plan == plans.pro
+
+
 def test_a_plan_that_is_not_published_cannot_be_bought(sandbox, organization, plans):
     with pytest.raises(NotPublished, match="Pro"):
         open_checkout(organization, plan=plans.pro)
