@@ -9,6 +9,10 @@ class StripeUnavailable(BillingError):
     """Stripe could not be reached, failed, or was too busy. Trying again with the same key is safe."""
 
 
+class StripeAccessRefused(StripeUnavailable):
+    """Stripe does not accept our key, or not for this. Trying again helps once the operator has mended that."""
+
+
 class StripeRejected(BillingError):
     """Stripe refused the request for good. `code` and `param` are Stripe's own, and may be empty."""
 

@@ -1,5 +1,6 @@
 """One way to reach Stripe: time-outs, retries, addresses, and Stripe's errors translated to ours."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -7,7 +8,9 @@ from functools import cache
 import stripe
 from django.conf import settings
 
-from billing.errors import StripeRejected, StripeUnavailable
+from billing.errors import StripeAccessRefused, StripeRejected, StripeUnavailable
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 10
 RETRIES = 2  # The client sends one idempotency key over all its tries.
@@ -58,6 +61,13 @@ def translated_errors() -> Iterator[None]:
         raise StripeUnavailable(
             "The payment provider cannot be reached right now. Please try again."
         ) from error
+    except (stripe.AuthenticationError, stripe.PermissionError) as error:
+        # Nothing is wrong with what was asked: usage refused for a key that has just been rotated must wait
+        # for the new one, not count as rejected for good.
+        logger.error(
+            "Stripe refuses access: check STRIPE_SECRET_KEY (%s)", error.code or type(error).__name__
+        )
+        raise StripeAccessRefused("The payment provider cannot be used right now.") from error
     except stripe.StripeError as error:
         if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
             raise StripeUnavailable(

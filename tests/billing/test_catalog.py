@@ -90,6 +90,14 @@ def test_set_up_without_stripe_says_so_in_a_sentence(sandbox, plans, monkeypatch
         set_up()
 
 
+def test_set_up_with_a_key_that_stripe_refuses_names_the_variable(sandbox, plans, settings):
+    settings.STRIPE_SECRET_KEY = "sk_live_notForThisSandbox0123456789"
+    get_client.cache_clear()
+
+    with pytest.raises(CommandError, match="does not accept STRIPE_SECRET_KEY"):
+        set_up()
+
+
 def test_the_endpoint_asks_for_our_events_in_our_version(sandbox, webhook_endpoint):
     (stored,) = sandbox.every("webhook_endpoint")
 

@@ -4,7 +4,7 @@ from djstripe import models as djstripe
 from djstripe.settings import djstripe_settings
 
 from accounts.models import Organization
-from billing.errors import StripeRejected, StripeUnavailable
+from billing.errors import StripeAccessRefused, StripeRejected, StripeUnavailable
 from billing.stripe.client import get_client, translated_errors
 from billing.stripe.customers import ensure_customer
 from billing.tasks import ensure_customer_of
@@ -63,7 +63,8 @@ def test_one_api_version_everywhere(sandbox):
         (stripe.RateLimitError("slow down", http_status=429), StripeUnavailable),
         (stripe.APIError("oops", http_status=500), StripeUnavailable),
         (stripe.InvalidRequestError("No such customer", "customer", http_status=404), StripeRejected),
-        (stripe.AuthenticationError("Invalid API Key", http_status=401), StripeRejected),
+        (stripe.AuthenticationError("Invalid API Key", http_status=401), StripeAccessRefused),
+        (stripe.PermissionError("Not allowed", http_status=403), StripeAccessRefused),
         (stripe.CardError("Declined", "card", "card_declined", http_status=402), StripeRejected),
     ],
 )

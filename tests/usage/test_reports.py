@@ -8,6 +8,7 @@ from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.models import Meter
 from billing.stripe.catalog import publish_meter
+from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
 from billing.stripe.metering import summed_usage
 from tests.usage.cast import make_event
@@ -235,4 +236,19 @@ def test_a_failure_of_stripe_s_own_is_not_repeated_by_an_idempotency_key(organiz
     # The identifier alone tells Stripe that it has the event; nothing is kept there under a key of ours.
     assert reports.send_due_reports() == 1
     assert sandbox.find("_idempotency", report.identifier) is None
+    assert counted_by_stripe(customer) == 5
+
+
+def test_usage_waits_for_a_key_that_stripe_accepts(organization, customer, settings):
+    use(organization, units=5)
+    good = settings.STRIPE_SECRET_KEY
+    settings.STRIPE_SECRET_KEY = "sk_live_notForThisSandbox0123456789"
+    get_client.cache_clear()
+    report_usage()
+    assert MeterReport.objects.get().state == State.UNKNOWN
+
+    settings.STRIPE_SECRET_KEY = good
+    get_client.cache_clear()
+    report_usage()
+
     assert counted_by_stripe(customer) == 5

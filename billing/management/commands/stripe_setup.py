@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing.errors import BillingError
+from billing.errors import BillingError, StripeAccessRefused
 from billing.models import Meter, Plan
 from billing.stripe.catalog import publish_meter, publish_plan
 from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
@@ -22,5 +22,7 @@ class Command(BaseCommand):
                 self.stdout.write(
                     f"Plan {plan.slug}: {', '.join(created) if created else 'nothing to create'}."
                 )
+        except StripeAccessRefused as error:
+            raise CommandError("Stripe does not accept STRIPE_SECRET_KEY, or not for this.") from error
         except BillingError as error:
             raise CommandError(f"Stripe set-up stopped: {error} Run it again to go on.") from error
