@@ -131,7 +131,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def _tick(sandbox: Sandbox, stopping: threading.Event) -> None:
     while not stopping.wait(TICK):
-        sandbox.run_timers()
+        sandbox.run_due()
 
 
 if __name__ == "__main__":

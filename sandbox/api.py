@@ -16,6 +16,7 @@ from sandbox.params import read_table
 from sandbox.render import expand
 from sandbox.routing import Call, Endpoint
 from sandbox.state import Origin, Sandbox
+from sandbox.timeline import clock_of_request
 from sandbox.wire import check_key, check_version, decode_pairs
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Api:
     ) -> tuple[int, dict[str, Any]]:
         request_id = headers["Request-Id"]
         with self.sandbox.lock:
-            self.sandbox.run_timers()
+            self.sandbox.run_due()
             if key:
                 kept = find_answer(self.sandbox, key, path=request.path, params=raw)
                 if kept is not None:
@@ -124,8 +125,9 @@ class Api:
             # A request that fails here never began, so its key stays free.
             params = read_table(raw, chosen.params)
             paths = params.pop("expand", [])
+            clock = clock_of_request(self.sandbox, args, params)
             try:
-                with self.sandbox.change(Origin(request_id, key)) as state:
+                with self.sandbox.change(Origin(request_id, key)) as state, state.on_clock(clock):
                     call = Call(state=state, params=params, args=args, path=request.path)
                     result = chosen.handle(call)
                     if isinstance(result, ApiError):

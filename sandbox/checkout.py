@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from sandbox import ranks
+from sandbox.agenda import due
 from sandbox.cards import Decline
 from sandbox.clock import add_interval
 from sandbox.paying import confirm, decline_of, new_intent
 from sandbox.resources.customers import new_customer
 from sandbox.resources.payment_methods import attach, new_card
-from sandbox.state import Sandbox, timer
+from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.subscribing import Wanted, build, first_invoice, settle
 
@@ -142,14 +144,15 @@ def _subscribe(
 def expire(state: Sandbox, session: Object) -> None:
     session.update(status="expired", url=None)
     state.put(session)
+    state.agenda.drop("checkout.session.expire", identifier=session["id"])
     state.emit("checkout.session.expired", session)
 
 
-@timer
-def expire_old_sessions(state: Sandbox) -> None:
-    for session in list(state.every("checkout.session")):
-        if session["status"] == "open" and session["expires_at"] <= state.now():
-            expire(state, state.get("checkout.session", session["id"]))
+@due("checkout.session.expire", rank=ranks.EXPIRY)
+def expire_when_due(state: Sandbox, identifier: str) -> None:
+    session = state.get("checkout.session", identifier)
+    if session["status"] == "open":
+        expire(state, session)
 
 
 def next_charge(state: Sandbox, session: Object) -> int:

@@ -130,6 +130,16 @@ def aggregate(events: list[Object], *, formula: str) -> int:
     return sum(each["value"] for each in events)
 
 
+def usage_between(state: Sandbox, meter: Object, *, customer: str, start: int, end: int) -> int:
+    """Return what a customer used from `start` up to and without `end`, in the meter's units."""
+    inside = [
+        each
+        for each in counted(state, meter=meter["id"], customer=customer)
+        if start <= each["timestamp"] < end
+    ]
+    return aggregate(inside, formula=meter["default_aggregation"]["formula"])
+
+
 def summaries(
     state: Sandbox, meter: Object, *, customer: str, start: int, end: int, window: str | None
 ) -> list[Object]:

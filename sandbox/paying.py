@@ -1,5 +1,6 @@
 """Taking money: a payment intent, the charge each try makes, and what either tells an invoice."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sandbox.cards import DECLINES, FAILS_ON_CHARGE, NEEDS_AUTHENTICATION, Decline
@@ -14,10 +15,30 @@ AUTHENTICATION = Decline(
 )
 
 
+Heard = Callable[[Sandbox, Object, Decline | None], None]
+_HEARD: list[Heard] = []
+
+
+def when_settled(heard: Heard) -> Heard:
+    """Register who is told of each try on an intent: `heard(sandbox, intent, decline)`.
+
+    The intent's status says what came of it: succeeded, requires_payment_method (with the reason it
+    was declined) or requires_action.
+    """
+    _HEARD.append(heard)
+    return heard
+
+
 def new_intent(
-    state: Sandbox, *, amount: int, currency: str, customer: str | None, description: str | None = None
+    state: Sandbox,
+    *,
+    amount: int,
+    currency: str,
+    customer: str | None,
+    description: str | None = None,
+    invoice: str | None = None,
 ) -> Object:
-    """Store and return a payment intent that waits for a card."""
+    """Store and return a payment intent that waits for a card; `invoice` is what it is to pay, if any."""
     identifier = state.new_id("payment_intent")
     return state.create(
         state.new(
@@ -66,6 +87,7 @@ def new_intent(
             status="requires_payment_method",
             transfer_data=None,
             transfer_group=None,
+            _invoice=invoice,
         ),
         event="payment_intent.created",
     )
@@ -80,10 +102,17 @@ def decline_of(method: Object) -> Decline | None:
 
 
 def confirm(state: Sandbox, intent: Object, method: Object) -> Decline | None:
-    """Try a card on an intent. Returns None when the money came, else why it did not.
+    """Try a card on an intent, and tell who listens. Returns None when the money came, else why it did not.
 
     Either way a charge and its events are left behind.
     """
+    decline = _try(state, intent, method)
+    for heard in _HEARD:
+        heard(state, intent, decline)
+    return decline
+
+
+def _try(state: Sandbox, intent: Object, method: Object) -> Decline | None:
     decline = decline_of(method)
     charge = _charge(state, intent, method, decline=decline)
     intent["latest_charge"] = charge["id"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox.agenda import Agenda
 from sandbox.clock import Clock, seconds
 from sandbox.errors import missing_resource
 from sandbox.ids import new_account_id, new_id
@@ -17,14 +18,6 @@ from sandbox.webhooks import Outbox
 from sandbox.wire import API_VERSION
 
 DEFAULT_URL = "http://127.0.0.1:12111"
-
-_TIMERS: list[Callable[["Sandbox"], None]] = []
-
-
-def timer(work: Callable[["Sandbox"], None]) -> Callable[["Sandbox"], None]:
-    """Register what the passing of time does to a resource. Run inside a change, before each request."""
-    _TIMERS.append(work)
-    return work
 
 
 @dataclass(frozen=True)
@@ -47,6 +40,13 @@ class RequestLine:
     at: int
 
 
+class _Moment(threading.local):
+    """Which clock tells this thread the time, and the moment on it."""
+
+    clock: str | None = None
+    at: int | None = None
+
+
 class Sandbox:
     """One imaginary Stripe account in test mode.
 
@@ -67,6 +67,8 @@ class Sandbox:
         self.requests: deque[RequestLine] = deque(maxlen=200)
         self.origin = Origin()
         self._depth = 0
+        self._muted = False
+        self._moment = _Moment()
         settings = self.store.find("_settings", "settings")
         if settings is None:
             settings = {"account": new_account_id(), "clock": {}}
@@ -75,13 +77,41 @@ class Sandbox:
         self.account_id: str = settings["account"]
         self.clock = clock if clock is not None else Clock(**settings["clock"])
         self.started_at = self.clock.now()
+        self.agenda = Agenda(self)
         self.webhooks = Outbox(self)
         # Told of each event as it is made; the contract recorder listens here.
         self.observers: list[Callable[[Object], None]] = []
 
     def now(self) -> int:
-        """Return the sandbox's time in unix seconds."""
-        return self.clock.now()
+        """Return the time in unix seconds by the clock in force: a test clock's, or the sandbox's own."""
+        return self.clock.now() if self._moment.at is None else self._moment.at
+
+    @property
+    def clock_id(self) -> str | None:
+        """The test clock in force, None for the sandbox's own clock."""
+        return self._moment.clock
+
+    @contextlib.contextmanager
+    def on_clock(self, clock: str | None, *, at: int | None = None) -> Iterator[None]:
+        """Let a test clock (or None, the sandbox's own) tell the time, or a moment `at` on its way."""
+        if at is None and clock is not None:
+            at = self.get("test_helpers.test_clock", clock, noun="test_clock")["frozen_time"]
+        before = (self._moment.clock, self._moment.at)
+        self._moment.clock, self._moment.at = clock, at
+        try:
+            yield
+        finally:
+            self._moment.clock, self._moment.at = before
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Try out a change: whatever is written inside is undone at the end, and no event is told."""
+        muted, self._muted = self._muted, True
+        try:
+            with self.store.scratch():
+                yield
+        finally:
+            self._muted = muted
 
     @contextlib.contextmanager
     def change(self, origin: Origin | None = None) -> Iterator["Sandbox"]:
@@ -107,11 +137,22 @@ class Sandbox:
         if self._depth == 0:
             self.webhooks.wake()
 
-    def run_timers(self) -> None:
-        """Do what is due by the sandbox's clock."""
-        with self.change():
-            for timer in _TIMERS:
-                timer(self)
+    def run_due(self) -> None:
+        """Do what is due by the sandbox's own clock, and finish the advance of test clocks."""
+        with self.lock:
+            for each in list(self.every("test_helpers.test_clock")):
+                target = each.get("_target")
+                if each.get("status") == "advancing" and target is not None:
+                    self.agenda.run(clock=each["id"], until=target)
+                    self._arrive(each["id"], target)
+            self.agenda.run(clock=None, until=self.clock.now())
+
+    def _arrive(self, clock: str, target: int) -> None:
+        with self.change(), self.on_clock(clock, at=target):
+            row = self.get("test_helpers.test_clock", clock)
+            row.update(frozen_time=target, status="ready", status_details={}, _target=None)
+            self.put(row)
+            self.emit("test_helpers.test_clock.ready", row)
 
     def find(self, kind: str, identifier: str) -> Object | None:
         return self.store.find(kind, identifier)
@@ -177,6 +218,8 @@ class Sandbox:
 
     def emit(self, type: str, obj: Object, *, previous: Object | None = None) -> Object:
         """Append an event in the same change as its cause and queue it for the endpoints that want it."""
+        if self._muted:
+            return {}
         data: Object = {"object": self.render(obj)}
         if previous is not None:
             data["previous_attributes"] = previous
@@ -204,7 +247,7 @@ class Sandbox:
             with self.change():
                 settings = {"account": self.account_id, "clock": self.clock.as_dict()}
                 self.store.put("_settings", "settings", settings)
-        self.run_timers()
+        self.run_due()
 
     def close(self) -> None:
         """Stop deliveries and release the file."""

@@ -3,6 +3,7 @@
 A change is all or nothing: it collects in an overlay and reaches memory and disk together.
 """
 
+import contextlib
 import json
 import pathlib
 import sqlite3
@@ -19,6 +20,10 @@ def copied(value: Any) -> Any:
     if isinstance(value, list):
         return [copied(each) for each in value]
     return value
+
+
+def copied_rows(rows: dict[tuple[str, str], Object | None]) -> dict[tuple[str, str], Object | None]:
+    return {key: copied(row) for key, row in rows.items()}
 
 
 class Store:
@@ -103,6 +108,16 @@ class Store:
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Undo at the end whatever is written inside, and only that."""
+        written, borrowed = self._written, self._borrowed
+        self._written, self._borrowed = copied_rows(written), {}
+        try:
+            yield
+        finally:
+            self._written, self._borrowed = written, borrowed
 
     def undo(self) -> None:
         """Forget what was read and written since the last commit."""

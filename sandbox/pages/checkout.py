@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import NotFound
+from werkzeug.routing import Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
@@ -202,3 +203,9 @@ def _tier(tier: Object, currency: str) -> str:
     if tier["flat_amount"]:
         parts.append(f"{money_text(tier['flat_amount'], currency)} flat")
     return ", ".join(parts) or "included"
+
+
+RULES = [
+    Rule("/c/pay/<id>", methods=["GET"], endpoint=show),
+    Rule("/c/pay/<id>", methods=["POST"], endpoint=submit),
+]

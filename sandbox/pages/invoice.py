@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from werkzeug.exceptions import NotFound
+from werkzeug.routing import Rule
 from werkzeug.wrappers import Request, Response
 
 from sandbox.amounts import money_text
@@ -56,3 +57,9 @@ def pdf(pages: Pages, request: Request, *, secret: str) -> Response:
         content_type="application/pdf",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+RULES = [
+    Rule("/i/<secret>", methods=["GET"], endpoint=show),
+    Rule("/i/<secret>/pdf", methods=["GET"], endpoint=pdf),
+]

@@ -25,6 +25,10 @@ POLICY = (
 )
 
 
+# Each lists its own addresses.
+MODULES = (checkout, invoice, control)
+
+
 class Pages:
     """Answers what is not under /v1 or /v2. Raises werkzeug's HTTPException for what is not there."""
 
@@ -45,12 +49,8 @@ class Pages:
             [
                 Rule("/healthz", methods=["GET"], endpoint=_health),
                 Rule("/static/sandbox.css", methods=["GET"], endpoint=_style),
-                Rule("/c/pay/<id>", methods=["GET"], endpoint=checkout.show),
-                Rule("/c/pay/<id>", methods=["POST"], endpoint=checkout.submit),
-                Rule("/i/<secret>", methods=["GET"], endpoint=invoice.show),
-                Rule("/i/<secret>/pdf", methods=["GET"], endpoint=invoice.pdf),
                 # A rule belongs to one map.
-                *(rule.empty() for rule in control.RULES),
+                *(rule.empty() for module in MODULES for rule in module.RULES),
             ],
             strict_slashes=False,
         )
@@ -59,7 +59,7 @@ class Pages:
         handler, args = self.routes.bind("", url_scheme="http").match(request.path, method=request.method)
         if request.method == "POST":
             self._check_origin(request)
-        self.sandbox.run_timers()
+        self.sandbox.run_due()
         response: Response = handler(self, request, **args)
         response.headers.setdefault("Content-Security-Policy", POLICY)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -1,23 +1,11 @@
 """Stripe's resources, one file each. Importing this package registers every endpoint."""
 
-from sandbox.resources import (  # noqa: F401  (imported for the endpoints they register)
-    account,
-    charges,
-    checkout_sessions,
-    customers,
-    events,
-    invoice_payments,
-    invoices,
-    meter_events,
-    meters,
-    payment_intents,
-    payment_methods,
-    prices,
-    products,
-    subscription_items,
-    subscriptions,
-    webhook_endpoints,
-)
+import importlib
+import pkgutil
+
 from sandbox.routing import ENDPOINTS
+
+for _each in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_each.name}")
 
 __all__ = ["ENDPOINTS"]

@@ -195,7 +195,9 @@ def create(call: Call) -> Object:
             param="expires_at",
         )
     lines = [_line(state, given, index=index) for index, given in enumerate(params["line_items"])]
-    return state.create(new_session(state, params, lines=lines, customer=customer, expires_at=expires_at))
+    session = new_session(state, params, lines=lines, customer=customer, expires_at=expires_at)
+    state.agenda.set("checkout.session.expire", session["id"], expires_at)
+    return state.create(session)
 
 
 def _line(state: Sandbox, given: dict[str, Any], *, index: int) -> Object:
