@@ -11,6 +11,7 @@ from typing import Any
 from sandbox.agenda import Agenda
 from sandbox.clock import Clock, seconds
 from sandbox.errors import missing_resource
+from sandbox.faults import Faults
 from sandbox.ids import new_account_id, new_id
 from sandbox.render import differences, render
 from sandbox.store import Object, Store
@@ -78,6 +79,7 @@ class Sandbox:
         self.clock = clock if clock is not None else Clock(**settings["clock"])
         self.started_at = self.clock.now()
         self.agenda = Agenda(self)
+        self.faults = Faults()
         self.webhooks = Outbox(self)
         # Told of each event as it is made; the contract recorder listens here.
         self.observers: list[Callable[[Object], None]] = []
