@@ -6,6 +6,8 @@ VAR = var
 HOST = 127.0.0.1
 PORT = 8000
 SANDBOX_PORT = 12111
+COUNT = 1000
+SEED = 1
 WORKERS = 1
 ARGS =
 
@@ -17,13 +19,15 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile -
 SETTINGS = DEBUG=1 DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0 \
 	STRIPE_SECRET_KEY=sk_test_000000000000000000000000
 
-.PHONY: help run test lint format manage lock clean env-run env-dev
+.PHONY: help run test histories lint format listing manage lock clean env-run env-dev
 
 help:
 	@echo 'make run      everything on this machine, with demo data (HOST=, PORT=, SANDBOX_PORT=, VAR=)'
 	@echo 'make test     the tests (ARGS="tests/billing -x")'
+	@echo 'make histories  1,000 random two-year subscription lives in the sandbox (COUNT=, SEED=)'
 	@echo 'make lint     ruff, mypy, import-linter, missing migrations'
 	@echo 'make format   let ruff rewrite the code'
+	@echo 'make listing  write the list of endpoints in sandbox/README.md anew'
 	@echo 'make manage   a manage.py command on the data of make run (ARGS="shell")'
 	@echo 'make lock     write the requirements files anew (ARGS="--upgrade")'
 	@echo 'make clean    remove .venv and caches; the data in $(VAR) stays'
@@ -36,6 +40,12 @@ manage: env-run
 
 test: env-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+histories: env-dev
+	$(BIN)/python -m tests.sandbox.histories.play --count $(COUNT) --seed $(SEED)
+
+listing: env-dev
+	$(BIN)/python -m sandbox.listing
 
 lint: env-dev
 	$(BIN)/python -m ruff check .
