@@ -1,10 +1,13 @@
 """Prices: flat, metered and tiered. A price's amount never changes once it exists."""
 
+from typing import Any
+
 from sandbox.errors import ApiError
 from sandbox.params import (
     BOOL,
     CURRENCY,
     ID,
+    INT,
     METADATA,
     RANGE,
     STR,
@@ -15,29 +18,27 @@ from sandbox.params import (
     Obj,
     Str,
     merge_metadata,
-    unsupported,
 )
-from sandbox.pricing import INLINE_PRICE, INTERVAL, TAX_BEHAVIOR, TIER, build_price
+from sandbox.pricing import (
+    CURRENCY_OPTIONS,
+    INLINE_PRICE,
+    INTERVAL,
+    TAX_BEHAVIOR,
+    TIER,
+    build_price,
+    currency_options,
+    set_currency_options,
+)
 from sandbox.render import ABSENT, expandable, included
 from sandbox.resources import products
 from sandbox.routing import Call, get, lists, post
+from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object, copied
 
 expandable("price", {"product": "product"})
 included("price", "tiers", lambda state, price: copied(price.get("_tiers", ABSENT)))
-included(
-    "price",
-    "currency_options",
-    lambda state, price: {
-        price["currency"]: {
-            "custom_unit_amount": None,
-            "tax_behavior": price["tax_behavior"],
-            "unit_amount": price["unit_amount"],
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        }
-    },
-)
+included("price", "currency_options", lambda state, price: currency_options(price))
 
 
 def _take_lookup_key(state: Sandbox, price: Object, key: str | None, *, transfer: bool) -> None:
@@ -59,6 +60,7 @@ def _take_lookup_key(state: Sandbox, price: Object, key: str | None, *, transfer
         **INLINE_PRICE,
         "active": BOOL,
         "billing_scheme": Enum("per_unit", "tiered"),
+        "currency_options": CURRENCY_OPTIONS,
         "lookup_key": Str(max=200),
         "nickname": STR,
         "product": ID,
@@ -115,12 +117,12 @@ def retrieve(call: Call) -> Object:
     "/v1/prices/<id>",
     {
         "active": BOOL,
+        "currency_options": EmptyOr(CURRENCY_OPTIONS),
         "lookup_key": EmptyOr(Str(max=200)),
         "metadata": METADATA,
         "nickname": EmptyOr(STR),
         "tax_behavior": TAX_BEHAVIOR,
         "transfer_lookup_key": BOOL,
-        **unsupported("currency_options"),
     },
 )
 def update(call: Call) -> Object:
@@ -133,10 +135,42 @@ def update(call: Call) -> Object:
         _take_lookup_key(
             state, price, params["lookup_key"], transfer=params.get("transfer_lookup_key", False)
         )
+    if "currency_options" in params:
+        set_currency_options(price, params["currency_options"])
+    _check_update(state, price, params)
     for name in ("active", "nickname", "tax_behavior"):
         if name in params:
             price[name] = params[name]
     return state.update(price, before=before, event="price.updated")
+
+
+def _check_update(state: Sandbox, price: Object, params: dict[str, Any]) -> None:
+    wanted = params.get("tax_behavior", price["tax_behavior"])
+    if price["tax_behavior"] not in ("unspecified", wanted):
+        raise ApiError(
+            "You cannot change the `tax_behavior` of a price once it is `inclusive` or `exclusive`.",
+            param="tax_behavior",
+        )
+    product = state.find("product", price["product"])
+    if params.get("active") is False and product and product["default_price"] == price["id"]:
+        raise ApiError(
+            "This price cannot be archived because it is the default price of its product.", param="active"
+        )
+
+
+@get("/v1/prices/search", {"query!": STR, "limit": INT, "page": STR})
+def find(call: Call) -> Object:
+    return search(
+        call,
+        call.state.newest("price"),
+        fields={
+            "active": "token",
+            "currency": "token",
+            "lookup_key": "text",
+            "product": "text",
+            "type": "token",
+        },
+    )
 
 
 @lists(
