@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from types import FrameType
+from wsgiref.types import WSGIEnvironment
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -28,6 +29,10 @@ class QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
     # Without this a small answer waits for the client's delayed acknowledgement, some 40 ms.
     disable_nagle_algorithm = True
+
+    def connection_dropped(self, error: BaseException, environ: WSGIEnvironment | None = None) -> None:
+        # A fault took the answer away: the client must see the connection end, not wait for its time-out.
+        self.close_connection = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass

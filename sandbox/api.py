@@ -9,9 +9,13 @@ from werkzeug.routing import Map, MapAdapter, Rule
 from werkzeug.wrappers import Request, Response
 
 from sandbox import resources
+from sandbox import v2 as v2_wire
 from sandbox.errors import ApiError
+from sandbox.faults import REQUEST_KINDS, ConnectionLost, Fault
 from sandbox.idempotency import find_answer, keep_answer
 from sandbox.ids import new_id
+from sandbox.inflight import InFlight
+from sandbox.metering_session import STREAM, check_token
 from sandbox.params import read_table
 from sandbox.render import expand
 from sandbox.routing import Call, Endpoint
@@ -24,13 +28,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sandbox")
 
+FAILED = "An unknown error occurred"
+
 
 class Api:
-    """Answers requests under /v1. One request at a time holds the sandbox."""
+    """Answers requests under /v1 and /v2. One request at a time holds the sandbox."""
 
     def __init__(self, sandbox: Sandbox, *, recorder: "Recorder | None" = None) -> None:
         self.sandbox = sandbox
         self.recorder = recorder
+        self.in_flight = InFlight()
         self.endpoints = resources.ENDPOINTS
         # Registration order settles which of two equal rules wins, so plain words precede `<id>`.
         self.routes = Map(
@@ -40,41 +47,62 @@ class Api:
         )
 
     def answer(self, request: Request, *, request_id: str) -> Response:
-        """Return the response, errors included: this never raises for anything a request can hold."""
+        """Return the response, errors included.
+
+        Raises ConnectionLost where a fault takes the answer away, and nothing else.
+        """
         headers = {"Request-Id": request_id}
-        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+        v2 = request.path.startswith(v2_wire.PREFIX)
+        keyed = request.method == "POST" or (v2 and request.method == "DELETE")
+        key = request.headers.get("Idempotency-Key") if keyed else None
         if key:
             headers["Idempotency-Key"] = key
         raw: dict[str, Any] = {}
+        fault = None
         try:
-            check_key(
-                request.headers.get("Authorization"),
-                basic_user=request.authorization.username if request.authorization else None,
-            )
-            headers["Stripe-Version"] = check_version(request.headers.get("Stripe-Version"))
-            self._check_account(request.headers.get("Stripe-Account"))
-            chosen, args = self._route(request)
-            raw = self._decode(request)
-            status, body = self._run(chosen, args, raw, request=request, headers=headers, key=key)
+            self._check_access(request, headers, v2=v2)
+            raw = self._decode(request, v2=v2)
+            with self.in_flight.hold(key=key, path=request.path, raw=raw):
+                fault = self._strike(request)
+                chosen, args = self._route(request)
+                status, body = self._run(
+                    chosen, args, raw, request=request, headers=headers, key=key, fault=fault
+                )
         except ApiError as error:
-            status, body = error.status, error.body
+            status, body = error.status, v2_wire.error_body(error) if v2 else error.body
             headers.update(error.headers)
+        except ConnectionLost:
+            raise
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
-            status = 500
-            body = {
-                "error": {
-                    "message": "The sandbox failed; its log says why. This is a bug in it.",
-                    "type": "api_error",
-                }
-            }
+            status, body = 500, _broken("The sandbox failed; its log says why. This is a bug in it.").body
         if self.recorder is not None:
             self.recorder.check_exchange(
-                method=request.method, path=request.path, pairs=_pairs(request), status=status, body=body
+                method=request.method,
+                path=request.path,
+                pairs=_pairs(request),
+                sent=raw if v2 and request.method == "POST" else None,
+                status=status,
+                body=body,
             )
+        if fault is not None and fault.kind == "timeout_after":
+            raise ConnectionLost("the answer was lost, as a fault asked")
         return Response(
             json.dumps(body, indent=2), status=status, headers=headers, content_type="application/json"
         )
+
+    def _check_access(self, request: Request, headers: dict[str, str], *, v2: bool) -> None:
+        authorization = request.headers.get("Authorization")
+        if request.path.rstrip("/") == STREAM:
+            with self.sandbox.lock:
+                check_token(self.sandbox, authorization)
+        else:
+            check_key(
+                authorization,
+                basic_user=request.authorization.username if request.authorization else None,
+            )
+        headers["Stripe-Version"] = check_version(request.headers.get("Stripe-Version"), required=v2)
+        self._check_account(request.headers.get("Stripe-Account"))
 
     def _check_account(self, account: str | None) -> None:
         if account and account != self.sandbox.account_id:
@@ -85,6 +113,30 @@ class Api:
                 status=403,
                 code="account_invalid",
             )
+
+    def _strike(self, request: Request) -> Fault | None:
+        """Let a fault that comes before the change happen; return one that comes after it."""
+        faults = self.sandbox.faults
+        where = {"method": request.method, "path": request.path}
+        slow = faults.strike("slow", **where)
+        if slow is not None:
+            faults.sleep(slow.seconds or 0)
+        fault = faults.strike(*(kind for kind in REQUEST_KINDS if kind != "slow"), **where)
+        if fault is None:
+            return None
+        if fault.kind == "timeout_before":
+            raise ConnectionLost("the request was lost, as a fault asked")
+        if fault.kind == "rate_limit":
+            raise ApiError(
+                "Request rate limit exceeded. Learn more about rate limits here: "
+                "https://docs.stripe.com/rate-limits.",
+                status=429,
+                code="rate_limit",
+                headers={"Stripe-Rate-Limited-Reason": "global-rate"},
+            )
+        if fault.kind == "server_error":
+            raise _broken(FAILED)
+        return fault
 
     def _route(self, request: Request) -> tuple[Endpoint, dict[str, str]]:
         adapter: MapAdapter = self.routes.bind("", url_scheme="http")
@@ -99,7 +151,11 @@ class Api:
             ) from None
         return chosen, dict(args)
 
-    def _decode(self, request: Request) -> dict[str, Any]:
+    def _decode(self, request: Request, *, v2: bool) -> dict[str, Any]:
+        if v2 and request.method == "POST":
+            if request.args:
+                raise ApiError("A POST under /v2 carries its parameters in its JSON body.")
+            return v2_wire.decode_body(request.get_data(), mimetype=request.mimetype)
         if request.method == "POST" and request.mimetype == "application/json":
             raise ApiError("Requests under /v1 carry form-encoded parameters, not JSON.")
         return decode_pairs(_pairs(request))
@@ -113,12 +169,20 @@ class Api:
         request: Request,
         headers: dict[str, str],
         key: str | None,
+        fault: Fault | None,
     ) -> tuple[int, dict[str, Any]]:
-        request_id = headers["Request-Id"]
+        request_id, path = headers["Request-Id"], request.path
+
+        def keep(state: Sandbox, status: int, body: dict[str, Any]) -> None:
+            if key:
+                keep_answer(
+                    state, key, path=path, params=raw, status=status, body=body, request_id=request_id
+                )
+
         with self.sandbox.lock:
             self.sandbox.run_due()
             if key:
-                kept = find_answer(self.sandbox, key, path=request.path, params=raw)
+                kept = find_answer(self.sandbox, key, path=path, params=raw)
                 if kept is not None:
                     headers.update({"Idempotent-Replayed": "true", "Original-Request": kept["request_id"]})
                     return kept["status"], kept["body"]
@@ -128,38 +192,26 @@ class Api:
             clock = clock_of_request(self.sandbox, args, params)
             try:
                 with self.sandbox.change(Origin(request_id, key)) as state, state.on_clock(clock):
-                    call = Call(state=state, params=params, args=args, path=request.path)
+                    call = Call(state=state, params=params, args=args, path=path, raw=raw)
                     result = chosen.handle(call)
                     if isinstance(result, ApiError):
                         status, body = result.status, result.body
                         headers.update(result.headers)
                     else:
                         status, body = 200, expand(state, state.render(result), paths)
-                    if key:
-                        keep_answer(
-                            state,
-                            key,
-                            path=request.path,
-                            params=raw,
-                            status=status,
-                            body=body,
-                            request_id=request_id,
-                        )
+                    if fault is not None and fault.kind == "server_error_after":
+                        status, body = 500, _broken(FAILED).body
+                    keep(state, status, body)
             except ApiError as error:
                 # The change is undone; the answer to its key is kept all the same.
-                if key:
-                    with self.sandbox.change() as state:
-                        keep_answer(
-                            state,
-                            key,
-                            path=request.path,
-                            params=raw,
-                            status=error.status,
-                            body=error.body,
-                            request_id=request_id,
-                        )
+                with self.sandbox.change() as state:
+                    keep(state, error.status, error.body)
                 raise
         return status, body
+
+
+def _broken(message: str) -> ApiError:
+    return ApiError(message, status=500, type="api_error")
 
 
 def _pairs(request: Request) -> list[tuple[str, str]]:

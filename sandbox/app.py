@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
 from sandbox.api import Api, new_request_id
+from sandbox.faults import ConnectionLost
 from sandbox.pages import Pages
 from sandbox.state import RequestLine, Sandbox
 
@@ -21,6 +22,8 @@ log = logging.getLogger("sandbox.requests")
 # Stripe takes far less; this only bounds what one request can make the sandbox hold.
 MAX_BODY = 2 * 1024 * 1024
 MAX_FORM_PARTS = 5000
+# Not worth a line on the control page.
+QUIET = ("/healthz", "/static/")
 
 
 class SandboxRequest(Request):
@@ -41,6 +44,7 @@ class Application:
         return self.respond(SandboxRequest(environ))(environ, start_response)
 
     def respond(self, request: Request) -> Response:
+        """Return the response. Raises ConnectionLost where a fault takes it away."""
         started = time.perf_counter()
         request_id = new_request_id(self.sandbox)
         try:
@@ -50,22 +54,21 @@ class Application:
                 response = self.pages.answer(request)
         except HTTPException as error:
             response = error.get_response(request.environ)
-        elapsed = (time.perf_counter() - started) * 1000
-        log.info(
-            "%s %s %s %s %.1fms", request.method, request.path, response.status_code, request_id, elapsed
-        )
-        if request.path != "/healthz":
-            self.sandbox.requests.appendleft(
-                RequestLine(
-                    request.method,
-                    request.path,
-                    response.status_code,
-                    request_id,
-                    elapsed,
-                    self.sandbox.now(),
-                )
-            )
+        except ConnectionLost:
+            self._note(request, 0, request_id, started)
+            raise
+        self._note(request, response.status_code, request_id, started)
         return response
+
+    def _note(self, request: Request, status: int, request_id: str, started: float) -> None:
+        """Keep a line on a request; its status is 0 where no answer went out."""
+        elapsed = (time.perf_counter() - started) * 1000
+        log.info("%s %s %s %s %.1fms", request.method, request.path, status, request_id, elapsed)
+        if request.path.startswith(QUIET):
+            return
+        self.sandbox.requests.appendleft(
+            RequestLine(request.method, request.path, status, request_id, elapsed, self.sandbox.now())
+        )
 
 
 def create_app(sandbox: Sandbox, *, recorder: "Recorder | None" = None) -> Application:

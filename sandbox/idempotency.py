@@ -1,4 +1,7 @@
-"""Idempotency keys: the first answer to a key is kept for 24 hours and given again."""
+"""Idempotency keys: the first answer to a key is kept and given again.
+
+Under /v1 for 24 hours, refusals included; under /v2 for 30 days, and only what succeeded.
+"""
 
 import hashlib
 import json
@@ -9,6 +12,7 @@ from sandbox.state import Sandbox
 from sandbox.store import Object
 
 KEPT_FOR = 24 * 3600
+KEPT_FOR_V2 = 30 * 86400
 
 
 def fingerprint(params: dict[str, Any]) -> str:
@@ -23,7 +27,8 @@ def find_answer(state: Sandbox, key: str, *, path: str, params: dict[str, Any]) 
     if len(key) > 255:
         raise ApiError("Idempotency keys can be at most 255 characters long.", type="idempotency_error")
     kept = state.find("_idempotency", key)
-    if kept is None or kept["at"] + KEPT_FOR <= state.now():
+    lasting = KEPT_FOR_V2 if path.startswith("/v2/") else KEPT_FOR
+    if kept is None or kept["at"] + lasting <= state.clock.now():
         return None
     if kept["path"] != path:
         raise ApiError(
@@ -46,8 +51,11 @@ def keep_answer(
     state: Sandbox, key: str, *, path: str, params: dict[str, Any], status: int, body: Object, request_id: str
 ) -> None:
     """Keep an answer. Called inside the change it belongs to, so neither outlives the other."""
+    if path.startswith("/v2/") and status >= 400:
+        return
     row = {
-        "at": state.now(),
+        # Keys age by the sandbox's own clock, whichever test clock the request lived by.
+        "at": state.clock.now(),
         "path": path,
         "fingerprint": fingerprint(params),
         "status": status,

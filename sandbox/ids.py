@@ -54,6 +54,7 @@ OWN = {
     "coupon": ("", 8),
     "delivery": ("whd_", 16),
     "request": ("req_", 14),
+    "v2.billing.meter_event_adjustment": ("mtr_evt_adj_test_61", 28),
     "v2.billing.meter_event_session": ("mes_test_61", 28),
     "v2.core.event": ("evt_test_65", 28),
     "v2.core.event_destination": ("ed_test_61", 28),

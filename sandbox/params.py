@@ -48,6 +48,8 @@ class Int(Type):
     max: int | None = None
 
     def read(self, value: Any, *, name: str) -> int:
+        if isinstance(value, int) and not isinstance(value, bool):  # A JSON number.
+            value = str(value)
         if not isinstance(value, str) or not re.fullmatch(r"-?\d{1,18}", value):
             raise ApiError(f"Invalid integer: {value}", code="parameter_invalid_integer", param=name)
         number = int(value)
@@ -63,7 +65,7 @@ class Int(Type):
 @dataclass(frozen=True)
 class Bool(Type):
     def read(self, value: Any, *, name: str) -> bool:
-        if value not in ("true", "false", True, False):
+        if not isinstance(value, bool) and value not in ("true", "false"):
             raise ApiError(f"Invalid boolean: {value}", param=name)
         return value in ("true", True)
 
@@ -86,7 +88,7 @@ class Enum(Type):
         object.__setattr__(self, "values", values)
 
     def read(self, value: Any, *, name: str) -> str:
-        if value not in self.values:
+        if not isinstance(value, str) or value not in self.values:
             *most, last = self.values
             listed = f"{', '.join(most)}{',' if len(most) > 1 else ''} or {last}" if most else last
             leaf = name.rstrip("]").split("[")[-1]

@@ -20,7 +20,8 @@ class Call:
     params: dict[str, Any]
     args: dict[str, str]
     path: str
-    expand: list[str] = field(default_factory=list)
+    # As they came, for what must be repeated as it came.
+    raw: dict[str, Any] = field(default_factory=dict)
 
     def page(self, objects: list[Object]) -> Object:
         """Return one page, as Stripe lists things, of objects given newest first.
@@ -79,10 +80,11 @@ ENDPOINTS: list[Endpoint] = []
 
 
 def endpoint(method: str, path: str, params: Table | None = None) -> Callable[[Handler], Handler]:
-    """Register a handler. `expand` comes with every endpoint; the page parameters only with `lists`."""
+    """Register a handler. `expand` comes with every endpoint of /v1; page parameters only with `lists`."""
+    shared = EXPAND if path.startswith("/v1/") else {}
 
     def register(handler: Handler) -> Handler:
-        ENDPOINTS.append(Endpoint(method, path, {**EXPAND, **(params or {})}, handler))
+        ENDPOINTS.append(Endpoint(method, path, {**shared, **(params or {})}, handler))
         return handler
 
     return register

@@ -13,6 +13,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
 from sandbox.app import create_app
+from sandbox.faults import ConnectionLost
 from sandbox.state import Sandbox
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ class SandboxHTTPClient(stripe.HTTPClient):
 
     def _open(self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any) -> Response:
         body = post_data.encode() if isinstance(post_data, str) else post_data
-        return self._client.open(url, method=method.upper(), headers=dict(headers or {}), data=body)
+        try:
+            return self._client.open(url, method=method.upper(), headers=dict(headers or {}), data=body)
+        except ConnectionLost as error:
+            raise stripe.APIConnectionError(
+                f"Unexpected error communicating with Stripe: {error}.", should_retry=True
+            ) from error
 
 
 class _Headers(dict[str, str]):

@@ -75,8 +75,13 @@ def masked(key: str) -> str:
     return key[:8] + "*" * max(len(key) - 12, 4) + key[-4:] if len(key) > 12 else "*" * len(key)
 
 
-def check_version(version: str | None) -> str:
-    """Return the API version to echo. Raises ApiError for a release with another name than ours."""
+def check_version(version: str | None, *, required: bool = False) -> str:
+    """Return the API version to echo. Raises ApiError for a release with another name than ours.
+
+    Under /v2 there is no default, so a request must name its version.
+    """
+    if version is None and required:
+        raise ApiError(f"Requests under /v2 need a Stripe-Version header, such as {API_VERSION}.")
     if version is None:
         return API_VERSION
     if version.split(".")[-1] != MAJOR or not re.match(r"\d{4}-\d{2}-\d{2}\.", version):

@@ -1,16 +1,59 @@
-"""Checking what is sent: nested form parameters against the schema of an operation."""
+"""Checking what is sent: form parameters, or under /v2 JSON, against the schema of an operation."""
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from sandbox.contract.objects import check_value
 from sandbox.contract.spec import Operation, Schema, Spec
 
 
-def check_params(spec: Spec, operation: Operation, raw: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with decoded parameters (nested dicts, lists and strings), one sentence each."""
-    yield from _check_table(spec, raw, operation.params, operation.required, name="")
+def check_params(
+    spec: Spec, operation: Operation, raw: dict[str, Any], *, as_json: bool = False
+) -> Iterator[str]:
+    """Yield what is wrong with decoded parameters, one sentence each.
+
+    They are nested dicts and lists of strings; `as_json`, of JSON's own scalars, each of the type the
+    document names.
+    """
+    if as_json:
+        schema = {"type": "object", "properties": operation.params, "required": list(operation.required)}
+        yield from _check_json(spec, raw, schema, name="")
+    else:
+        yield from _check_table(spec, raw, operation.params, operation.required, name="")
+
+
+def _check_json(spec: Spec, value: Any, schema: Schema, *, name: str) -> Iterator[str]:
+    """Names come before values: an unknown one is told of with what it may have been meant for."""
+    schema = spec.resolve(schema)
+    if isinstance(value, dict) and "properties" in schema:
+        known = schema["properties"]
+        yield from _check_names(value, known, schema.get("required", []), name=name)
+        for each in set(value) & set(known):
+            yield from _check_json(spec, value[each], known[each], name=_joined(name, each))
+    elif isinstance(value, list) and "items" in schema:
+        for index, each in enumerate(value):
+            yield from _check_json(spec, each, schema["items"], name=f"{name}[{index}]")
+    else:
+        yield from check_value(spec, value, schema, path=name)
+
+
+def _joined(name: str, each: str) -> str:
+    return f"{name}[{each}]" if name else each
+
+
+def _check_names(
+    raw: dict[str, Any], known: dict[str, Schema], required: Iterable[str], *, name: str
+) -> Iterator[str]:
+    for each in raw:
+        if each not in known:
+            close = difflib.get_close_matches(each, known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            yield f"unknown parameter {_joined(name, each)}{hint}"
+    for each in required:
+        if each not in raw:
+            yield f"missing parameter {_joined(name, each)}"
 
 
 def _check_table(
@@ -22,15 +65,9 @@ def _check_table(
     name: str,
 ) -> Iterator[str]:
     for each, value in raw.items():
-        full = f"{name}[{each}]" if name else each
         if each in known:
-            yield from check_param(spec, value, known[each], name=full)
-        else:
-            close = difflib.get_close_matches(each, known, n=1)
-            yield f"unknown parameter {full}" + (f" (did you mean {close[0]}?)" if close else "")
-    for each in required:
-        if each not in raw:
-            yield f"missing parameter {name}[{each}]" if name else f"missing parameter {each}"
+            yield from check_param(spec, value, known[each], name=_joined(name, each))
+    yield from _check_names(raw, known, required, name=name)
 
 
 def check_param(spec: Spec, value: Any, schema: Schema, *, name: str) -> Iterator[str]:

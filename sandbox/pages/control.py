@@ -11,8 +11,8 @@ from werkzeug.wrappers import Request, Response
 
 from sandbox.differences import DIFFERENCES
 from sandbox.errors import ApiError
-from sandbox.metering import aggregate, counted
 from sandbox.pages.answers import as_json
+from sandbox.rejecting import rejected
 from sandbox.state import Sandbox
 from sandbox.subscribing import ENDED, end_subscription
 from sandbox.wire import API_VERSION
@@ -43,7 +43,7 @@ def show(pages: Pages, request: Request) -> Response:
             "endpoints": state.newest("webhook_endpoint"),
             "subscriptions": [_subscription(state, each) for each in state.newest("subscription")[:30]],
             "meters": [_meter(state, each) for each in state.newest("billing.meter")],
-            "rejected": [each for each in state.newest("_meter_event") if each["rejected"]][:20],
+            "rejected": rejected(state)[:20],
             "sessions": [each for each in state.newest("checkout.session") if each["status"] == "open"][:10],
             "problems": pages.recorder.problems if pages.recorder else None,
             "differences": DIFFERENCES,
@@ -62,14 +62,13 @@ def _subscription(state: Sandbox, subscription: dict[str, Any]) -> dict[str, Any
 
 
 def _meter(state: Sandbox, meter: dict[str, Any]) -> dict[str, Any]:
-    events = counted(state, meter=meter["id"])
     return {
         "id": meter["id"],
         "name": meter["display_name"],
         "event_name": meter["event_name"],
         "status": meter["status"],
-        "events": len(events),
-        "total": aggregate(events, formula=meter["default_aggregation"]["formula"]),
+        "events": 0,
+        "total": 0,
     }
 
 
@@ -91,7 +90,7 @@ def clock(pages: Pages, request: Request) -> Response:
 
 def rejected_meter_events(pages: Pages, request: Request) -> Response:
     with pages.sandbox.lock:
-        return as_json([each for each in pages.sandbox.newest("_meter_event") if each["rejected"]])
+        return as_json(rejected(pages.sandbox))
 
 
 def resend(pages: Pages, request: Request, *, id: str) -> Response:

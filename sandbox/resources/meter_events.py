@@ -1,41 +1,36 @@
-"""Meter events, their adjustments and their summaries."""
+"""Meter events, their adjustments and their summaries, under /v1."""
 
 from sandbox.errors import missing_parameter
-from sandbox.metering import cancel, summaries, take
+from sandbox.metering import Report, cancel, take
 from sandbox.params import ID, TIME, Enum, Obj, Str, Strings
 from sandbox.routing import Call, lists, post
 from sandbox.store import Object
+from sandbox.summarizing import summaries
 
 IDENTIFIER = Str(max=100)
+EVENT_NAME = Str(max=100)
 
 
 @post(
     "/v1/billing/meter_events",
-    {
-        "event_name!": Str(max=100),
-        "identifier": IDENTIFIER,
-        "payload!": Strings(),
-        "timestamp": TIME,
-    },
+    {"event_name!": EVENT_NAME, "identifier": IDENTIFIER, "payload!": Strings(), "timestamp": TIME},
 )
 def create(call: Call) -> Object:
-    params = call.params
-    return take(
-        call.state,
-        event_name=params["event_name"],
-        payload=params["payload"],
-        identifier=params.get("identifier"),
-        timestamp=params.get("timestamp"),
-    )
+    row = take(call.state, Report(**call.params))
+    return {
+        "object": "billing.meter_event",
+        "created": row["created"],
+        "event_name": row["event_name"],
+        "identifier": row["identifier"],
+        "livemode": False,
+        "payload": row["payload"],
+        "timestamp": row["timestamp"],
+    }
 
 
 @post(
     "/v1/billing/meter_event_adjustments",
-    {
-        "cancel": Obj({"identifier": IDENTIFIER}),
-        "event_name!": Str(max=100),
-        "type!": Enum("cancel"),
-    },
+    {"cancel": Obj({"identifier": IDENTIFIER}), "event_name!": EVENT_NAME, "type!": Enum("cancel")},
 )
 def adjust(call: Call) -> Object:
     params = call.params

@@ -1,7 +1,7 @@
 """Billing meters."""
 
 from sandbox.errors import ApiError
-from sandbox.params import Enum, Obj, Str, unsupported
+from sandbox.params import Enum, Obj, Str
 from sandbox.routing import Call, get, lists, post
 from sandbox.store import Object
 
@@ -16,7 +16,7 @@ PAYLOAD_KEY = Str(max=100)
         "display_name!": Str(max=250),
         "event_name!": Str(max=100),
         "value_settings": Obj({"event_payload_key!": PAYLOAD_KEY}),
-        **unsupported("event_time_window"),
+        "event_time_window": Enum("hour", "day"),
     },
 )
 def create(call: Call) -> Object:
@@ -38,7 +38,7 @@ def create(call: Call) -> Object:
             default_aggregation=params["default_aggregation"],
             display_name=params["display_name"],
             event_name=params["event_name"],
-            event_time_window=None,
+            event_time_window=params.get("event_time_window"),
             status="active",
             status_transitions={"deactivated_at": None},
             updated=state.now(),

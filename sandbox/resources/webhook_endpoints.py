@@ -4,27 +4,30 @@ import ipaddress
 import urllib.parse
 
 from sandbox.errors import ApiError
+from sandbox.event_types import snapshot_types
 from sandbox.params import BOOL, METADATA, STR, EmptyOr, ListOf, merge_metadata, unsupported
 from sandbox.routing import Call, delete, get, lists, post
 from sandbox.store import Object
 from sandbox.wire import check_version
 
+MOST = 16
 
-def check_target(url: str) -> str:
+
+def check_target(url: str, *, param: str = "url") -> str:
     """Return the URL. Raises ApiError unless it is http(s) to a loopback address."""
     try:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise ApiError(f"Invalid URL: {url}", code="url_invalid", param="url") from None
+        raise ApiError(f"Invalid URL: {url}", code="url_invalid", param=param) from None
     if parts.scheme not in ("http", "https") or not host:
-        raise ApiError(f"Invalid URL: {url}", code="url_invalid", param="url")
+        raise ApiError(f"Invalid URL: {url}", code="url_invalid", param=param)
     if not is_loopback(host):
         raise ApiError(
             f"The sandbox delivers webhooks to this machine only. {host} is not a loopback host: use "
             "127.0.0.1, [::1] or localhost.",
             code="url_invalid",
-            param="url",
+            param=param,
         )
     return url
 
@@ -54,6 +57,8 @@ def create(call: Call) -> Object:
     version = params.get("api_version")
     if version is not None:
         check_version(version)
+    if state.store.count("webhook_endpoint") >= MOST:
+        raise ApiError(f"You have reached the maximum of {MOST} test webhook endpoints.")
     endpoint = state.put(
         state.new(
             "webhook_endpoint",
@@ -74,7 +79,13 @@ def create(call: Call) -> Object:
 def _events(names: list[str]) -> list[str]:
     if not names:
         raise ApiError("You must enable at least one event.", param="enabled_events")
-    return names
+    for index, each in enumerate(names):
+        if each != "*" and each not in snapshot_types():
+            raise ApiError(
+                f"Invalid enabled_events[{index}]: {each} is not an event type that webhook endpoints take.",
+                param=f"enabled_events[{index}]",
+            )
+    return list(dict.fromkeys(names))
 
 
 @get("/v1/webhook_endpoints/<id>")
