@@ -89,8 +89,8 @@ def copy(organization: Organization, *, now: datetime) -> None:
         )
         pipeline.hsetnx(keys.used, counter(meter, entitlement.period_start), rollups.units())
     # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
-    # rollups, which are a moment behind the calls.
-    pipeline.expireat(keys.used, entitlement.period_end + KEPT)
+    # rollups, which are a moment behind the calls. As a span, because `now` is the gate's clock, not Redis's.
+    pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)
     old = [
         name for name in redis.hkeys(keys.used) if is_old(str(name), before=entitlement.period_start - KEPT)
     ]

@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError
 from redis.commands.core import Script
 from redis.exceptions import RedisError
 
+from accounts import clock
 from apikeys import cache as gate_cache
 from apikeys.instants import from_microseconds, to_microseconds
 from apikeys.secret import parse
@@ -76,13 +77,15 @@ def load_script(name: str) -> Script:
 def admit(secret: str, *, meter: str = "requests", cost: int = 1, now: datetime | None = None) -> Decision:
     """Decide about a call that costs `cost` units of `meter`, and charge them where it is admitted.
 
-    `now` is the Redis server's own clock unless given, so that several web servers count by one clock.
+    `now` is the Redis server's own clock unless given or the process's stands, so that several web servers
+    count by one clock.
     Raises UnknownMeter.
     """
     parsed = parse(secret)
     if parsed is None:
         return Decision(verdict=Verdict.INVALID_KEY)
     keys = gate_cache.names(parsed.ref)
+    now = now or clock.find_standing()
     moment = str(to_microseconds(now)) if now else ""
     try:
         # Twice, because a cold or stale answer is filled from PostgreSQL and asked again; once more

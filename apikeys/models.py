@@ -1,8 +1,8 @@
 import uuid
 
 from django.db import models, transaction
-from django.utils import timezone
 
+from accounts import clock
 from accounts.models import Organization, User
 from apikeys.secret import DISPLAY_LENGTH, digest, new_secret
 from apikeys.signals import keys_changed
@@ -59,7 +59,7 @@ class APIKey(models.Model):
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=DISPLAY_LENGTH)
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     revoked_at = models.DateTimeField(null=True, blank=True)
 
@@ -80,6 +80,6 @@ class APIKey(models.Model):
         """Refuse the key from the next call on, in every process. Revoking it again changes nothing."""
         with transaction.atomic():
             lock_entitlement(self.organization)
-            if APIKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now()):
+            if APIKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=clock.now()):
                 keys_changed.send(sender=APIKey, organization=self.organization)
         self.refresh_from_db(fields=["revoked_at"])

@@ -7,11 +7,11 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from redis.exceptions import RedisError
 
+from accounts import clock
 from accounts.tenancy import TenantRequest, organization_required
 from apikeys.models import AlreadyIssued, APIKey
 from billing.entitlements import current_entitlement
@@ -42,7 +42,7 @@ def dashboard(request: TenantRequest) -> HttpResponse:
                 meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)
             ],
             "keys": request.organization.api_keys.active(),
-            "recent": recent_hours(request.organization, meter="requests", now=timezone.now()),
+            "recent": recent_hours(request.organization, meter="requests", now=clock.now()),
             "curl_example": f'curl -H "Authorization: Bearer <your key>" {settings.API_BASE_URL}/api/v1/echo',
             "sandboxed": client.is_elsewhere(),
         },

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 from djstripe import models as djstripe
 
+from accounts import clock
 from accounts.models import Organization
 from billing.models import Entitlement, Plan, PlanPrice
 from billing.periods import Period, anchored_month, calendar_month
@@ -120,7 +120,7 @@ def free_period(subscriptions: list[PlanSubscription], *, now: datetime) -> Peri
 def open_entitlement(organization: Organization, *, now: datetime | None = None) -> Entitlement:
     """Create the entitlement of a new organization."""
     return Entitlement.objects.create(
-        organization=organization, **compute(organization, now=now or timezone.now())
+        organization=organization, **compute(organization, now=now or clock.now())
     )
 
 
@@ -131,13 +131,13 @@ def refresh_entitlement(organization: Organization, *, now: datetime | None = No
     """
     with transaction.atomic():
         entitlement = lock_entitlement(organization)
-        fields = compute(organization, now=now or timezone.now())
+        fields = compute(organization, now=now or clock.now())
         changed = [name for name, value in fields.items() if getattr(entitlement, name) != value]
         if changed:
             for name in changed:
                 setattr(entitlement, name, fields[name])
             entitlement.version += 1
-            entitlement.changed_at = timezone.now()
+            entitlement.changed_at = clock.now()
             entitlement.save()
             logger.info(
                 "Entitlement of %s is now %s (%s), version %d",
@@ -152,7 +152,7 @@ def refresh_entitlement(organization: Organization, *, now: datetime | None = No
 
 def current_entitlement(organization: Organization, *, now: datetime | None = None) -> Entitlement:
     """Return the entitlement, moved on first where its period has ended and nothing has come since."""
-    now = now or timezone.now()
+    now = now or clock.now()
     entitlement = Entitlement.objects.select_related("plan").get(organization=organization)
     return refresh_entitlement(organization, now=now) if now >= entitlement.period_end else entitlement
 

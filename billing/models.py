@@ -2,9 +2,9 @@
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
-from django.utils import timezone
 from djstripe import models as djstripe
 
+from accounts import clock
 from accounts.models import Organization
 
 slug_validator = RegexValidator(
@@ -210,7 +210,7 @@ class Entitlement(models.Model):
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
     version = models.PositiveBigIntegerField(default=1, help_text="Grows by one with each change.")
-    changed_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(default=clock.now)
 
     class Meta:
         constraints = [

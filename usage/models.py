@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q, Sum
-from django.utils import timezone
 from djstripe import models as djstripe
 
+from accounts import clock
 from accounts.models import Organization
 from billing.models import Meter
 
@@ -146,7 +146,7 @@ class MeterReport(models.Model):
     period_start = models.DateTimeField()
     units = models.BigIntegerField()
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
-    created_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(default=clock.now)
     first_sent_at = models.DateTimeField(null=True, blank=True)
     claimed_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)

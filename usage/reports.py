@@ -6,8 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
+from accounts import clock
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.stripe.customers import find_customer
 from billing.stripe.metering import send_meter_event
@@ -51,10 +51,10 @@ def send_due_reports(*, limit: int = 1000) -> int:
 
     One report's failure does not hold up the others; several in a row without an answer end the run.
     """
-    MeterReport.objects.release_abandoned(now=timezone.now())
+    MeterReport.objects.release_abandoned(now=clock.now())
     sent = failures = 0
     # The least tried first: a few that Stripe never answers must not stand before all others in every run.
-    due = MeterReport.objects.due(now=timezone.now()).order_by("tries", "hour", "created_at")
+    due = MeterReport.objects.due(now=clock.now()).order_by("tries", "hour", "created_at")
     for report_id in list(due.values_list("pk", flat=True)[:limit]):
         claimed = claim(report_id)
         if claimed is None:
@@ -74,7 +74,7 @@ def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
 
     None where another worker has it, its turn has not come, or Stripe does not know the customer yet.
     """
-    now = timezone.now()
+    now = clock.now()
     State = MeterReport.State
     try:
         with transaction.atomic():
@@ -106,7 +106,7 @@ def send(report: MeterReport, *, customer_id: str) -> None:
             identifier=report.identifier,
             timestamp=report.timestamp,
         )
-        report.state, report.sent_at, report.last_error = State.SENT, timezone.now(), ""
+        report.state, report.sent_at, report.last_error = State.SENT, clock.now(), ""
     except StripeUnavailable as error:
         report.state, report.last_error = State.UNKNOWN, str(error)
     except StripeRejected as error:

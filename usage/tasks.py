@@ -1,6 +1,6 @@
 from celery import shared_task
-from django.utils import timezone
 
+from accounts import clock
 from usage import reports
 from usage.partitions import ensure_partitions_ahead
 
@@ -14,4 +14,4 @@ def report_usage() -> int:
 
 @shared_task
 def make_partitions() -> list[str]:
-    return ensure_partitions_ahead(timezone.now())
+    return ensure_partitions_ahead(clock.now())

@@ -1,8 +1,8 @@
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from accounts import clock
 from accounts.tenancy import TenantRequest, organization_required
 from billing.entitlements import current_entitlement
 from usage.summaries import period_days
@@ -12,7 +12,7 @@ from usage.summaries import period_days
 @organization_required()
 def usage(request: TenantRequest) -> HttpResponse:
     entitlement = current_entitlement(request.organization)
-    days = period_days(entitlement, meter="requests", now=timezone.now())
+    days = period_days(entitlement, meter="requests", now=clock.now())
     return render(
         request,
         "dashboard/usage.html",
