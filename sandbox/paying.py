@@ -3,17 +3,25 @@
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.cards import DECLINES, FAILS_ON_CHARGE, NEEDS_AUTHENTICATION, Decline
+from sandbox import challenge
+from sandbox.agenda import due
+from sandbox.cards import AUTHENTICATION_REQUIRED, Decline, asks_authentication, decline_of
+from sandbox.charging import capture_charge, new_charge, release_charge
+from sandbox.faults import forced_decline
 from sandbox.ids import random_text
+from sandbox.methods import keep_after_payment
+from sandbox.ranks import EXPIRY
 from sandbox.state import Sandbox
 from sandbox.store import Object
 
-AUTHENTICATION = Decline(
-    "authentication_required",
-    "Your card was declined. This transaction requires authentication.",
-    "authentication_required",
-)
+# How long a bank holds an amount that is not captured.
+HELD_FOR = 7 * 86400
 
+AUTHENTICATION_FAILED = Decline(
+    "payment_intent_authentication_failure",
+    "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new "
+    "PaymentMethod to attempt to fulfill this PaymentIntent again.",
+)
 
 Heard = Callable[[Sandbox, Object, Decline | None], None]
 _HEARD: list[Heard] = []
@@ -22,11 +30,17 @@ _HEARD: list[Heard] = []
 def when_settled(heard: Heard) -> Heard:
     """Register who is told of each try on an intent: `heard(sandbox, intent, decline)`.
 
-    The intent's status says what came of it: succeeded, requires_payment_method (with the reason it
-    was declined) or requires_action.
+    The intent's status says what came of it: succeeded, requires_capture, requires_payment_method (with the
+    reason it was declined) or requires_action, where nothing is charged before the holder has proved who
+    they are.
     """
     _HEARD.append(heard)
     return heard
+
+
+def tell(state: Sandbox, intent: Object, decline: Decline | None) -> None:
+    for heard in _HEARD:
+        heard(state, intent, decline)
 
 
 def new_intent(
@@ -37,200 +51,191 @@ def new_intent(
     customer: str | None,
     description: str | None = None,
     invoice: str | None = None,
+    setup_future_usage: str | None = "off_session",
+    **fields: Any,
 ) -> Object:
-    """Store and return a payment intent that waits for a card; `invoice` is what it is to pay, if any."""
-    identifier = state.new_id("payment_intent")
-    return state.create(
-        state.new(
-            "payment_intent",
-            id=identifier,
-            amount=amount,
-            amount_capturable=0,
-            amount_details={"tip": {}},
-            amount_received=0,
-            application=None,
-            application_fee_amount=None,
-            automatic_payment_methods=None,
-            canceled_at=None,
-            cancellation_reason=None,
-            capture_method="automatic",
-            client_secret=f"{identifier}_secret_{random_text(25)}",
-            confirmation_method="automatic",
-            currency=currency,
-            customer=customer,
-            customer_account=None,
-            description=description,
-            excluded_payment_method_types=None,
-            last_payment_error=None,
-            latest_charge=None,
-            metadata={},
-            next_action=None,
-            on_behalf_of=None,
-            payment_method=None,
-            payment_method_configuration_details=None,
-            payment_method_options={
-                "card": {
-                    "installments": None,
-                    "mandate_options": None,
-                    "network": None,
-                    "request_three_d_secure": "automatic",
-                }
-            },
-            payment_method_types=["card"],
-            processing=None,
-            receipt_email=None,
-            review=None,
-            setup_future_usage="off_session",
-            shipping=None,
-            statement_descriptor=None,
-            statement_descriptor_suffix=None,
-            status="requires_payment_method",
-            transfer_data=None,
-            transfer_group=None,
-            _invoice=invoice,
-        ),
-        event="payment_intent.created",
-    )
+    """Store and return a payment intent that waits for a card; `invoice` is what it is to pay, if any.
 
-
-def decline_of(method: Object) -> Decline | None:
-    """Return why a charge to this card fails, None for a card that works."""
-    number = method["_number"]
-    if number in NEEDS_AUTHENTICATION:
-        return AUTHENTICATION
-    return DECLINES.get(number) or FAILS_ON_CHARGE.get(number)
-
-
-def confirm(state: Sandbox, intent: Object, method: Object) -> Decline | None:
-    """Try a card on an intent, and tell who listens. Returns None when the money came, else why it did not.
-
-    Either way a charge and its events are left behind.
+    With `setup_future_usage` the card that pays is saved to the customer.
     """
-    decline = _try(state, intent, method)
-    for heard in _HEARD:
-        heard(state, intent, decline)
+    identifier = state.new_id("payment_intent")
+    intent = state.new(
+        "payment_intent",
+        id=identifier,
+        amount=amount,
+        amount_capturable=0,
+        amount_details={"tip": {}},
+        amount_received=0,
+        application=None,
+        application_fee_amount=None,
+        automatic_payment_methods=None,
+        canceled_at=None,
+        cancellation_reason=None,
+        capture_method="automatic",
+        client_secret=f"{identifier}_secret_{random_text(25)}",
+        confirmation_method="automatic",
+        currency=currency,
+        customer=customer,
+        customer_account=None,
+        description=description,
+        excluded_payment_method_types=None,
+        last_payment_error=None,
+        latest_charge=None,
+        metadata={},
+        next_action=None,
+        on_behalf_of=None,
+        payment_method=None,
+        payment_method_configuration_details=None,
+        payment_method_options={
+            "card": {
+                "installments": None,
+                "mandate_options": None,
+                "network": None,
+                "request_three_d_secure": "automatic",
+            }
+        },
+        payment_method_types=["card"],
+        processing=None,
+        receipt_email=None,
+        review=None,
+        setup_future_usage=setup_future_usage,
+        shipping=None,
+        statement_descriptor=None,
+        statement_descriptor_suffix=None,
+        status="requires_payment_method",
+        transfer_data=None,
+        transfer_group=None,
+        _invoice=invoice,
+        _return_url=None,
+        _use_stripe_sdk=False,
+    )
+    intent.update(fields)
+    return state.create(intent, event="payment_intent.created")
+
+
+def confirm(state: Sandbox, intent: Object, method: Object, *, off_session: bool = False) -> Decline | None:
+    """Try a card on an intent, and tell who listens. Returns why the card was declined, else None.
+
+    None with the status requires_action means that the card's holder has to authenticate first: nothing is
+    charged yet. With the holder away (`off_session`) that is a decline, save for an invoice's intent, which
+    waits for them. A charge, where one is made, and the events are left behind either way.
+    """
+    decline = _try(state, intent, method, off_session=off_session)
+    tell(state, intent, decline)
     return decline
 
 
-def _try(state: Sandbox, intent: Object, method: Object) -> Decline | None:
-    decline = decline_of(method)
-    charge = _charge(state, intent, method, decline=decline)
-    intent["latest_charge"] = charge["id"]
-    if decline is not None:
-        shown = state.render(method)
-        intent.update(
-            status="requires_payment_method",
-            payment_method=None,
-            last_payment_error={**decline.error(charge=charge["id"]).body["error"], "payment_method": shown},
-        )
+def _try(state: Sandbox, intent: Object, method: Object, *, off_session: bool) -> Decline | None:
+    intent["next_action"] = None
+    wish = intent["payment_method_options"]["card"]["request_three_d_secure"]
+    asked = asks_authentication(method, off_session=off_session, requested=wish != "automatic")
+    if asked and off_session and intent["_invoice"] is None:
+        return charge(state, intent, method, decline=AUTHENTICATION_REQUIRED)
+    if asked:
+        intent.update(status="requires_action", payment_method=method["id"], last_payment_error=None)
+        intent["next_action"] = challenge.next_action(state, intent)
         state.put(intent)
-        state.emit("charge.failed", charge)
-        state.emit("payment_intent.payment_failed", intent)
+        state.emit("payment_intent.requires_action", intent)
+        return None
+    return charge(state, intent, method, decline=forced_decline(state) or decline_of(method))
+
+
+def charge_authenticated(state: Sandbox, intent: Object, method: Object) -> Decline | None:
+    """Charge the card of an intent whose challenge was passed. Returns why that was declined, else None."""
+    decline = charge(
+        state, intent, method, decline=forced_decline(state) or decline_of(method), authenticated=True
+    )
+    if intent["setup_future_usage"] == "off_session":
+        # The bank has seen the holder agree to later charges, whatever came of this one.
+        method["_set_up"] = True
+        state.put(method)
+    return decline
+
+
+def charge(
+    state: Sandbox, intent: Object, method: Object, *, decline: Decline | None, authenticated: bool = False
+) -> Decline | None:
+    """Make the charge of a try and bring the intent up to date with it. Returns `decline`."""
+    made = new_charge(state, intent, method, decline=decline, authenticated=authenticated)
+    intent["latest_charge"] = made["id"]
+    intent["next_action"] = None
+    if decline is not None:
+        state.emit("charge.failed", made)
+        fail(state, intent, method, decline, charge=made["id"])
         return decline
+    held = not made["captured"]
     intent.update(
-        status="succeeded",
-        amount_received=intent["amount"],
+        status="requires_capture" if held else "succeeded",
+        amount_capturable=intent["amount"] if held else 0,
+        amount_received=0 if held else intent["amount"],
         last_payment_error=None,
         payment_method=method["id"],
     )
     state.put(intent)
-    state.emit("charge.succeeded", charge)
-    state.emit("payment_intent.succeeded", intent)
+    keep_after_payment(state, method, intent=intent)
+    state.emit("charge.succeeded", made)
+    if held:
+        state.agenda.set("payment_intent.expire", intent["id"], state.now() + HELD_FOR)
+        state.emit("payment_intent.amount_capturable_updated", intent)
+    else:
+        state.emit("payment_intent.succeeded", intent)
     return None
 
 
-def _charge(state: Sandbox, intent: Object, method: Object, *, decline: Decline | None) -> Object:
-    card = method["card"]
-    amount = intent["amount"]
-    identifier = state.new_id("charge")
-    return state.put(
-        state.new(
-            "charge",
-            id=identifier,
-            amount=amount,
-            amount_captured=0 if decline else amount,
-            amount_refunded=0,
-            application=None,
-            application_fee=None,
-            application_fee_amount=None,
-            balance_transaction=None,
-            billing_details=method["billing_details"],
-            calculated_statement_descriptor="SANDBOX",
-            captured=decline is None,
-            currency=intent["currency"],
-            customer=intent["customer"],
-            description=intent["description"],
-            disputed=False,
-            failure_balance_transaction=None,
-            failure_code=decline.code if decline else None,
-            failure_message=decline.message if decline else None,
-            fraud_details={},
-            metadata={},
-            on_behalf_of=None,
-            outcome=_outcome(decline),
-            paid=decline is None,
-            payment_intent=intent["id"],
-            payment_method=method["id"],
-            payment_method_details={"card": _card_details(card, amount), "type": "card"},
-            receipt_email=None,
-            receipt_number=None,
-            receipt_url=None,
-            refunded=False,
-            review=None,
-            shipping=None,
-            source_transfer=None,
-            statement_descriptor=None,
-            statement_descriptor_suffix=None,
-            status="failed" if decline else "succeeded",
-            transfer_data=None,
-            transfer_group=None,
-        )
+def fail(state: Sandbox, intent: Object, method: Object, decline: Decline, **error: Any) -> None:
+    """Send an intent back to waiting for a card, with the reason. `error` is more of last_payment_error."""
+    shown = {**decline.error().body["error"], **error, "payment_method": state.render(method)}
+    intent.update(
+        status="requires_payment_method",
+        payment_method=None,
+        next_action=None,
+        last_payment_error=dict(sorted(shown.items())),
     )
+    state.put(intent)
+    state.emit("payment_intent.payment_failed", intent)
 
 
-def _outcome(decline: Decline | None) -> dict[str, Any]:
-    base = {"advice_code": None, "network_advice_code": None, "risk_level": "normal", "risk_score": 20}
-    if decline is None:
-        return {
-            **base,
-            "network_decline_code": None,
-            "network_status": "approved_by_network",
-            "reason": None,
-            "seller_message": "Payment complete.",
-            "type": "authorized",
-        }
+def capture(state: Sandbox, intent: Object, *, amount: int) -> None:
+    """Take `amount` of what an intent holds; the rest is given back."""
+    state.agenda.drop("payment_intent.expire", identifier=intent["id"])
+    capture_charge(state, state.get("charge", intent["latest_charge"]), amount=amount)
+    intent.update(status="succeeded", amount_capturable=0, amount_received=amount)
+    state.put(intent)
+    state.emit("payment_intent.succeeded", intent)
+    tell(state, intent, None)
+
+
+def cancel(
+    state: Sandbox, intent: Object, *, reason: str | None, charge_event: str = "charge.refunded"
+) -> None:
+    """Cancel an intent that has not succeeded, and give back what it holds."""
+    state.agenda.drop("payment_intent.expire", identifier=intent["id"])
+    if intent["status"] == "requires_capture":
+        release_charge(state, state.get("charge", intent["latest_charge"]), event=charge_event)
+    intent.update(
+        status="canceled",
+        canceled_at=state.now(),
+        cancellation_reason=reason,
+        amount_capturable=0,
+        next_action=None,
+    )
+    state.put(intent)
+    state.emit("payment_intent.canceled", intent)
+
+
+@due("payment_intent.expire", rank=EXPIRY)
+def expire_hold(state: Sandbox, identifier: str) -> None:
+    """Let go of an amount that was held and never captured."""
+    intent = state.get("payment_intent", identifier)
+    if intent["status"] == "requires_capture":
+        cancel(state, intent, reason="automatic", charge_event="charge.expired")
+
+
+def error_of(state: Sandbox, intent: Object, decline: Decline) -> dict[str, Any]:
+    """Return what an API answer about a declined try holds besides the decline: the charge, card and intent."""
+    known = intent["last_payment_error"] or {}
     return {
-        **base,
-        "network_decline_code": "01",
-        "network_status": "declined_by_network",
-        "reason": decline.decline_code,
-        "seller_message": "The bank did not return any further details with this decline.",
-        "type": "issuer_declined",
-    }
-
-
-def _card_details(card: Object, amount: int) -> dict[str, Any]:
-    return {
-        "amount_authorized": amount,
-        "authorization_code": None,
-        "brand": card["brand"],
-        "checks": card["checks"],
-        "country": card["country"],
-        "exp_month": card["exp_month"],
-        "exp_year": card["exp_year"],
-        "extended_authorization": {"status": "disabled"},
-        "fingerprint": card["fingerprint"],
-        "funding": card["funding"],
-        "incremental_authorization": {"status": "unavailable"},
-        "installments": None,
-        "last4": card["last4"],
-        "mandate": None,
-        "multicapture": {"status": "unavailable"},
-        "network": card["brand"],
-        "network_token": {"used": False},
-        "network_transaction_id": random_text(15),
-        "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
-        "regulated_status": "unregulated",
-        "three_d_secure": None,
-        "wallet": None,
+        "charge": known.get("charge"),
+        "payment_intent": state.render(intent),
+        "payment_method": known.get("payment_method"),
     }
