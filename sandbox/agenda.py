@@ -48,6 +48,12 @@ class Agenda:
         for each in what:
             self._state.store.remove(KIND, f"{each}:{identifier}")
 
+    def forget_clock(self, clock: str) -> None:
+        """Take every entry of a test clock off."""
+        for row in list(self._state.store.every(KIND)):
+            if row["clock"] == clock:
+                self.drop(row["what"], identifier=row["id"])
+
     def find(self, what: str, identifier: str) -> int | None:
         """Return when an entry is due, in unix seconds, or None."""
         row = self._state.store.find(KIND, f"{what}:{identifier}")

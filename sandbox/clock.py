@@ -63,3 +63,26 @@ def add_interval(start: int, *, interval: str, count: int, anchor: int | None = 
     following = datetime.date(year + month // 12, month % 12 + 1, 1)
     last_day = (following - datetime.timedelta(days=1)).day
     return int(begin.replace(year=year, month=month, day=min(anchor_day, last_day)).timestamp())
+
+
+def boundary_after(anchor: int, *, interval: str, count: int, after: int) -> int:
+    """Return the first billing date later than `after`, in unix seconds.
+
+    Billing dates lie a whole number of intervals from the anchor, before it too, and are reckoned from
+    it each time: the 31st comes back as the 31st after a shorter month.
+    """
+    length = {"day": 86400, "week": 604800, "month": 2629800, "year": 31557600}[interval] * count
+    steps = (after - anchor) // length - 1
+    at = add_interval(anchor, interval=interval, count=steps * count)
+    while at <= after:
+        steps += 1
+        at = add_interval(anchor, interval=interval, count=steps * count)
+    return at
+
+
+def period_around(anchor: int, *, interval: str, count: int, at: int) -> tuple[int, int]:
+    """Return the billing period that holds a moment, its start inclusive, in unix seconds."""
+    end = boundary_after(anchor, interval=interval, count=count, after=at)
+    length = {"day": 86400, "week": 604800, "month": 2629800, "year": 31557600}[interval] * count
+    steps = round((end - anchor) / length)
+    return add_interval(anchor, interval=interval, count=(steps - 1) * count), end

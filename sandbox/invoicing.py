@@ -1,202 +1,128 @@
-"""Invoices of subscriptions: making them, finalizing them, collecting on them."""
+"""Invoices: drafting, finalizing, collecting, voiding."""
 
+from collections.abc import Callable
 from typing import Any
 
+from sandbox import discounting
+from sandbox.balance import change_balance
 from sandbox.cards import Decline
-from sandbox.ids import random_text
+from sandbox.invoice_items import line_of, pending
+from sandbox.invoice_shape import new_invoice, subscription_of, subscription_parent
 from sandbox.paying import confirm, new_intent
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.taxing import tax_ids_of
+from sandbox.totals import add_up, after_balance
+from sandbox.usage_lines import refresh_usage
+
+# Stripe leaves a draft of its own making open for about an hour, for the seller to change.
+DRAFT_FOR = 3600
+
+Paid = Callable[[Sandbox, Object], None]
+_PAID: list[Paid] = []
 
 
-def new_line(
-    state: Sandbox,
-    *,
-    invoice: str | None,
-    item: Object,
-    price: Object,
-    amount: int,
-    quantity: int | None,
-    period: tuple[int, int],
-    description: str,
-    proration: bool = False,
-) -> Object:
-    """Return an invoice line of a subscription item; `amount` is in minor units and may be negative."""
-    return {
-        "id": state.new_id("line_item"),
-        "object": "line_item",
-        "amount": amount,
-        "currency": price["currency"],
-        "description": description,
-        "discount_amounts": [],
-        "discountable": not proration,
-        "discounts": [],
-        "invoice": invoice,
-        "livemode": False,
-        "metadata": {},
-        "parent": {
-            "invoice_item_details": None,
-            "subscription_item_details": {
-                "invoice_item": None,
-                "proration": proration,
-                "proration_details": {"credited_items": None} if proration else None,
-                "subscription": item["subscription"],
-                "subscription_item": item["id"],
-            },
-            "type": "subscription_item_details",
-        },
-        "period": {"start": period[0], "end": period[1]},
-        "pretax_credit_amounts": [],
-        "pricing": {
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
-        "quantity": quantity,
-        "quantity_decimal": None if quantity is None else str(quantity),
-        "subscription": item["subscription"],
-        "subtotal": amount,
-        "taxes": [],
-    }
+def when_paid(heard: Paid) -> Paid:
+    """Register who is told of each invoice that is paid, by whatever means: `heard(sandbox, invoice)`."""
+    _PAID.append(heard)
+    return heard
 
 
 def draft_invoice(
     state: Sandbox,
     *,
     customer: Object,
-    subscription: Object,
-    lines: list[Object],
     reason: str,
     period: tuple[int, int],
+    lines: list[Object],
+    subscription: Object | None = None,
+    currency: str | None = None,
+    pull: bool = True,
+    wait: bool = False,
+    **fields: Any,
 ) -> Object:
-    """Store and return a draft invoice. Raises nothing: what is on it has been checked before."""
-    identifier = state.new_id("invoice")
-    total = sum(line["amount"] for line in lines)
-    for line in lines:
-        line["invoice"] = identifier
-    due = max(total, 0)
-    return state.create(
-        state.new(
-            "invoice",
-            id=identifier,
-            account_country="US",
-            account_name="Sandbox",
-            account_tax_ids=None,
-            amount_due=due,
-            amount_overpaid=0,
-            amount_paid=0,
-            amount_paid_off_stripe=0,
-            amount_remaining=due,
-            amount_shipping=0,
-            application=None,
-            attempt_count=0,
-            attempted=False,
-            auto_advance=True,
-            automatic_tax={
-                "disabled_reason": None,
-                "enabled": False,
-                "liability": None,
-                "provider": None,
+    """Store and return a draft. With `pull` it takes up the invoice items that wait for one.
+
+    With `wait` it finalizes itself an hour later.
+    """
+    shared: dict[str, Any] = {}
+    if subscription is not None:
+        at = state.now()
+        own = [each for each in subscription["discounts"] if discounting.is_live(state, each, at=at)]
+        shared = {
+            "automatic_tax": {
+                **subscription["automatic_tax"],
+                "provider": "stripe" if subscription["automatic_tax"]["enabled"] else None,
                 "status": None,
             },
-            automatically_finalizes_at=None,
-            billing_reason=reason,
-            collection_method="charge_automatically",
-            currency=subscription["currency"],
-            custom_fields=None,
-            customer=customer["id"],
-            customer_account=None,
-            customer_address=customer["address"],
-            customer_email=customer["email"],
-            customer_name=customer["name"],
-            customer_phone=customer["phone"],
-            customer_shipping=customer["shipping"],
-            customer_tax_exempt=customer["tax_exempt"],
-            customer_tax_ids=[],
-            default_payment_method=None,
-            default_source=None,
-            default_tax_rates=[],
-            description=None,
-            discounts=[],
-            due_date=None,
-            effective_at=None,
-            ending_balance=None,
-            footer=None,
-            from_invoice=None,
-            hosted_invoice_url=None,
-            invoice_pdf=None,
-            issuer={"type": "self"},
-            last_finalization_error=None,
-            latest_revision=None,
-            lines={
-                "object": "list",
-                "data": lines,
-                "has_more": False,
-                "total_count": len(lines),
-                "url": f"/v1/invoices/{identifier}/lines",
-            },
-            metadata={},
-            next_payment_attempt=None,
-            number=None,
-            on_behalf_of=None,
-            parent={
-                "quote_details": None,
-                "subscription_details": {
-                    "metadata": dict(subscription["metadata"]),
-                    "subscription": subscription["id"],
-                },
-                "type": "subscription_details",
-            },
-            payment_settings={
-                "default_mandate": None,
-                "payment_method_options": None,
-                "payment_method_types": None,
-            },
-            period_end=period[1],
-            period_start=period[0],
-            post_payment_credit_notes_amount=0,
-            pre_payment_credit_notes_amount=0,
-            receipt_number=None,
-            rendering=None,
-            shipping_cost=None,
-            shipping_details=None,
-            starting_balance=0,
-            statement_descriptor=None,
-            status="draft",
-            status_transitions={
-                "finalized_at": None,
-                "marked_uncollectible_at": None,
-                "paid_at": None,
-                "voided_at": None,
-            },
-            subtotal=total,
-            subtotal_excluding_tax=total,
-            test_clock=None,
-            total=total,
-            total_discount_amounts=[],
-            total_excluding_tax=total,
-            total_pretax_credit_amounts=[],
-            total_taxes=[],
-            webhooks_delivered_at=state.now(),
-            _intent=None,
-            _secret=random_text(40),
-        ),
-        event="invoice.created",
+            "collection_method": subscription["collection_method"],
+            "default_tax_rates": list(subscription["default_tax_rates"]),
+            "description": subscription["description"],
+            "discounts": own,
+            "parent": subscription_parent(subscription),
+            "_days_until_due": subscription["days_until_due"],
+        }
+    chosen = currency or (subscription or {}).get("currency") or customer["currency"] or "usd"
+    invoice = new_invoice(
+        state,
+        customer=customer,
+        currency=chosen,
+        reason=reason,
+        period=period,
+        **{"customer_tax_ids": tax_ids_of(state, customer["id"]), **shared, **fields},
     )
+    invoice["lines"]["data"] = [*lines, *(_pulled(state, invoice, subscription) if pull else [])]
+    add_up(state, invoice)
+    if wait and invoice["auto_advance"]:
+        invoice["automatically_finalizes_at"] = state.now() + DRAFT_FOR
+        state.agenda.set("invoice.finalize", invoice["id"], state.now() + DRAFT_FOR)
+    state.create(invoice, event="invoice.created")
+    if subscription is not None:
+        subscription["latest_invoice"] = invoice["id"]
+        state.put(subscription)
+        discounting.spent(state, subscription)
+    return invoice
+
+
+def _pulled(state: Sandbox, invoice: Object, subscription: Object | None) -> list[Object]:
+    found = pending(
+        state,
+        customer=invoice["customer"],
+        subscription=subscription["id"] if subscription else None,
+        currency=invoice["currency"],
+    )
+    lines = [line_of(state, item) for item in found]
+    for item in found:
+        item["invoice"] = invoice["id"]
+        state.put(item)
+    return lines
 
 
 def finalize(state: Sandbox, invoice: Object) -> None:
-    """Number the invoice and open it; where money is due, prepare its payment."""
+    """Number and open a draft, apply the customer's balance and prepare the payment of what is due.
+
+    One with nothing due is paid at once.
+    """
+    refresh_usage(state, invoice)
+    add_up(state, invoice)
+    state.agenda.drop("invoice.finalize", identifier=invoice["id"])
     customer = state.get("customer", invoice["customer"])
-    invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+    invoice["number"] = (
+        invoice["number"] or f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+    )
     customer["next_invoice_sequence"] += 1
     customer["currency"] = customer["currency"] or invoice["currency"]
     state.put(customer)
+    _apply_balance(state, invoice, customer)
+    now = state.now()
     invoice["status"] = "open"
-    invoice["effective_at"] = invoice["status_transitions"]["finalized_at"] = state.now()
-    invoice["ending_balance"] = 0
+    invoice["automatically_finalizes_at"] = None
+    invoice["effective_at"] = invoice["effective_at"] or now
+    invoice["status_transitions"]["finalized_at"] = now
     invoice["hosted_invoice_url"] = f"{state.base_url}/i/{invoice['_secret']}"
     invoice["invoice_pdf"] = f"{state.base_url}/i/{invoice['_secret']}/pdf"
+    if invoice["collection_method"] == "send_invoice" and invoice["due_date"] is None:
+        invoice["due_date"] = now + (invoice["_days_until_due"] or 0) * 86400
     if invoice["amount_due"] > 0:
         intent = new_intent(
             state,
@@ -204,15 +130,40 @@ def finalize(state: Sandbox, invoice: Object) -> None:
             currency=invoice["currency"],
             customer=invoice["customer"],
             description=_purpose(invoice),
+            invoice=invoice["id"],
         )
         invoice["_intent"] = intent["id"]
         _invoice_payment(state, invoice, intent)
     state.put(invoice)
     state.emit("invoice.finalized", invoice)
+    if invoice["amount_due"] == 0:
+        mark_paid(state, invoice)
+    elif invoice["due_date"] is not None:
+        state.agenda.set("invoice.overdue", invoice["id"], invoice["due_date"])
+
+
+def _apply_balance(state: Sandbox, invoice: Object, customer: Object) -> None:
+    start = invoice["starting_balance"]
+    invoice["ending_balance"] = after_balance(invoice)[1]
+    moved = invoice["ending_balance"] - start
+    if moved:
+        small = invoice["ending_balance"] > 0 and invoice["total"] > 0
+        change_balance(
+            state,
+            customer,
+            amount=moved,
+            type="invoice_too_small" if small else "applied_to_invoice",
+            currency=invoice["currency"],
+            invoice=invoice["id"],
+        )
+    # Told of while it was still a draft, a balance may have moved since: what is due follows it.
+    invoice["_balance_moved"] = moved
 
 
 def _purpose(invoice: Object) -> str:
     created = invoice["billing_reason"] == "subscription_create"
+    if subscription_of(invoice) is None:
+        return "Payment for Invoice"
     return "Subscription creation" if created else "Subscription update"
 
 
@@ -232,55 +183,85 @@ def _invoice_payment(state: Sandbox, invoice: Object, intent: Object) -> None:
     )
 
 
-def collect(state: Sandbox, invoice: Object, method: Object | None) -> Decline | None:
-    """Pay an open invoice with a card; one of nothing needs no card. Returns why it failed, else None."""
-    if invoice["amount_due"] == 0:
-        _mark_paid(state, invoice)
+def collect(state: Sandbox, invoice: Object, method: Object) -> Decline | None:
+    """Try a card on an open invoice; nothing happens to a paid one. Returns why it was declined, else None.
+
+    None may also mean that the payer has to authenticate first: the invoice's status tells.
+    """
+    if invoice["status"] != "open":
         return None
-    if method is None:
-        raise ValueError("an invoice with money due is collected from a card")
-    decline = confirm(state, state.get("payment_intent", invoice["_intent"]), method)
-    invoice["attempt_count"] += 1
-    invoice["attempted"] = True
-    if decline is None:
-        _mark_paid(state, invoice)
-        return None
-    state.put(invoice)
-    state.emit("invoice.payment_failed", invoice)
-    return decline
+    return confirm(state, state.get("payment_intent", invoice["_intent"]), method)
 
 
-def _mark_paid(state: Sandbox, invoice: Object) -> None:
+def mark_paid(state: Sandbox, invoice: Object, *, paid_out_of_band: bool = False) -> None:
+    """Close an open invoice as paid and tell who listens. What is left to pay counts as paid."""
+    left = invoice["amount_remaining"]
     invoice.update(
         status="paid",
         attempted=True,
         auto_advance=False,
-        amount_paid=invoice["amount_due"],
+        amount_paid=invoice["amount_paid"] + (0 if paid_out_of_band else left),
+        amount_paid_off_stripe=left if paid_out_of_band else 0,
         amount_remaining=0,
+        next_payment_attempt=None,
     )
     invoice["status_transitions"]["paid_at"] = state.now()
+    state.agenda.drop("invoice.retry", "invoice.overdue", identifier=invoice["id"])
     state.put(invoice)
+    if paid_out_of_band:
+        give_up_payment(state, invoice)
     state.emit("invoice.paid", invoice)
     state.emit("invoice.payment_succeeded", invoice)
     for row in list(state.every("invoice_payment")):
-        if row["invoice"] == invoice["id"]:
+        if row["invoice"] == invoice["id"] and row["status"] == "open":
             payment = state.get("invoice_payment", row["id"])
             payment.update(status="paid", amount_paid=payment["amount_requested"])
             payment["status_transitions"]["paid_at"] = state.now()
             state.put(payment)
             state.emit("invoice_payment.paid", payment)
+    for heard in _PAID:
+        heard(state, invoice)
 
 
-def void(state: Sandbox, invoice: Object) -> None:
-    """Void an open invoice and give up its payment."""
-    invoice.update(status="void", auto_advance=False)
-    invoice["status_transitions"]["voided_at"] = state.now()
-    state.put(invoice)
-    state.emit("invoice.voided", invoice)
-    intent: dict[str, Any] | None = (
-        state.find("payment_intent", invoice["_intent"]) if invoice["_intent"] else None
-    )
-    if intent is not None and intent["status"] != "succeeded":
+def give_up_payment(state: Sandbox, invoice: Object) -> None:
+    """Cancel what was prepared to pay an invoice."""
+    intent = state.find("payment_intent", invoice["_intent"]) if invoice["_intent"] else None
+    if intent is not None and intent["status"] not in ("succeeded", "canceled"):
         intent.update(status="canceled", canceled_at=state.now(), cancellation_reason="void_invoice")
         state.put(intent)
         state.emit("payment_intent.canceled", intent)
+    for row in list(state.every("invoice_payment")):
+        if row["invoice"] == invoice["id"] and row["status"] == "open":
+            payment = state.get("invoice_payment", row["id"])
+            payment["status"] = "canceled"
+            payment["status_transitions"]["canceled_at"] = state.now()
+            state.put(payment)
+
+
+def void(state: Sandbox, invoice: Object) -> None:
+    """Void an open or uncollectible invoice, give up its payment and give back the balance it used."""
+    invoice.update(status="void", auto_advance=False, next_payment_attempt=None)
+    invoice["status_transitions"]["voided_at"] = state.now()
+    state.agenda.drop("invoice.retry", "invoice.overdue", "invoice.finalize", identifier=invoice["id"])
+    state.put(invoice)
+    moved = invoice.get("_balance_moved", 0)
+    if moved:
+        change_balance(
+            state,
+            state.get("customer", invoice["customer"]),
+            amount=-moved,
+            type="unapplied_from_invoice",
+            currency=invoice["currency"],
+            invoice=invoice["id"],
+        )
+    state.emit("invoice.voided", invoice)
+    give_up_payment(state, invoice)
+
+
+def mark_uncollectible(state: Sandbox, invoice: Object) -> None:
+    """Write an open invoice off; it may still be paid."""
+    invoice.update(status="uncollectible", auto_advance=False, next_payment_attempt=None)
+    invoice["status_transitions"]["marked_uncollectible_at"] = state.now()
+    state.agenda.drop("invoice.retry", "invoice.overdue", identifier=invoice["id"])
+    state.put(invoice)
+    state.emit("invoice.marked_uncollectible", invoice)

@@ -1,19 +1,34 @@
-"""The life of a subscription: start, change of price, cancel. Shared by the API and Checkout."""
+"""The life of a subscription: start, first invoice, end. Shared by the API, Checkout and the portal."""
 
-import decimal
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.amounts import line_amount, money_text, rounded
+from sandbox.amounts import line_amount
 from sandbox.cards import Decline
-from sandbox.clock import add_interval
+from sandbox.clock import add_interval, boundary_after, period_around
 from sandbox.errors import ApiError
-from sandbox.invoicing import collect, draft_invoice, finalize, new_line, void
+from sandbox.invoice_items import new_item, pending
+from sandbox.invoice_shape import subscription_of
+from sandbox.invoicing import collect, draft_invoice, finalize, void
+from sandbox.lines import charge_lines, is_metered
+from sandbox.prorating import debit_line, net_amounts
+from sandbox.render import differences
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscription_shape import new_subscription, new_subscription_item
 
 ENDED = ("canceled", "incomplete_expired")
 LIVE = ("active", "trialing", "past_due", "unpaid", "incomplete", "paused")
+INCOMPLETE_FOR = 23 * 3600
+TRIAL_WARNING = 3 * 86400
+ENTRIES = (
+    "subscription.period_end",
+    "subscription.trial_will_end",
+    "subscription.cancel",
+    "subscription.incomplete_expire",
+    "subscription.pending_update_expire",
+    "subscription.resume_collection",
+)
 
 
 @dataclass
@@ -23,156 +38,151 @@ class Wanted:
     price: Object
     quantity: int | None = 1
     metadata: dict[str, str] = field(default_factory=dict)
+    discounts: list[dict[str, Any]] = field(default_factory=list)
+    tax_rates: list[str] = field(default_factory=list)
 
     def amount(self) -> int:
         """Return what one period costs up front, in minor units."""
         return 0 if is_metered(self.price) else line_amount(self.price, self.quantity or 0)
 
 
-def is_metered(price: Object) -> bool:
-    return bool(price["recurring"]) and price["recurring"]["usage_type"] == "metered"
-
-
 def items_of(state: Sandbox, subscription: Object) -> list[Object]:
-    """Return the subscription's items in the order they were added, to be read and not changed."""
+    """Return the subscription's items in the order they were added."""
     return [
         each for identifier in subscription["_items"] if (each := state.find("subscription_item", identifier))
     ]
 
 
+def tell(state: Sandbox, subscription: Object, *, event: str = "customer.subscription.updated") -> None:
+    """Store a subscription and tell of what has changed since it was last told of; of nothing, if nothing."""
+    state.put(subscription)
+    shown = state.render(subscription)
+    before, subscription["_told"] = subscription["_told"], shown
+    if event != "customer.subscription.updated":
+        state.emit(event, subscription)
+    elif previous := differences(before or {}, shown):
+        state.emit(event, subscription, previous=previous)
+
+
 def build(
-    state: Sandbox, *, customer: Object, wanted: list[Wanted], trial_end: int | None = None, **fields: Any
+    state: Sandbox,
+    *,
+    customer: Object,
+    wanted: list[Wanted],
+    trial_end: int | None = None,
+    billing_cycle_anchor: int | None = None,
+    **fields: Any,
 ) -> Object:
     """Store and return a subscription with its items, status `incomplete` or `trialing`, not yet told of.
 
-    Raises ApiError for prices that cannot share one subscription.
+    Raises ApiError for prices that cannot share one subscription and for an anchor out of reach.
     """
-    _check_together(wanted)
+    currency = fields.get("currency") or wanted[0].price["currency"]
+    check_together(wanted, currency=currency)
     now = state.now()
-    subscription = state.new(
-        "subscription",
-        application=None,
-        application_fee_percent=None,
-        automatic_tax={"disabled_reason": None, "enabled": False, "liability": None},
-        billing_cycle_anchor=trial_end or now,
-        billing_cycle_anchor_config=None,
-        billing_mode={"flexible": {"proration_discounts": "included"}, "type": "flexible", "updated_at": now},
-        billing_schedules=[],
-        billing_thresholds=None,
-        cancel_at=None,
-        cancel_at_period_end=False,
-        canceled_at=None,
-        cancellation_details={"comment": None, "feedback": None, "reason": None},
-        collection_method="charge_automatically",
-        currency=wanted[0].price["currency"],
-        customer=customer["id"],
-        customer_account=None,
-        days_until_due=None,
-        default_payment_method=None,
-        default_source=None,
-        default_tax_rates=[],
-        description=None,
-        discounts=[],
-        ended_at=None,
-        invoice_settings={"account_tax_ids": None, "issuer": {"type": "self"}},
-        latest_invoice=None,
-        metadata={},
-        next_pending_invoice_item_invoice=None,
-        on_behalf_of=None,
-        pause_collection=None,
-        payment_settings={
-            "payment_method_options": None,
-            "payment_method_types": None,
-            "save_default_payment_method": "off",
-        },
-        pending_invoice_item_interval=None,
-        pending_setup_intent=None,
-        pending_update=None,
-        schedule=None,
-        start_date=now,
-        status="trialing" if trial_end else "incomplete",
-        test_clock=None,
-        transfer_data=None,
+    if billing_cycle_anchor is not None:
+        _check_anchor(billing_cycle_anchor, wanted, now=now, trial_end=trial_end)
+    subscription = new_subscription(
+        state,
+        customer=customer,
+        anchor=billing_cycle_anchor or trial_end or now,
         trial_end=trial_end,
-        trial_settings={"end_behavior": {"missing_payment_method": "create_invoice"}},
-        trial_start=now if trial_end else None,
-        _items=[],
-        _pending_lines=[],
+        **{**fields, "currency": currency},
     )
-    subscription.update(fields)
+    state.put(subscription)
     for each in wanted:
-        subscription["_items"].append(_new_item(state, subscription, each, trial_end=trial_end)["id"])
+        add_item(state, subscription, each)
     return state.put(subscription)
 
 
-def _check_together(wanted: list[Wanted]) -> None:
-    if any(each.price["type"] != "recurring" for each in wanted):
-        one_off = next(each.price["id"] for each in wanted if each.price["type"] != "recurring")
+def _check_anchor(anchor: int, wanted: list[Wanted], *, now: int, trial_end: int | None) -> None:
+    if trial_end is not None:
         raise ApiError(
-            f"The price specified is set to `type=one_time` but this field only accepts prices with "
-            f"`type=recurring`: {one_off}.",
-            param="items[0][price]",
+            "The sandbox does not combine billing_cycle_anchor with a trial (Stripe does).",
+            code="sandbox_unsupported",
+            param="billing_cycle_anchor",
         )
-    if len({each.price["currency"] for each in wanted}) > 1:
-        raise ApiError("All prices on a subscription must use the same currency.", param="items")
-    if len({each.price["id"] for each in wanted}) < len(wanted):
-        raise ApiError("Cannot add multiple subscription items with the same plan.", param="items")
+    if anchor <= now:
+        raise ApiError("billing_cycle_anchor must be in the future.", param="billing_cycle_anchor")
+    for each in wanted:
+        recurring = each.price["recurring"]
+        natural = add_interval(now, interval=recurring["interval"], count=recurring["interval_count"])
+        if anchor > natural:
+            raise ApiError(
+                "billing_cycle_anchor cannot be later than next natural billing date "
+                f"({natural}) for the plan.",
+                param="billing_cycle_anchor",
+            )
+
+
+def check_together(wanted: list[Wanted], *, currency: str) -> None:
+    """Raise ApiError (400) for prices that cannot share one subscription."""
     for index, each in enumerate(wanted):
+        where = f"items[{index}]"
+        if each.price["type"] != "recurring":
+            raise ApiError(
+                f"The price specified is set to `type=one_time` but this field only accepts prices with "
+                f"`type=recurring`: {each.price['id']}.",
+                param=f"{where}[price]",
+            )
+        if currency != each.price["currency"] and currency not in each.price.get("_currency_options", {}):
+            raise ApiError("All prices on a subscription must use the same currency.", param="items")
         if is_metered(each.price) and each.quantity is not None:
             raise ApiError(
                 "Quantity should not be specified where usage_type is `metered`. Remove quantity from "
-                f"`items[{index}]`.",
-                param=f"items[{index}][quantity]",
+                f"`{where}`.",
+                param=f"{where}[quantity]",
             )
+    if len({each.price["id"] for each in wanted}) < len(wanted):
+        raise ApiError("Cannot add multiple subscription items with the same plan.", param="items")
+    if len(wanted) > 20:
+        raise ApiError("A subscription can have up to 20 items.", param="items")
 
 
-def _new_item(state: Sandbox, subscription: Object, wanted: Wanted, *, trial_end: int | None) -> Object:
-    start = state.now()
+def add_item(state: Sandbox, subscription: Object, wanted: Wanted) -> Object:
+    """Store and return a new item whose period is the one the subscription's anchor gives it now."""
+    now, trial = state.now(), subscription["trial_end"]
     recurring = wanted.price["recurring"]
-    end = trial_end or add_interval(start, interval=recurring["interval"], count=recurring["interval_count"])
-    item = {
-        "id": state.new_id("subscription_item"),
-        "object": "subscription_item",
-        "billing_thresholds": None,
-        "created": start,
-        "current_period_end": end,
-        "current_period_start": start,
-        "discounts": [],
-        "metadata": dict(wanted.metadata),
-        "price": wanted.price["id"],
-        "subscription": subscription["id"],
-        "tax_rates": [],
-    }
-    if not is_metered(wanted.price):
-        item["quantity"] = wanted.quantity
+    if trial is not None and trial > now:
+        end = trial
+    else:
+        end = boundary_after(
+            subscription["billing_cycle_anchor"],
+            interval=recurring["interval"],
+            count=recurring["interval_count"],
+            after=now,
+        )
+    item = new_subscription_item(
+        state,
+        subscription,
+        price=wanted.price,
+        quantity=None if is_metered(wanted.price) else wanted.quantity,
+        period=(now, end),
+        metadata=dict(wanted.metadata),
+        tax_rates=list(wanted.tax_rates),
+    )
+    subscription["_items"].append(item["id"])
+    state.put(subscription)
     return state.put(item)
 
 
-def first_invoice(state: Sandbox, subscription: Object, *, customer: Object) -> Object | None:
+def first_invoice(
+    state: Sandbox,
+    subscription: Object,
+    *,
+    customer: Object,
+    proration_behavior: str = "create_prorations",
+) -> Object | None:
     """Finalize and return the first invoice, or None where it would be empty (metered prices only).
 
     Flexible billing mode puts no line for a metered item on the invoice that starts a subscription.
+    A first period shortened by an anchor is charged for by the second, or not at all with `none`.
     """
-    trial = subscription["trial_end"]
-    lines = []
-    for item in items_of(state, subscription):
-        price = state.get("price", item["price"])
-        if is_metered(price):
-            continue
-        amount = 0 if trial else line_amount(price, item["quantity"])
-        lines.append(
-            new_line(
-                state,
-                invoice=None,
-                item=item,
-                price=price,
-                amount=amount,
-                quantity=item["quantity"],
-                period=(item["current_period_start"], item["current_period_end"]),
-                description=_description(state, price, item["quantity"], trial=bool(trial)),
-            )
-        )
-    if not lines:
+    lines = first_lines(state, subscription, prorate=proration_behavior != "none")
+    waiting = pending(
+        state, customer=customer["id"], subscription=subscription["id"], currency=subscription["currency"]
+    )
+    if not lines and not waiting:
         return None
     invoice = draft_invoice(
         state,
@@ -182,43 +192,143 @@ def first_invoice(state: Sandbox, subscription: Object, *, customer: Object) -> 
         reason="subscription_create",
         period=(state.now(), state.now()),
     )
+    note_debits(state, invoice)
     finalize(state, invoice)
-    subscription["latest_invoice"] = invoice["id"]
-    state.put(subscription)
     return invoice
 
 
-def _description(state: Sandbox, price: Object, quantity: int, *, trial: bool) -> str:
-    name = (state.find("product", price["product"]) or {}).get("name")
-    if trial:
-        return f"Free trial for {quantity} × {name}"
+def first_lines(state: Sandbox, subscription: Object, *, prorate: bool) -> list[Object]:
+    trial = subscription["status"] == "trialing"
+    lines: list[Object] = []
+    items = items_of(state, subscription)
+    nets: dict[str, int] | None = None
+    for item in items:
+        price = state.get("price", item["price"])
+        if is_metered(price):
+            continue
+        period = (item["current_period_start"], item["current_period_end"])
+        whole = natural_period(subscription, price, at=period[0])
+        if trial or whole == period:
+            lines += charge_lines(
+                state,
+                item,
+                quantity=item["quantity"],
+                period=period,
+                currency=subscription["currency"],
+                trial=trial,
+            )
+        elif prorate:
+            nets = nets or net_amounts(state, subscription, items)
+            line = debit_line(
+                state,
+                item,
+                net=nets[item["id"]],
+                at=period[0],
+                period=whole,
+                currency=subscription["currency"],
+            )
+            lines += [line] if line else []
+    return lines
+
+
+def natural_period(subscription: Object, price: Object, *, at: int) -> tuple[int, int]:
+    """Return the period a price would have at a moment by the subscription's anchor."""
     recurring = price["recurring"]
-    each = money_text(line_amount(price, 1), price["currency"])
-    every = (
-        recurring["interval"]
-        if recurring["interval_count"] == 1
-        else (f"{recurring['interval_count']} {recurring['interval']}s")
+    return period_around(
+        subscription["billing_cycle_anchor"],
+        interval=recurring["interval"],
+        count=recurring["interval_count"],
+        at=at,
     )
-    return f"{quantity} × {name} (at {each} / {every})"
+
+
+def note_debits(state: Sandbox, invoice: Object) -> None:
+    """Keep on each item what an invoice charges for its new period, after discounts: credits reckon from it."""
+    sums: dict[str, Object] = {}
+    for line in invoice["lines"]["data"]:
+        details = line["parent"].get("subscription_item_details")
+        if details is None or details["proration"] or line.get("_metered"):
+            continue
+        off = sum(each["amount"] for each in line["discount_amounts"])
+        debit = sums.setdefault(
+            details["subscription_item"],
+            {"amount": 0, "start": line["period"]["start"], "end": line["period"]["end"]},
+        )
+        debit["amount"] += line["amount"] - off
+    for identifier, debit in sums.items():
+        item = state.find("subscription_item", identifier)
+        if item is not None:
+            item["_debit"] = debit
+            state.put(item)
+
+
+def charge_once(
+    state: Sandbox, subscription: Object, *, customer: Object, price: Object, quantity: int
+) -> Object:
+    """Store an invoice item of a one-time price that the subscription's next invoice takes up."""
+    currency = subscription["currency"]
+    item = new_item(
+        state,
+        customer=customer,
+        amount=line_amount(price, quantity, currency=currency),
+        currency=currency,
+        period=(state.now(), state.now()),
+        description=str((state.find("product", price["product"]) or {}).get("name")),
+        quantity=quantity,
+        price=price,
+        subscription=subscription["id"],
+    )
+    return state.create(item, event="invoiceitem.created")
+
+
+def begin(state: Sandbox, subscription: Object) -> None:
+    """Tell of a new subscription and enter what time will bring it."""
+    tell(state, subscription, event="customer.subscription.created")
+    identifier, now, trial = subscription["id"], state.now(), subscription["trial_end"]
+    if subscription["status"] == "incomplete":
+        state.agenda.set("subscription.incomplete_expire", identifier, now + INCOMPLETE_FOR)
+    if trial is not None:
+        warn_of_trial_end(state, subscription)
+    if subscription["cancel_at"] is not None:
+        state.agenda.set("subscription.cancel", identifier, subscription["cancel_at"])
+    plan_period_end(state, subscription)
+
+
+def warn_of_trial_end(state: Sandbox, subscription: Object) -> None:
+    """Have trial_will_end told three days before, or now where the trial is shorter than that."""
+    at = max(subscription["trial_end"] - TRIAL_WARNING, state.now())
+    state.agenda.set("subscription.trial_will_end", subscription["id"], at)
+
+
+def plan_period_end(state: Sandbox, subscription: Object) -> None:
+    ends = [item["current_period_end"] for item in items_of(state, subscription)]
+    state.agenda.set("subscription.period_end", subscription["id"], min(ends))
 
 
 def settle(
     state: Sandbox, subscription: Object, invoice: Object | None, method: Object | None
 ) -> Decline | None:
-    """Collect the first invoice and set the status by what came of it: active, trialing or incomplete."""
-    decline = None
-    if invoice is not None and (invoice["amount_due"] == 0 or method is not None):
-        decline = collect(state, invoice, method)
-    paid = invoice is None or invoice["status"] == "paid"
-    if subscription["status"] == "incomplete" and paid:
-        subscription["status"] = "active"
-    state.put(subscription)
+    """Collect the first invoice. What comes of it sets the status; without one the subscription is active."""
+    if invoice is None:
+        if subscription["status"] == "incomplete":
+            subscription["status"] = "active"
+            state.agenda.drop("subscription.incomplete_expire", identifier=subscription["id"])
+        tell(state, subscription)
+        return None
+    decline = collect(state, invoice, method) if method is not None else None
+    tell(state, subscription)
     return decline
 
 
-def paying_method(state: Sandbox, subscription: Object, *, customer: Object) -> Object | None:
-    """Return the card a subscription charges: its own default, else the customer's."""
-    chosen = subscription["default_payment_method"] or customer["invoice_settings"]["default_payment_method"]
+def paying_method(
+    state: Sandbox, subscription: Object | None, *, customer: Object, invoice: Object | None = None
+) -> Object | None:
+    """Return the card that is charged: the invoice's own default, the subscription's, else the customer's."""
+    chosen = (
+        (invoice or {}).get("default_payment_method")
+        or (subscription or {}).get("default_payment_method")
+        or (customer.get("invoice_settings") or {}).get("default_payment_method")
+    )
     return state.find("payment_method", chosen) if chosen else None
 
 
@@ -230,78 +340,50 @@ def end_subscription(
     feedback: str | None = None,
     comment: str | None = None,
 ) -> None:
-    """End a subscription at once: canceled, or incomplete_expired where it never began."""
-    now = state.now()
+    """End a subscription at once: canceled, or incomplete_expired where it never began.
+
+    Its open invoices stay open and are no longer collected by themselves.
+    """
+    now, identifier = state.now(), subscription["id"]
     never_paid = subscription["status"] == "incomplete"
     subscription.update(
         status="incomplete_expired" if never_paid else "canceled",
         ended_at=now,
         canceled_at=subscription["canceled_at"] or now,
+        pause_collection=None,
+        pending_update=None,
     )
-    subscription["cancellation_details"] = {"comment": comment, "feedback": feedback, "reason": reason}
-    state.put(subscription)
-    invoice = (
-        state.find("invoice", subscription["latest_invoice"]) if subscription["latest_invoice"] else None
-    )
-    if never_paid and invoice is not None and invoice["status"] == "open":
-        void(state, invoice)
-    state.emit("customer.subscription.deleted", subscription)
+    subscription["_pending"] = None
+    details = subscription["cancellation_details"]
+    subscription["cancellation_details"] = {
+        "comment": comment or details["comment"],
+        "feedback": feedback or details["feedback"],
+        "reason": reason,
+    }
+    state.agenda.drop(*ENTRIES, identifier=identifier)
+    for each in list(state.every("invoice")):
+        if subscription_of(each) == identifier and each["status"] == "open":
+            invoice = state.get("invoice", each["id"])
+            if never_paid:
+                void(state, invoice)
+            elif invoice["collection_method"] == "charge_automatically":
+                _stop_collecting(state, invoice)
+    _let_go_of_schedule(state, subscription)
+    tell(state, subscription, event="customer.subscription.deleted")
 
 
-def proration_lines(
-    state: Sandbox, item: Object, *, old: Object, old_quantity: int, new: Object, new_quantity: int, at: int
-) -> list[Object]:
-    """Return the credit for the rest of a period and the charge for it at the new price, by the second."""
-    start, end = item["current_period_start"], item["current_period_end"]
-    share = decimal.Decimal(max(end - at, 0)) / decimal.Decimal(end - start)
-    lines = []
-    for price, quantity, sign, words in (
-        (old, old_quantity, -1, "Unused time on"),
-        (new, new_quantity, 1, "Remaining time on"),
-    ):
-        if is_metered(price):
-            continue
-        name = (state.find("product", price["product"]) or {}).get("name")
-        amount = sign * rounded(line_amount(price, quantity) * share)
-        lines.append(
-            new_line(
-                state,
-                invoice=None,
-                item=item,
-                price=price,
-                amount=amount,
-                quantity=quantity,
-                period=(at, end),
-                description=f"{words} {quantity} × {name}",
-                proration=True,
-            )
-        )
-    return lines
+def _stop_collecting(state: Sandbox, invoice: Object) -> None:
+    before = state.render(invoice)
+    invoice.update(auto_advance=False, next_payment_attempt=None)
+    state.agenda.drop("invoice.retry", identifier=invoice["id"])
+    state.update(invoice, before=before, event="invoice.updated")
 
 
-def invoice_pending(state: Sandbox, subscription: Object, *, customer: Object) -> Decline | None:
-    """Invoice the prorations waiting on a subscription now, and collect. Returns why that failed, else None.
-
-    An invoice below zero is left at nothing due; the credit stays on the customer's balance.
-    """
-    lines, subscription["_pending_lines"] = subscription["_pending_lines"], []
-    if not lines:
-        return None
-    invoice = draft_invoice(
-        state,
-        customer=customer,
-        subscription=subscription,
-        lines=lines,
-        reason="subscription_update",
-        period=(state.now(), state.now()),
-    )
-    if invoice["total"] < 0:
-        customer["balance"] += invoice["total"]
-        state.put(customer)
-    finalize(state, invoice)
-    subscription["latest_invoice"] = invoice["id"]
-    state.put(subscription)
-    method = paying_method(state, subscription, customer=customer)
-    if invoice["amount_due"] > 0 and method is None:
-        return None
-    return collect(state, invoice, method)
+def _let_go_of_schedule(state: Sandbox, subscription: Object) -> None:
+    schedule = state.find("subscription_schedule", subscription["schedule"] or "")
+    if schedule is None or schedule["status"] not in ("active", "not_started"):
+        return
+    schedule.update(status="canceled", canceled_at=state.now(), current_phase=None)
+    state.agenda.drop("subscription_schedule.phase", identifier=schedule["id"])
+    state.put(schedule)
+    state.emit("subscription_schedule.canceled", schedule)

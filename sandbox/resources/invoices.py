@@ -1,14 +1,48 @@
 """Invoices over the API."""
 
-from sandbox.errors import ApiError, missing_resource
-from sandbox.invoicing import collect
-from sandbox.params import BOOL, ID, METADATA, RANGE, EmptyOr, Enum, Str, merge_metadata, unsupported
+from typing import Any
+
+from sandbox import discounting
+from sandbox.collecting import advance, revive
+from sandbox.errors import ApiError, missing_parameter, missing_resource
+from sandbox.invoice_items import pending
+from sandbox.invoice_shape import subscription_of, subscription_parent
+from sandbox.invoicing import (
+    collect,
+    draft_invoice,
+    finalize,
+    mark_paid,
+    mark_uncollectible,
+    void,
+)
+from sandbox.params import (
+    BOOL,
+    CURRENCY,
+    ID,
+    METADATA,
+    RANGE,
+    STR,
+    TIME,
+    EmptyOr,
+    Enum,
+    Int,
+    ListOf,
+    Obj,
+    Str,
+    Table,
+    merge_metadata,
+    unsupported,
+)
 from sandbox.render import expandable, included
 from sandbox.resources.payment_methods import get_attached
-from sandbox.routing import Call, get, lists, post
+from sandbox.routing import Call, delete, get, lists, post, within
+from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.subscribing import paying_method
+from sandbox.subscription_params import AUTOMATIC_TAX, DISCOUNTS, TAX_RATES
+from sandbox.taxing import get_tax_rates, require_automatic_tax
+from sandbox.totals import add_up
 
 expandable(
     "invoice",
@@ -29,6 +63,37 @@ expandable(
     "line_item",
     {"discounts": "discount", "pricing.price_details.price": "price", "subscription": "subscription"},
 )
+
+EDITABLE: Table = {
+    "auto_advance": BOOL,
+    "automatic_tax": AUTOMATIC_TAX,
+    "automatically_finalizes_at": TIME,
+    "collection_method": Enum("charge_automatically", "send_invoice"),
+    "custom_fields": EmptyOr(ListOf(Obj({"name!": Str(max=40), "value!": Str(max=140)}))),
+    "days_until_due": Int(min=0, max=1095),
+    "default_payment_method": EmptyOr(ID),
+    "default_tax_rates": TAX_RATES,
+    "description": EmptyOr(Str(max=1500)),
+    "discounts": DISCOUNTS,
+    "due_date": TIME,
+    "footer": EmptyOr(STR),
+    "metadata": METADATA,
+    "number": EmptyOr(Str(max=26)),
+    **unsupported(
+        "account_tax_ids",
+        "application_fee_amount",
+        "default_source",
+        "effective_at",
+        "issuer",
+        "on_behalf_of",
+        "payment_settings",
+        "rendering",
+        "shipping_cost",
+        "shipping_details",
+        "statement_descriptor",
+        "transfer_data",
+    ),
+}
 
 
 def _payments(state: Sandbox, invoice: Object) -> Object:
@@ -52,20 +117,185 @@ included("invoice", "payments", _payments)
 included("invoice", "confirmation_secret", _confirmation_secret)
 
 
+@post(
+    "/v1/invoices",
+    {
+        **EDITABLE,
+        "currency": CURRENCY,
+        "customer": ID,
+        "pending_invoice_items_behavior": Enum("exclude", "include"),
+        "subscription": ID,
+        **unsupported("customer_account", "from_invoice"),
+    },
+)
+def create(call: Call) -> Object:
+    state, params = call.state, call.params
+    if "customer" not in params:
+        raise missing_parameter("customer")
+    customer = state.get_customer(params["customer"])
+    subscription = None
+    if "subscription" in params:
+        subscription = state.get("subscription", params["subscription"], param="subscription", status=400)
+        if subscription["customer"] != customer["id"]:
+            raise ApiError("The subscription belongs to another customer.", param="subscription")
+    if (
+        subscription is not None
+        and params.get("pending_invoice_items_behavior", "exclude") == "exclude"
+        and not pending(
+            state,
+            customer=customer["id"],
+            subscription=subscription["id"],
+            currency=subscription["currency"],
+        )
+    ):
+        raise ApiError(
+            f"Nothing to invoice for subscription {subscription['id']}.",
+            code="invoice_no_subscription_line_items",
+            param="subscription",
+        )
+    invoice = draft_invoice(
+        state,
+        customer=customer,
+        subscription=None,
+        lines=[],
+        reason="manual",
+        period=(state.now(), state.now()),
+        currency=params["currency"].lower() if "currency" in params else (subscription or {}).get("currency"),
+        pull=params.get("pending_invoice_items_behavior") == "include" or subscription is not None,
+        auto_advance=params.get("auto_advance", False),
+        parent=subscription_parent(subscription) if subscription else None,
+    )
+    before = state.render(invoice)
+    _edit(state, invoice, params, customer=customer)
+    state.put(invoice)
+    if invoice["auto_advance"]:
+        _plan(state, invoice)
+    state.update(invoice, before=before, event="invoice.updated")
+    return invoice
+
+
+def _plan(state: Sandbox, invoice: Object) -> None:
+    at = invoice["automatically_finalizes_at"] or state.now() + 3600
+    invoice["automatically_finalizes_at"] = at
+    state.agenda.set("invoice.finalize", invoice["id"], at)
+    state.put(invoice)
+
+
+def _edit(state: Sandbox, invoice: Object, params: dict[str, Any], *, customer: Object) -> None:
+    """Change a draft. Raises ApiError for what does not fit together."""
+    for name in ("auto_advance", "automatically_finalizes_at", "custom_fields", "description", "due_date"):
+        if name in params:
+            invoice[name] = params[name]
+    for name in ("footer", "number"):
+        if name in params:
+            invoice[name] = params[name]
+    if "metadata" in params:
+        invoice["metadata"] = merge_metadata(invoice["metadata"], params["metadata"])
+    method = invoice["collection_method"] = params.get("collection_method", invoice["collection_method"])
+    if "days_until_due" in params or "due_date" in params:
+        if method != "send_invoice":
+            raise ApiError(
+                "You may only specify `days_until_due` or `due_date` if `collection_method=send_invoice`.",
+                param="days_until_due" if "days_until_due" in params else "due_date",
+            )
+        invoice["_days_until_due"] = params.get("days_until_due", invoice["_days_until_due"])
+    elif method == "send_invoice" and invoice["_days_until_due"] is None and invoice["due_date"] is None:
+        raise ApiError(
+            "If `collection_method=send_invoice` is set, you must specify `days_until_due` or `due_date`.",
+            param="days_until_due",
+        )
+    if params.get("default_payment_method"):
+        invoice["default_payment_method"] = get_attached(
+            state, params["default_payment_method"], customer=customer["id"], param="default_payment_method"
+        )["id"]
+    if "default_tax_rates" in params:
+        invoice["default_tax_rates"] = get_tax_rates(
+            state, params["default_tax_rates"] or [], param="default_tax_rates"
+        )
+    if "automatic_tax" in params:
+        if params["automatic_tax"]["enabled"]:
+            require_automatic_tax(state, customer)
+        enabled = params["automatic_tax"]["enabled"]
+        invoice["automatic_tax"].update(
+            enabled=enabled,
+            provider="stripe" if enabled else None,
+            liability={"type": "self"} if enabled else None,
+        )
+    if "discounts" in params:
+        invoice["discounts"] = discounting.new_discounts(
+            state,
+            params["discounts"] or [],
+            customer=customer["id"],
+            invoice=invoice["id"],
+            subtotal=invoice["subtotal"],
+            currency=invoice["currency"],
+        )
+    add_up(state, invoice)
+
+
+@get("/v1/invoices/search", {"query!": STR, "limit": Int(), "page": STR})
+def find(call: Call) -> Object:
+    fields = ("currency", "customer", "last_finalization_error_code", "number", "receipt_number", "status")
+    return search(call, call.state.newest("invoice"), fields=fields)
+
+
 @get("/v1/invoices/<id>")
 def retrieve(call: Call) -> Object:
     return call.state.get("invoice", call.args["id"])
 
 
-@post("/v1/invoices/<id>", {"metadata": METADATA, "description": EmptyOr(Str(max=1500))})
+@post("/v1/invoices/<id>", EDITABLE)
 def update(call: Call) -> Object:
+    state, params = call.state, call.params
+    invoice = state.get("invoice", call.args["id"])
+    open_to_all = {"metadata", "description", "auto_advance", "default_payment_method", "footer"}
+    if invoice["status"] != "draft" and set(params) - open_to_all:
+        named = sorted(set(params) - open_to_all)[0]
+        raise ApiError(f"Finalized invoices can't be updated in this way ({named}).", param=named)
+    before = state.render(invoice)
+    if invoice["status"] == "draft":
+        _edit(state, invoice, params, customer=state.get("customer", invoice["customer"]))
+        state.agenda.drop("invoice.finalize", identifier=invoice["id"])
+        if invoice["auto_advance"]:
+            _plan(state, invoice)
+        else:
+            invoice["automatically_finalizes_at"] = None
+    else:
+        _edit_finalized(state, invoice, params)
+    return state.update(invoice, before=before, event="invoice.updated")
+
+
+def _edit_finalized(state: Sandbox, invoice: Object, params: dict[str, Any]) -> None:
+    if "metadata" in params:
+        invoice["metadata"] = merge_metadata(invoice["metadata"], params["metadata"])
+    for name in ("description", "auto_advance", "footer"):
+        if name in params:
+            invoice[name] = params[name]
+    if params.get("default_payment_method"):
+        invoice["default_payment_method"] = get_attached(
+            state,
+            params["default_payment_method"],
+            customer=invoice["customer"],
+            param="default_payment_method",
+        )["id"]
+
+
+@delete("/v1/invoices/<id>")
+def remove(call: Call) -> Object:
+    """Delete a draft that is no subscription's; its items wait for another invoice again."""
     state = call.state
     invoice = state.get("invoice", call.args["id"])
-    before = state.render(invoice)
-    if "metadata" in call.params:
-        invoice["metadata"] = merge_metadata(invoice["metadata"], call.params["metadata"])
-    invoice["description"] = call.params.get("description", invoice["description"])
-    return state.update(invoice, before=before, event="invoice.updated")
+    if invoice["status"] != "draft" or invoice["billing_reason"] != "manual":
+        raise ApiError("You can only delete draft invoices that are not a subscription's own.")
+    for each in list(state.every("invoiceitem")):
+        if each.get("invoice") == invoice["id"]:
+            item = state.get("invoiceitem", each["id"])
+            item["invoice"] = None
+            state.put(item)
+    state.agenda.drop("invoice.finalize", identifier=invoice["id"])
+    state.emit("invoice.deleted", invoice)
+    state.store.remove("invoice", invoice["id"])
+    return {"id": invoice["id"], "object": "invoice", "deleted": True}
 
 
 @lists("/v1/invoices/<id>/lines")
@@ -74,41 +304,115 @@ def lines(call: Call) -> Object:
     return call.page(call.state.get("invoice", call.args["id"])["lines"]["data"])
 
 
+@post("/v1/invoices/<id>/finalize", {"auto_advance": BOOL})
+def finalize_now(call: Call) -> Object:
+    state = call.state
+    invoice = state.get("invoice", call.args["id"])
+    if invoice["status"] != "draft":
+        raise ApiError(
+            "This invoice is already finalized, you can't re-finalize a non-draft invoice.",
+            code="invoice_not_editable",
+        )
+    if "auto_advance" in call.params:
+        invoice["auto_advance"] = call.params["auto_advance"]
+    if invoice["auto_advance"]:
+        advance(state, invoice)
+    else:
+        finalize(state, invoice)
+    return invoice
+
+
 @post(
     "/v1/invoices/<id>/pay",
     {
-        "payment_method": ID,
+        "forgive": BOOL,
         "off_session": BOOL,
-        **unsupported("forgive", "mandate", "paid_out_of_band", "source"),
+        "paid_out_of_band": BOOL,
+        "payment_method": ID,
+        **unsupported("mandate", "source"),
     },
 )
 def pay(call: Call) -> "Object | ApiError":
-    """Collect an open invoice; a first invoice paid this way makes its subscription active."""
-    state = call.state
+    """Collect an invoice now; a draft is finalized first. A first invoice paid starts its subscription."""
+    state, params = call.state, call.params
     invoice = state.get("invoice", call.args["id"])
     if invoice["status"] == "paid":
-        raise ApiError("Invoice is already paid")
-    if invoice["status"] != "open":
+        raise ApiError("Invoice is already paid", code="invoice_already_paid")
+    if invoice["status"] == "draft":
+        finalize(state, invoice)
+    if invoice["status"] == "paid":
+        return invoice
+    if invoice["status"] not in ("open", "uncollectible"):
         raise ApiError(f"Invoice with status {invoice['status']} cannot be paid.")
+    if params.get("paid_out_of_band"):
+        mark_paid(state, invoice, paid_out_of_band=True)
+        return invoice
     customer = state.get_customer(invoice["customer"])
-    subscription = state.get("subscription", invoice["parent"]["subscription_details"]["subscription"])
-    method: Object | None
-    if "payment_method" in call.params:
-        method = get_attached(
-            state, call.params["payment_method"], customer=customer["id"], param="payment_method"
+    subscription = state.find("subscription", subscription_of(invoice) or "")
+    if "payment_method" in params:
+        method: Object | None = get_attached(
+            state, params["payment_method"], customer=customer["id"], param="payment_method"
         )
     else:
-        method = paying_method(state, subscription, customer=customer)
+        method = paying_method(state, subscription, customer=customer, invoice=invoice)
     if method is None:
         raise missing_resource("PaymentMethod", "", param="payment_method", status=400)
-    before = state.render(subscription)
     decline = collect(state, invoice, method)
     if decline is not None:
         # Returned, not raised: the failed charge and its events stay.
         return decline.error()
-    if subscription["status"] in ("incomplete", "past_due", "unpaid"):
-        subscription["status"] = "active"
-        state.update(subscription, before=before, event="customer.subscription.updated")
+    if invoice["status"] == "open":
+        return ApiError(
+            "This payment requires additional user action before it can be completed successfully.",
+            status=402,
+            type="card_error",
+            code="invoice_payment_intent_requires_action",
+        )
+    return invoice
+
+
+@post("/v1/invoices/<id>/void")
+def void_now(call: Call) -> Object:
+    state = call.state
+    invoice = state.get("invoice", call.args["id"])
+    if invoice["status"] not in ("open", "uncollectible"):
+        raise ApiError(
+            "You can only pass in open invoices. This invoice isn't open.", code="invoice_not_editable"
+        )
+    void(state, invoice)
+    subscription = state.find("subscription", subscription_of(invoice) or "")
+    if subscription is not None:
+        revive(state, subscription, invoice)
+    return invoice
+
+
+@post("/v1/invoices/<id>/mark_uncollectible")
+def write_off(call: Call) -> Object:
+    state = call.state
+    invoice = state.get("invoice", call.args["id"])
+    if invoice["status"] not in ("draft", "open"):
+        raise ApiError(f"Invoice with status {invoice['status']} cannot be marked uncollectible.")
+    if invoice["status"] == "draft":
+        finalize(state, invoice)
+    mark_uncollectible(state, invoice)
+    subscription = state.find("subscription", subscription_of(invoice) or "")
+    if subscription is not None:
+        revive(state, subscription, invoice)
+    return invoice
+
+
+@post("/v1/invoices/<id>/send")
+def send(call: Call) -> Object:
+    """Mail an invoice, which here means telling of it; a draft is finalized first."""
+    state = call.state
+    invoice = state.get("invoice", call.args["id"])
+    if invoice["collection_method"] != "send_invoice":
+        raise ApiError("You can only manually send an invoice if its collection method is 'send_invoice'.")
+    if invoice["status"] == "draft":
+        finalize(state, invoice)
+    if invoice["status"] not in ("open", "paid"):
+        raise ApiError(f"Invoice with status {invoice['status']} cannot be sent.")
+    state.emit("invoice.sent", invoice)
     return invoice
 
 
@@ -126,18 +430,18 @@ def pay(call: Call) -> "Object | ApiError":
 )
 def index(call: Call) -> Object:
     params = call.params
-    return call.page(
-        [
-            each
-            for each in call.state.newest("invoice")
-            if all(
-                each[name] == params[name]
-                for name in ("collection_method", "customer", "status")
-                if name in params
-            )
-            and (
-                "subscription" not in params
-                or each["parent"]["subscription_details"]["subscription"] == params["subscription"]
-            )
-        ]
-    )
+    return call.page([each for each in call.state.newest("invoice") if _listed(each, params)])
+
+
+def _listed(invoice: Object, params: dict[str, Any]) -> bool:
+    if any(
+        invoice[name] != params[name]
+        for name in ("collection_method", "customer", "status")
+        if name in params
+    ):
+        return False
+    if "due_date" in params and (
+        invoice["due_date"] is None or not within(invoice["due_date"], params["due_date"])
+    ):
+        return False
+    return "subscription" not in params or subscription_of(invoice) == params["subscription"]

@@ -1,18 +1,97 @@
-"""Subscription items, read-only: they change through their subscription."""
+"""Subscription items: each change here is a change of its subscription."""
 
-from sandbox.params import ID
+from typing import Any
+
+from sandbox.changing import change
+from sandbox.errors import ApiError
+from sandbox.params import BOOL, ID, METADATA, TIME, Enum, unsupported
 from sandbox.render import expandable, inlined
-from sandbox.routing import Call, get, lists
+from sandbox.routing import Call, delete, get, lists, post
 from sandbox.store import Object
-from sandbox.subscribing import items_of
+from sandbox.subscribing import ENDED, items_of
+from sandbox.subscription_params import (
+    BEHAVIOURS,
+    DISCOUNTS,
+    PRORATION,
+    QUANTITY,
+    RECURRING_PRICE,
+    TAX_RATES,
+)
 
 inlined("subscription_item", {"price": "price"})
 expandable("subscription_item", {"discounts": "discount"})
+
+ITEM = {
+    "discounts": DISCOUNTS,
+    "metadata": METADATA,
+    "price": ID,
+    "price_data": RECURRING_PRICE,
+    "quantity": QUANTITY,
+    "tax_rates": TAX_RATES,
+}
+HOW = {
+    "payment_behavior": Enum(*BEHAVIOURS),
+    "proration_behavior": PRORATION,
+    "proration_date": TIME,
+}
 
 
 @get("/v1/subscription_items/<id>")
 def retrieve(call: Call) -> Object:
     return call.state.get("subscription_item", call.args["id"], noun="subscription_item", param="item")
+
+
+@post(
+    "/v1/subscription_items",
+    {**ITEM, **HOW, "subscription!": ID, **unsupported("billing_thresholds")},
+)
+def create(call: Call) -> Object:
+    subscription = _changeable(call, call.params["subscription"])
+    known = set(subscription["_items"])
+    given = {name: value for name, value in call.params.items() if name in ITEM}
+    _change(call, subscription, given)
+    added = next(each for each in subscription["_items"] if each not in known)
+    return call.state.get("subscription_item", added)
+
+
+@post(
+    "/v1/subscription_items/<id>",
+    {**ITEM, **HOW, "off_session": BOOL, **unsupported("billing_thresholds")},
+)
+def update(call: Call) -> Object:
+    item = call.state.get("subscription_item", call.args["id"], noun="subscription_item", param="item")
+    subscription = _changeable(call, item["subscription"])
+    given = {name: value for name, value in call.params.items() if name in ITEM}
+    _change(call, subscription, {"id": item["id"], **given})
+    return call.state.get("subscription_item", item["id"])
+
+
+@delete("/v1/subscription_items/<id>", {**HOW, **unsupported("clear_usage")})
+def remove(call: Call) -> Object:
+    item = call.state.get("subscription_item", call.args["id"], noun="subscription_item", param="item")
+    subscription = _changeable(call, item["subscription"])
+    _change(call, subscription, {"id": item["id"], "deleted": True})
+    return {"id": item["id"], "object": "subscription_item", "deleted": True}
+
+
+def _changeable(call: Call, identifier: str) -> Object:
+    subscription = call.state.get("subscription", identifier, param="subscription", status=400)
+    if subscription["status"] in (*ENDED, "incomplete"):
+        raise ApiError(
+            f"This subscription is {subscription['status']}: its items cannot be changed.",
+            param="subscription",
+        )
+    if subscription["schedule"] is not None:
+        raise ApiError(
+            f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and "
+            "updating any plan directly is not allowed. Please update the schedule instead."
+        )
+    return subscription
+
+
+def _change(call: Call, subscription: Object, given: dict[str, Any]) -> None:
+    how = {name: value for name, value in call.params.items() if name in HOW}
+    change(call.state, subscription, {"items": [given], **how})
 
 
 @lists("/v1/subscription_items", {"subscription!": ID})

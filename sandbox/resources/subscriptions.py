@@ -2,12 +2,16 @@
 
 from typing import Any
 
+from sandbox import discounting
+from sandbox.cancelling import cancel_now, resume
+from sandbox.changing import change, changes_anything, keep_end_in_step
 from sandbox.errors import ApiError, missing_parameter
+from sandbox.item_changes import price_given
+from sandbox.lines import is_metered
 from sandbox.params import (
     BOOL,
     CURRENCY,
     ID,
-    METADATA,
     RANGE,
     STR,
     TIME,
@@ -16,91 +20,37 @@ from sandbox.params import (
     Int,
     ListOf,
     Obj,
-    OneOf,
-    Str,
-    Table,
     merge_metadata,
     unsupported,
 )
-from sandbox.pricing import get_price
 from sandbox.render import computed, expandable
-from sandbox.resources.payment_methods import get_attached
-from sandbox.resources.subscription_changes import change_items
 from sandbox.routing import Call, delete, get, lists, post, within
+from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.subscribing import (
     ENDED,
     Wanted,
+    begin,
     build,
-    end_subscription,
     first_invoice,
-    is_metered,
     items_of,
     paying_method,
     settle,
+    tell,
 )
-
-FEEDBACK = Enum(
-    "customer_service",
-    "low_quality",
-    "missing_features",
-    "other",
-    "switched_service",
-    "too_complex",
-    "too_expensive",
-    "unused",
+from sandbox.subscription_params import (
+    BEHAVIOURS,
+    CANCELLATION,
+    CHANGED_ITEM,
+    FLEXIBLE,
+    NEW_ITEM,
+    PRORATION,
+    SHARED,
+    STATUSES,
 )
-CANCELLATION: Table = {"cancellation_details": Obj({"comment": EmptyOr(STR), "feedback": EmptyOr(FEEDBACK)})}
-STATUSES = (
-    "active",
-    "canceled",
-    "incomplete",
-    "incomplete_expired",
-    "past_due",
-    "paused",
-    "trialing",
-    "unpaid",
-)
-QUANTITY = Int(min=0, max=999_999)
-NOT_YET = unsupported(
-    "add_invoice_items",
-    "application_fee_percent",
-    "billing_schedules",
-    "billing_thresholds",
-    "cancel_at",
-    "days_until_due",
-    "default_source",
-    "default_tax_rates",
-    "discounts",
-    "invoice_settings",
-    "on_behalf_of",
-    "pending_invoice_item_interval",
-    "transfer_data",
-    "trial_from_plan",
-)
-SHARED: Table = {
-    **NOT_YET,
-    "automatic_tax": Obj({"enabled!": Enum("false")}),
-    "cancel_at_period_end": BOOL,
-    "collection_method": Enum("charge_automatically"),
-    "default_payment_method": EmptyOr(ID),
-    "description": EmptyOr(Str(max=500)),
-    "metadata": METADATA,
-    "off_session": BOOL,
-    "payment_settings": Obj(
-        {
-            "save_default_payment_method": Enum("off", "on_subscription"),
-            "payment_method_types": EmptyOr(ListOf(Enum("card"))),
-            **unsupported("payment_method_options"),
-        }
-    ),
-    "proration_behavior": Enum("always_invoice", "create_prorations", "none"),
-    "trial_end": OneOf(Enum("now"), TIME),
-    "trial_settings": Obj(
-        {"end_behavior!": Obj({"missing_payment_method!": Enum("cancel", "create_invoice", "pause")})}
-    ),
-}
+from sandbox.subscription_settings import add_invoice_items, apply_settings, pause
+from sandbox.taxing import get_tax_rates
 
 expandable(
     "subscription",
@@ -152,29 +102,14 @@ def _trial_end(call: Call) -> int | None:
     "/v1/subscriptions",
     {
         **SHARED,
-        "billing_mode": Obj(
-            {
-                "type!": Enum("flexible"),
-                "flexible": Obj({"proration_discounts": Enum("included", "itemized")}),
-            }
-        ),
+        "billing_cycle_anchor": TIME,
+        "billing_mode": FLEXIBLE,
         "currency": CURRENCY,
         "customer": ID,
-        "items": ListOf(
-            Obj(
-                {
-                    "metadata": METADATA,
-                    "price": ID,
-                    "quantity": QUANTITY,
-                    **unsupported("billing_thresholds", "discounts", "price_data", "tax_rates"),
-                }
-            )
-        ),
-        "payment_behavior": Enum("allow_incomplete", "default_incomplete", "error_if_incomplete"),
+        "items": ListOf(NEW_ITEM),
+        "payment_behavior": Enum(*BEHAVIOURS),
         "trial_period_days": Int(min=1, max=730),
-        **unsupported(
-            "backdate_start_date", "billing_cycle_anchor", "billing_cycle_anchor_config", "customer_account"
-        ),
+        **unsupported("backdate_start_date", "billing_cycle_anchor_config", "customer_account"),
     },
 )
 def create(call: Call) -> Object:
@@ -182,35 +117,67 @@ def create(call: Call) -> Object:
     for name in ("customer", "items"):
         if not params.get(name):
             raise missing_parameter(name)
+    if params.get("payment_behavior") == "pending_if_incomplete":
+        raise ApiError(
+            "You cannot create a subscription with payment_behavior=pending_if_incomplete.",
+            param="payment_behavior",
+        )
     customer = state.get_customer(params["customer"])
-    wanted = []
-    for index, each in enumerate(params["items"]):
-        if "price" not in each:
-            raise missing_parameter(f"items[{index}][price]")
-        price = get_price(state, each["price"], param=f"items[{index}][price]")
-        quantity = each.get("quantity", None if is_metered(price) else 1)
-        wanted.append(Wanted(price, quantity, merge_metadata({}, each.get("metadata") or {})))
-    fields: dict[str, Any] = {
-        "metadata": merge_metadata({}, params.get("metadata") or {}),
-        "cancel_at_period_end": params.get("cancel_at_period_end", False),
-        "description": params.get("description"),
-    }
-    if params.get("default_payment_method"):
-        fields["default_payment_method"] = get_attached(
-            state, params["default_payment_method"], customer=customer["id"], param="default_payment_method"
-        )["id"]
-    subscription = build(state, customer=customer, wanted=wanted, trial_end=_trial_end(call), **fields)
-    subscription["payment_settings"].update(params.get("payment_settings", {}))
-    subscription.update({"trial_settings": params["trial_settings"]} if "trial_settings" in params else {})
-    _mark_scheduled_end(state, subscription)
-    return _begin(state, subscription, customer, behaviour=params.get("payment_behavior", "allow_incomplete"))
+    wanted = [_wanted(state, each, where=f"items[{index}]") for index, each in enumerate(params["items"])]
+    currency = (params.get("currency") or wanted[0].price["currency"]).lower()
+    if customer["currency"] not in (None, currency):
+        raise ApiError(
+            "You cannot combine currencies on a single customer. This customer has an active subscription, "
+            f"discount, or invoice item with currency {customer['currency']}.",
+            param="currency",
+        )
+    subscription = build(
+        state,
+        customer=customer,
+        wanted=wanted,
+        trial_end=_trial_end(call),
+        billing_cycle_anchor=params.get("billing_cycle_anchor"),
+        currency=currency,
+    )
+    apply_settings(state, subscription, params, customer=customer)
+    for each, item in zip(wanted, items_of(state, subscription), strict=True):
+        if each.discounts:
+            item["discounts"] = discounting.new_discounts(
+                state, each.discounts, customer=customer["id"], item=item["id"], currency=currency
+            )
+            state.put(item)
+    add_invoice_items(state, subscription, params, customer=customer)
+    return _begin(state, subscription, customer, params)
 
 
-def _begin(state: Sandbox, subscription: Object, customer: Object, *, behaviour: str) -> Object:
-    invoice = first_invoice(state, subscription, customer=customer)
+def _wanted(state: Sandbox, given: dict[str, Any], *, where: str) -> Wanted:
+    price = price_given(state, given, where=where)
+    if price is None:
+        raise missing_parameter(f"{where}[price]")
+    return Wanted(
+        price,
+        given.get("quantity", None if is_metered(price) else 1),
+        merge_metadata({}, given.get("metadata") or {}),
+        given.get("discounts") or [],
+        get_tax_rates(state, given.get("tax_rates") or [], param=f"{where}[tax_rates]"),
+    )
+
+
+def _begin(state: Sandbox, subscription: Object, customer: Object, params: dict[str, Any]) -> Object:
+    behaviour = params.get("payment_behavior", "allow_incomplete")
+    sent = subscription["collection_method"] == "send_invoice"
+    begin(state, subscription)
+    invoice = first_invoice(
+        state,
+        subscription,
+        customer=customer,
+        proration_behavior=params.get("proration_behavior", "create_prorations"),
+    )
     method = paying_method(state, subscription, customer=customer)
     due = invoice["amount_due"] if invoice else 0
-    if behaviour == "default_incomplete":
+    if sent:
+        _trust(state, subscription, invoice)
+    elif behaviour == "default_incomplete":
         settle(state, subscription, invoice, None)
     else:
         if due and method is None:
@@ -222,24 +189,31 @@ def _begin(state: Sandbox, subscription: Object, customer: Object, *, behaviour:
                 code="resource_missing",
             )
         decline = settle(state, subscription, invoice, method)
-        if decline is not None and behaviour == "error_if_incomplete":
-            raise decline.error()
-    state.emit("customer.subscription.created", subscription)
+        if behaviour == "error_if_incomplete" and invoice is not None and invoice["status"] == "open":
+            if decline is not None:
+                raise decline.error()
+            raise ApiError(
+                "This payment requires additional user action before it can be completed successfully.",
+                status=402,
+                type="card_error",
+                code="subscription_payment_intent_requires_action",
+            )
     return subscription
 
 
-def _mark_scheduled_end(state: Sandbox, subscription: Object) -> None:
-    """Keep the fields that announce an end in step with cancel_at_period_end."""
-    if subscription["cancel_at_period_end"]:
-        subscription["cancel_at"] = max(each["current_period_end"] for each in items_of(state, subscription))
-        subscription["canceled_at"] = subscription["canceled_at"] or state.now()
-        subscription["cancellation_details"]["reason"] = "cancellation_requested"
-    else:
-        subscription.update(
-            cancel_at=None,
-            canceled_at=None,
-            cancellation_details={"comment": None, "feedback": None, "reason": None},
-        )
+def _trust(state: Sandbox, subscription: Object, invoice: Object | None) -> None:
+    """A subscription whose invoices are sent is active before the first is paid."""
+    if subscription["status"] == "incomplete":
+        subscription["status"] = "active"
+        state.agenda.drop("subscription.incomplete_expire", identifier=subscription["id"])
+    if invoice is not None and invoice["status"] == "open":
+        state.emit("invoice.sent", invoice)
+    tell(state, subscription)
+
+
+@get("/v1/subscriptions/search", {"query!": STR, "limit": Int(), "page": STR})
+def find(call: Call) -> Object:
+    return search(call, call.state.newest("subscription"), fields=("status",))
 
 
 @get("/v1/subscriptions/<id>")
@@ -252,68 +226,54 @@ def retrieve(call: Call) -> Object:
     {
         **SHARED,
         **CANCELLATION,
-        "items": ListOf(
-            Obj(
-                {
-                    "id": ID,
-                    "metadata": METADATA,
-                    "price": ID,
-                    "quantity": QUANTITY,
-                    "deleted": BOOL,
-                    **unsupported(
-                        "billing_thresholds", "clear_usage", "discounts", "price_data", "tax_rates"
-                    ),
-                }
-            )
+        "billing_cycle_anchor": Enum("now", "unchanged"),
+        "items": ListOf(CHANGED_ITEM),
+        "pause_collection": EmptyOr(
+            Obj({"behavior!": Enum("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": TIME})
         ),
-        "payment_behavior": Enum("allow_incomplete", "error_if_incomplete"),
+        "payment_behavior": Enum(*BEHAVIOURS),
         "proration_date": TIME,
-        **unsupported("billing_cycle_anchor", "pause_collection", "trial_end"),
     },
 )
-def update(call: Call) -> Object:
+def update(call: Call) -> "Object | ApiError":
     state, params = call.state, call.params
     subscription = state.get("subscription", call.args["id"])
-    if subscription["status"] in ENDED:
-        allowed = {"metadata", "cancellation_details", "expand"}
-        if set(params) - allowed:
-            raise ApiError("A canceled subscription can only update its cancellation_details and metadata.")
-    before = state.render(subscription)
-    if "metadata" in params:
-        subscription["metadata"] = merge_metadata(subscription["metadata"], params["metadata"])
-    if "description" in params:
-        subscription["description"] = params["description"]
-    if "default_payment_method" in params:
-        chosen = params["default_payment_method"]
-        subscription["default_payment_method"] = (
-            chosen
-            and get_attached(
-                state, chosen, customer=subscription["customer"], param="default_payment_method"
-            )["id"]
-        )
-    subscription["payment_settings"] = {
-        **subscription["payment_settings"],
-        **params.get("payment_settings", {}),
-    }
-    subscription["trial_settings"] = params.get("trial_settings", subscription["trial_settings"])
-    if (
-        params.get("cancel_at_period_end", subscription["cancel_at_period_end"])
-        != subscription["cancel_at_period_end"]
-    ):
-        subscription["cancel_at_period_end"] = params["cancel_at_period_end"]
-        _mark_scheduled_end(state, subscription)
+    _check_updatable(subscription, params)
+    customer = state.get("customer", subscription["customer"])
+    apply_settings(state, subscription, params, customer=customer)
     if "cancellation_details" in params:
         subscription["cancellation_details"] = {
             **subscription["cancellation_details"],
             **params["cancellation_details"],
         }
-    state.put(subscription)
-    decline = change_items(state, subscription, params) if params.get("items") else None
-    if decline is not None and params.get("payment_behavior") == "error_if_incomplete":
-        raise decline.error()
-    if decline is not None and subscription["status"] == "active":
-        subscription["status"] = "past_due"
-    return state.update(subscription, before=before, event="customer.subscription.updated")
+    if "pause_collection" in params:
+        pause(state, subscription, params["pause_collection"])
+    if subscription["status"] not in ENDED:
+        keep_end_in_step(state, subscription)
+        add_invoice_items(state, subscription, params, customer=customer)
+    if changes_anything(params):
+        change(state, subscription, params)
+    tell(state, subscription)
+    return subscription
+
+
+def _check_updatable(subscription: Object, params: dict[str, Any]) -> None:
+    if subscription["status"] in ENDED and set(params) - {"metadata", "cancellation_details"}:
+        raise ApiError("A canceled subscription can only update its cancellation_details and metadata.")
+    if subscription["status"] == "incomplete" and changes_anything(params):
+        raise ApiError(
+            "This subscription's first invoice has not been paid: until it is, its items cannot be changed.",
+            param="items",
+        )
+    managed = subscription["schedule"] is not None
+    if managed and (
+        changes_anything(params) or params.get("cancel_at_period_end") or params.get("cancel_at")
+    ):
+        raise ApiError(
+            f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and "
+            "updating any plan or cancellation behavior directly is not allowed. Please update the schedule "
+            "instead.",
+        )
 
 
 @delete("/v1/subscriptions/<id>", {**CANCELLATION, "invoice_now": BOOL, "prorate": BOOL})
@@ -324,21 +284,29 @@ def cancel(call: Call) -> Object:
         raise ApiError(
             f"No such subscription: '{call.args['id']}'", status=404, code="resource_missing", param="id"
         )
-    for name in ("invoice_now", "prorate"):
-        if params.get(name):
-            raise ApiError(
-                f"The sandbox does not support {name}=true on cancel (Stripe does).",
-                code="sandbox_unsupported",
-                param=name,
-            )
     details = params.get("cancellation_details", {})
-    end_subscription(
+    cancel_now(
         state,
         subscription,
-        reason="cancellation_requested",
+        invoice_now=params.get("invoice_now", False),
+        prorate=params.get("prorate", False),
         feedback=details.get("feedback"),
         comment=details.get("comment"),
     )
+    return subscription
+
+
+@post(
+    "/v1/subscriptions/<id>/resume",
+    {
+        "billing_cycle_anchor": Enum("now", "unchanged"),
+        "proration_behavior": PRORATION,
+        "proration_date": TIME,
+    },
+)
+def resume_paused(call: Call) -> Object:
+    subscription = call.state.get("subscription", call.args["id"])
+    resume(call.state, subscription, anchor=call.params.get("billing_cycle_anchor", "now"))
     return subscription
 
 
@@ -352,7 +320,9 @@ def cancel(call: Call) -> Object:
         "customer": ID,
         "price": ID,
         "status": Enum(*STATUSES, "all", "ended"),
-        **unsupported("automatic_tax", "customer_account", "test_clock"),
+        "test_clock": ID,
+        "automatic_tax": Obj({"enabled!": BOOL}),
+        **unsupported("customer_account"),
     },
 )
 def index(call: Call) -> Object:
@@ -371,7 +341,15 @@ def _listed(call: Call, subscription: Object) -> bool:
             return False
     elif status not in ("all", subscription["status"]):
         return False
-    if "customer" in params and subscription["customer"] != params["customer"]:
+    if any(
+        subscription[name] != params[name]
+        for name in ("customer", "collection_method", "test_clock")
+        if name in params
+    ):
+        return False
+    if "automatic_tax" in params and (
+        subscription["automatic_tax"]["enabled"] != params["automatic_tax"]["enabled"]
+    ):
         return False
     items = items_of(call.state, subscription)
     if "price" in params and params["price"] not in [each["price"] for each in items]:

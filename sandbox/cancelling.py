@@ -1,0 +1,126 @@
+"""Ending a subscription now, and waking one that was paused at the end of its trial."""
+
+from sandbox.collecting import charge
+from sandbox.errors import ApiError
+from sandbox.invoice_items import pending, set_aside
+from sandbox.invoicing import draft_invoice, finalize
+from sandbox.lines import charge_lines, is_metered
+from sandbox.pending_updates import drop_pending_update
+from sandbox.prorating import credit_line
+from sandbox.state import Sandbox
+from sandbox.store import Object
+from sandbox.subscribing import (
+    end_subscription,
+    items_of,
+    natural_period,
+    note_debits,
+    plan_period_end,
+    tell,
+)
+from sandbox.usage_lines import usage_lines
+
+
+def cancel_now(
+    state: Sandbox,
+    subscription: Object,
+    *,
+    invoice_now: bool = False,
+    prorate: bool = False,
+    feedback: str | None = None,
+    comment: str | None = None,
+) -> None:
+    """End a subscription. Only `invoice_now` bills the usage so far; without it, it is lost to the seller.
+
+    Prorations that waited are dropped unless they are invoiced now; `prorate` gives back what is left of
+    the period, on that invoice or as credit on the customer's next one.
+    """
+    drop_pending_update(state, subscription)
+    customer = state.get("customer", subscription["customer"])
+    currency = subscription["currency"]
+    begun = subscription["status"] not in ("incomplete", "trialing", "paused")
+    if not invoice_now:
+        _drop_waiting(state, subscription)
+    usage: list[Object] = []
+    for item in items_of(state, subscription) if begun else []:
+        period = (item["current_period_start"], state.now())
+        if is_metered(state.get("price", item["price"])):
+            if invoice_now and period[1] > period[0]:
+                usage += usage_lines(state, item, customer=customer["id"], period=period, currency=currency)
+        elif prorate and (line := credit_line(state, item, at=state.now(), currency=currency)):
+            waiting = set_aside(state, line, customer=customer)
+            # No invoice of this subscription may follow, so any of the customer's takes the credit.
+            waiting["_subscription"] = subscription["id"] if invoice_now else None
+            state.put(waiting)
+    end = {"reason": "cancellation_requested", "feedback": feedback, "comment": comment}
+    left = pending(state, customer=customer["id"], subscription=subscription["id"], currency=currency)
+    if not invoice_now or not (usage or left):
+        end_subscription(state, subscription, **end)
+        return
+    invoice = draft_invoice(
+        state,
+        customer=customer,
+        subscription=subscription,
+        lines=usage,
+        reason="subscription_update",
+        period=(state.now(), state.now()),
+    )
+    finalize(state, invoice)
+    if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
+        charge(state, invoice, automatic=False)
+    end_subscription(state, subscription, **end)
+
+
+def _drop_waiting(state: Sandbox, subscription: Object) -> None:
+    for item in pending(
+        state,
+        customer=subscription["customer"],
+        subscription=subscription["id"],
+        currency=subscription["currency"],
+    ):
+        if item["_subscription"] == subscription["id"] and item["proration"]:
+            state.emit("invoiceitem.deleted", item)
+            state.put({"id": item["id"], "object": "invoiceitem", "deleted": True})
+
+
+def resume(state: Sandbox, subscription: Object, *, anchor: str) -> None:
+    """Wake a paused subscription; it is active once what is due for its new period has been paid.
+
+    Raises ApiError for one that is not paused.
+    """
+    if subscription["status"] != "paused":
+        raise ApiError(
+            "You cannot resume the subscription because it is not paused: its status is "
+            f"{subscription['status']}."
+        )
+    now = state.now()
+    customer = state.get("customer", subscription["customer"])
+    if anchor == "now":
+        subscription["billing_cycle_anchor"] = now
+    lines: list[Object] = []
+    for item in items_of(state, subscription):
+        price = state.get("price", item["price"])
+        period = (now, natural_period(subscription, price, at=now)[1])
+        item.update(current_period_start=period[0], current_period_end=period[1], _debit=None)
+        state.put(item)
+        if not is_metered(price):
+            lines += charge_lines(
+                state, item, quantity=item["quantity"], period=period, currency=subscription["currency"]
+            )
+    plan_period_end(state, subscription)
+    invoice = draft_invoice(
+        state,
+        customer=customer,
+        subscription=subscription,
+        lines=lines,
+        reason="subscription_update",
+        period=(now, now),
+    )
+    note_debits(state, invoice)
+    finalize(state, invoice)
+    if invoice["status"] == "open":
+        charge(state, invoice, automatic=False)
+    if invoice["status"] == "paid":
+        subscription["status"] = "active"
+    tell(state, subscription)
+    if subscription["status"] == "active":
+        state.emit("customer.subscription.resumed", subscription)
