@@ -36,3 +36,12 @@ NONTAXABLE = "txcd_00000000"
 ONLINE = "txcd_10"
 # Where prices are told without tax; elsewhere Stripe infers that they include it.
 EXCLUSIVE_CURRENCIES = frozenset({"cad", "usd"})
+STATE_NAMES = {
+    "CA": "California",
+    "FL": "Florida",
+    "MA": "Massachusetts",
+    "NY": "New York",
+    "PA": "Pennsylvania",
+    "TX": "Texas",
+    "WA": "Washington",
+}

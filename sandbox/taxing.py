@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from sandbox import tax_places
-from sandbox.amounts import rounded
+from sandbox.amounts import amount_in, rounded
 from sandbox.errors import ApiError
 from sandbox.state import Sandbox
 from sandbox.store import Object
@@ -186,7 +186,8 @@ def _automatic(state: Sandbox, invoice: Object, line: Object, *, net: int, place
         exempt=invoice.get("customer_tax_exempt") or "none",
         tax_ids=tax_ids_of(state, invoice["customer"]),
     )
-    inclusive = behavior((price or {}).get("tax_behavior"), settings, invoice["currency"]) == "inclusive"
+    sold = amount_in(price, invoice["currency"]) if price else None
+    inclusive = behavior((sold or {}).get("tax_behavior"), settings, invoice["currency"]) == "inclusive"
     rate = automatic_rate(state, found, inclusive=inclusive)
     taxes = taxes_on(net, [(rate["id"], found.percentage, inclusive)], reason=found.reason)
     if found.reason == "not_collecting":
@@ -316,7 +317,6 @@ def automatic_rate(state: Sandbox, found: Verdict, *, inclusive: bool) -> Object
 def new_settings() -> Object:
     """Return the tax settings of an account that never touched them."""
     return {
-        "id": SETTINGS,
         "object": SETTINGS,
         "defaults": {"provider": "stripe", "tax_behavior": None, "tax_code": None},
         "head_office": None,
