@@ -130,5 +130,5 @@ def line_of(state: Sandbox, item: Object) -> Object:
         discountable=item["discountable"],
         discounts=list(item["discounts"]),
         metadata=dict(item["metadata"]),
-        _tax_rates=[each["id"] if isinstance(each, dict) else each for each in item["tax_rates"]],
+        _tax_rates=list(item["tax_rates"]),
     )

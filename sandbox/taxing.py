@@ -9,6 +9,7 @@ from typing import Any
 from sandbox import tax_places
 from sandbox.amounts import amount_in, rounded
 from sandbox.errors import ApiError
+from sandbox.render import computed
 from sandbox.state import Sandbox
 from sandbox.store import Object
 
@@ -70,6 +71,17 @@ def get_tax_rates(state: Sandbox, identifiers: list[str], *, param: str) -> list
         if not rate["active"]:
             raise ApiError(f"The tax rate {each} is archived and cannot be used.", param=name)
     return identifiers
+
+
+def shows_tax_rates(kind: str, field: str) -> None:
+    """Declare that a field of `kind` holds ids of tax rates and shows them whole."""
+    computed(
+        kind,
+        field,
+        lambda state, obj: [
+            state.render(rate) for each in obj[field] if (rate := state.find("tax_rate", each)) is not None
+        ],
+    )
 
 
 def require_automatic_tax(

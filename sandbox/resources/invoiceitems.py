@@ -20,6 +20,7 @@ from sandbox.params import (
     Int,
     Obj,
     Str,
+    Table,
     merge_metadata,
     unsupported,
 )
@@ -29,7 +30,7 @@ from sandbox.routing import Call, delete, get, lists, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.subscription_params import DISCOUNTS, ONCE_PRICE, TAX_RATES
-from sandbox.taxing import get_tax_rates
+from sandbox.taxing import get_tax_rates, shows_tax_rates
 from sandbox.totals import add_up
 
 expandable(
@@ -43,8 +44,9 @@ expandable(
         "test_clock": "test_helpers.test_clock",
     },
 )
+shows_tax_rates("invoiceitem", "tax_rates")
 
-CHANGEABLE = {
+CHANGEABLE: Table = {
     "amount": INT,
     "description": EmptyOr(Str(max=5000)),
     "discountable": BOOL,
@@ -168,10 +170,7 @@ def _apply(state: Sandbox, item: Object, params: dict[str, Any], *, customer: Ob
     if "discountable" in params:
         item["discountable"] = params["discountable"]
     if "tax_rates" in params:
-        item["tax_rates"] = [
-            state.render(state.get("tax_rate", each))
-            for each in get_tax_rates(state, params["tax_rates"] or [], param="tax_rates")
-        ]
+        item["tax_rates"] = get_tax_rates(state, params["tax_rates"] or [], param="tax_rates")
     if "discounts" in params:
         item["discounts"] = discounting.new_discounts(
             state,

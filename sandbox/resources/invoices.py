@@ -41,7 +41,7 @@ from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.subscribing import paying_method
 from sandbox.subscription_params import AUTOMATIC_TAX, DISCOUNTS, TAX_RATES
-from sandbox.taxing import get_tax_rates, require_automatic_tax
+from sandbox.taxing import get_tax_rates, require_automatic_tax, shows_tax_rates
 from sandbox.totals import add_up
 
 expandable(
@@ -114,6 +114,7 @@ def _confirmation_secret(state: Sandbox, invoice: Object) -> Object | None:
 
 
 included("invoice", "payments", _payments)
+shows_tax_rates("invoice", "default_tax_rates")
 included("invoice", "confirmation_secret", _confirmation_secret)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from sandbox.changing import change
 from sandbox.errors import ApiError
-from sandbox.params import BOOL, ID, METADATA, TIME, Enum, unsupported
+from sandbox.params import BOOL, ID, METADATA, TIME, Enum, Table, unsupported
 from sandbox.render import expandable, inlined
 from sandbox.routing import Call, delete, get, lists, post
 from sandbox.store import Object
@@ -17,11 +17,13 @@ from sandbox.subscription_params import (
     RECURRING_PRICE,
     TAX_RATES,
 )
+from sandbox.taxing import shows_tax_rates
 
 inlined("subscription_item", {"price": "price"})
 expandable("subscription_item", {"discounts": "discount"})
+shows_tax_rates("subscription_item", "tax_rates")
 
-ITEM = {
+ITEM: Table = {
     "discounts": DISCOUNTS,
     "metadata": METADATA,
     "price": ID,
@@ -29,7 +31,7 @@ ITEM = {
     "quantity": QUANTITY,
     "tax_rates": TAX_RATES,
 }
-HOW = {
+HOW: Table = {
     "payment_behavior": Enum(*BEHAVIOURS),
     "proration_behavior": PRORATION,
     "proration_date": TIME,

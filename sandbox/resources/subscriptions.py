@@ -50,7 +50,7 @@ from sandbox.subscription_params import (
     STATUSES,
 )
 from sandbox.subscription_settings import add_invoice_items, apply_settings, pause
-from sandbox.taxing import get_tax_rates
+from sandbox.taxing import get_tax_rates, shows_tax_rates
 
 expandable(
     "subscription",
@@ -81,6 +81,7 @@ def _shown_items(state: Sandbox, subscription: Object) -> Object:
 
 
 computed("subscription", "items", _shown_items)
+shows_tax_rates("subscription", "default_tax_rates")
 
 
 def _trial_end(call: Call) -> int | None:
