@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import datetime
+import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.routing import Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
-from sandbox.differences import DIFFERENCES
-from sandbox.errors import ApiError
+from sandbox import clockwork
+from sandbox.errors import ApiError, missing_resource
+from sandbox.metering_settings import configure, settings
 from sandbox.pages.answers import as_json
+from sandbox.pages.control_input import CLOCK_FIELDS, FAULT, RESEND, SETTINGS, read
+from sandbox.pages.control_view import context
 from sandbox.rejecting import rejected
-from sandbox.state import Sandbox
+from sandbox.resources import ENDPOINTS
+from sandbox.routing import Call
 from sandbox.subscribing import ENDED, end_subscription
-from sandbox.wire import API_VERSION
+from sandbox.timeline import CLOCK, clock_of
 
 if TYPE_CHECKING:
     from sandbox.pages.site import Pages
+
+HERE = pathlib.Path(__file__).parent
+# How long a form waits for the clock before the page shows it on its way.
+PATIENCE = 5.0
+STEPS: dict[str, Callable[[int], int]] = {
+    "hour": lambda now: now + 3600,
+    "day": lambda now: now + 86400,
+    "month": clockwork.a_month_on,
+}
+ADVANCE = "/v1/test_helpers/test_clocks/<id>/advance"
+
+Action = Callable[..., Any]
 
 
 def moment(at: float) -> str:
@@ -30,46 +48,40 @@ def date(at: float) -> str:
     return f"{instant.day} {instant:%B %Y}"
 
 
-def show(pages: Pages, request: Request) -> Response:
-    state = pages.sandbox
-    with state.lock:
-        context = {
-            "account": state.account_id,
-            "version": API_VERSION,
-            "now": state.now(),
-            "requests": list(state.requests)[:30],
-            "events": state.newest("event")[:30],
-            "deliveries": state.webhooks.log(limit=30),
-            "endpoints": state.newest("webhook_endpoint"),
-            "subscriptions": [_subscription(state, each) for each in state.newest("subscription")[:30]],
-            "meters": [_meter(state, each) for each in state.newest("billing.meter")],
-            "rejected": rejected(state)[:20],
-            "sessions": [each for each in state.newest("checkout.session") if each["status"] == "open"][:10],
-            "problems": pages.recorder.problems if pages.recorder else None,
-            "differences": DIFFERENCES,
-        }
-        return pages.html("control.html", context)
+def show(pages: Pages, request: Request, *, problem: str | None = None, status: int = 200) -> Response:
+    with pages.sandbox.lock:
+        shown = context(pages)
+    return pages.html("control.html", {**shown, "problem": problem}, status=status)
 
 
-def _subscription(state: Sandbox, subscription: dict[str, Any]) -> dict[str, Any]:
-    customer = state.find("customer", subscription["customer"]) or {}
-    return {
-        "id": subscription["id"],
-        "status": subscription["status"],
-        "live": subscription["status"] not in ENDED,
-        "customer": customer.get("email") or subscription["customer"],
-    }
+def _style(pages: Pages, request: Request) -> Response:
+    css = (HERE / "static" / "control.css").read_text()
+    return Response(css, content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=300"})
 
 
-def _meter(state: Sandbox, meter: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": meter["id"],
-        "name": meter["display_name"],
-        "event_name": meter["event_name"],
-        "status": meter["status"],
-        "events": 0,
-        "total": 0,
-    }
+def _wants_page(request: Request) -> bool:
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def action(section: str) -> Callable[[Action], Action]:
+    """Make a handler of a function that returns JSON-like data.
+
+    A browser is sent back to a section of the page, or shown the page with what was wrong.
+    """
+
+    def wrap(work: Action) -> Action:
+        def handle(pages: Pages, request: Request, **args: str) -> Response:
+            try:
+                data = work(pages, request, **args)
+            except ApiError as error:
+                if _wants_page(request):
+                    return show(pages, request, problem=str(error), status=error.status)
+                return as_json(error.body, status=error.status)
+            return redirect(f"/#{section}", code=303) if _wants_page(request) else as_json(data)
+
+        return handle
+
+    return wrap
 
 
 def deliveries(pages: Pages, request: Request) -> Response:
@@ -83,9 +95,79 @@ def contract(pages: Pages, request: Request) -> Response:
     return as_json({"checked": True, "problems": [str(each) for each in pages.recorder.problems]})
 
 
-def clock(pages: Pages, request: Request) -> Response:
+def _clock(pages: Pages) -> dict[str, Any]:
     state = pages.sandbox
-    return as_json({"now": state.now(), **state.clock.as_dict()})
+    with state.lock:
+        return {
+            "now": state.now(),
+            **state.clock.as_dict(),
+            "next": clockwork.upcoming(state),
+            "test_clocks": [
+                {name: each.get(name) for name in ("id", "name", "frozen_time", "status")}
+                for each in state.newest(CLOCK)
+            ],
+        }
+
+
+def clock(pages: Pages, request: Request) -> Response:
+    return as_json(_clock(pages))
+
+
+@action("clock")
+def move_clock(pages: Pages, request: Request) -> dict[str, Any]:
+    """Move the clock as one of the fields asks, and return it; a program waits until it has arrived."""
+    asked = read(request, CLOCK_FIELDS)
+    if len(asked) != 1:
+        raise ApiError(f"Give exactly one of {', '.join(sorted(CLOCK_FIELDS))}.")
+    ((name, value),) = asked.items()
+    state, wait = pages.sandbox, PATIENCE if _wants_page(request) else None
+    now = state.clock.now()
+    if name == "resume":
+        clockwork.resume(state)
+    elif name == "freeze":
+        clockwork.freeze(state)
+    elif name == "start_at":
+        clockwork.start_at(state, value)
+    elif name == "frozen_at":
+        clockwork.freeze(state, value, wait=wait)
+    else:
+        clockwork.move_to(state, _target(pages, name, value, now=now), wait=wait)
+    return _clock(pages)
+
+
+def _target(pages: Pages, name: str, value: Any, *, now: int) -> int:
+    if name == "advance":
+        return int(now + value)
+    if name == "to":
+        return int(value)
+    if value in STEPS:
+        return STEPS[value](now)
+    following = clockwork.upcoming(pages.sandbox, limit=1)
+    if not following:
+        raise ApiError("Nothing is due: there is no next thing to advance to.", param="step")
+    return max(int(following[0]["at"]), now)
+
+
+@action("clock")
+def move_test_clock(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
+    """Advance a test clock, as its endpoint does."""
+    asked = read(request, {each: CLOCK_FIELDS[each] for each in ("advance", "step", "to")})
+    if len(asked) != 1:
+        raise ApiError("Give exactly one of advance, step, to.")
+    ((name, value),) = asked.items()
+    state = pages.sandbox
+    with state.lock:
+        row = state.get(CLOCK, id, noun="test_clock")
+        if (name, value) == ("step", "next"):
+            following = clockwork.upcoming(state, limit=1, clock=id)
+            target = following[0]["at"] if following else row["frozen_time"]
+        else:
+            target = _target(pages, name, value, now=row["frozen_time"])
+        handle = next(each.handle for each in ENDPOINTS if (each.method, each.path) == ("POST", ADVANCE))
+        with state.change(), state.on_clock(id):
+            result = handle(Call(state=state, params={"frozen_time": target}, args={"id": id}, path=ADVANCE))
+        state.run_due()
+        return state.render(result) if isinstance(result, dict) else {}
 
 
 def rejected_meter_events(pages: Pages, request: Request) -> Response:
@@ -93,39 +175,70 @@ def rejected_meter_events(pages: Pages, request: Request) -> Response:
         return as_json(rejected(pages.sandbox))
 
 
-def resend(pages: Pages, request: Request, *, id: str) -> Response:
-    try:
-        queued = pages.sandbox.webhooks.resend(id)
-    except ApiError as error:
-        return as_json(error.body, status=error.status)
-    return _done(request, {"queued": [each.id for each in queued]})
+def metering(pages: Pages, request: Request) -> Response:
+    return as_json(settings(pages.sandbox))
 
 
-def cancel(pages: Pages, request: Request, *, id: str) -> Response:
-    try:
-        with pages.sandbox.change() as state:
-            subscription = state.get("subscription", id)
+@action("meters")
+def set_metering(pages: Pages, request: Request) -> dict[str, int]:
+    return configure(pages.sandbox, **read(request, SETTINGS))
+
+
+def faults(pages: Pages, request: Request) -> Response:
+    return as_json([each.as_dict() for each in pages.sandbox.faults.all()])
+
+
+@action("faults")
+def add_fault(pages: Pages, request: Request) -> dict[str, Any]:
+    return pages.sandbox.faults.add(**read(request, FAULT)).as_dict()
+
+
+@action("faults")
+def clear_faults(pages: Pages, request: Request) -> dict[str, Any]:
+    pages.sandbox.faults.clear()
+    return {"cleared": True}
+
+
+@action("faults")
+def clear_fault(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
+    if not pages.sandbox.faults.remove(id):
+        raise missing_resource("fault", id)
+    return {"id": id, "cleared": True}
+
+
+@action("webhooks")
+def resend(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
+    queued = pages.sandbox.webhooks.resend(id, **read(request, RESEND))
+    return {"queued": [each.id for each in queued]}
+
+
+@action("subscriptions")
+def cancel(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
+    with pages.sandbox.change() as state:
+        subscription = state.get("subscription", id)
+        with state.on_clock(clock_of(state, subscription)):
             if subscription["status"] not in ENDED:
                 end_subscription(state, subscription, reason="cancellation_requested")
-            status = subscription["status"]
-    except ApiError as error:
-        return as_json(error.body, status=error.status)
-    return _done(request, {"id": id, "status": status})
-
-
-def _done(request: Request, data: dict[str, Any]) -> Response:
-    """Send a browser back to the page, a program its answer."""
-    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return redirect("/", code=303)
-    return as_json(data)
+        return {"id": id, "status": subscription["status"]}
 
 
 RULES = [
     Rule("/", methods=["GET"], endpoint=show),
+    Rule("/static/control.css", methods=["GET"], endpoint=_style),
     Rule("/sandbox/deliveries", methods=["GET"], endpoint=deliveries),
     Rule("/sandbox/contract", methods=["GET"], endpoint=contract),
     Rule("/sandbox/clock", methods=["GET"], endpoint=clock),
+    Rule("/sandbox/clock", methods=["POST"], endpoint=move_clock),
+    Rule("/sandbox/test_clocks/<id>", methods=["POST"], endpoint=move_test_clock),
+    Rule("/sandbox/metering", methods=["GET"], endpoint=metering),
+    Rule("/sandbox/metering", methods=["POST"], endpoint=set_metering),
     Rule("/sandbox/meter_events/rejected", methods=["GET"], endpoint=rejected_meter_events),
+    Rule("/sandbox/faults", methods=["GET"], endpoint=faults),
+    Rule("/sandbox/faults", methods=["POST"], endpoint=add_fault),
+    Rule("/sandbox/faults", methods=["DELETE"], endpoint=clear_faults),
+    Rule("/sandbox/faults/clear", methods=["POST"], endpoint=clear_faults),
+    Rule("/sandbox/faults/<id>", methods=["DELETE"], endpoint=clear_fault),
+    Rule("/sandbox/faults/<id>/clear", methods=["POST"], endpoint=clear_fault),
     Rule("/sandbox/events/<id>/resend", methods=["POST"], endpoint=resend),
     Rule("/sandbox/subscriptions/<id>/cancel", methods=["POST"], endpoint=cancel),
 ]
