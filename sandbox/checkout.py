@@ -1,150 +1,293 @@
-"""What a Checkout session does: expire, fail a card, or turn into a paid subscription."""
+"""What a Checkout session does: take a card, sell what is on it once the card has paid, expire.
+
+The payment comes first and the subscription after it, so a declined card leaves no subscription behind.
+"""
 
 from typing import Any
 
 from sandbox import ranks
 from sandbox.agenda import due
 from sandbox.cards import Decline
-from sandbox.clock import add_interval
-from sandbox.paying import confirm, decline_of, new_intent
-from sandbox.resources.customers import new_customer
-from sandbox.resources.payment_methods import attach, new_card
+from sandbox.errors import ApiError
+from sandbox.invoicing import finalize, mark_paid
+from sandbox.methods import address as whole_address
+from sandbox.methods import keep
+from sandbox.paying import cancel, confirm, new_intent, when_settled
+from sandbox.selling import Buyer, Sale, draft_once, find_customer, note, read_sale, reckon, subscribe
+from sandbox.setting_up import cancel_setup, confirm_setup, new_setup_intent
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import Wanted, build, first_invoice, settle
+from sandbox.subscribing import settle
 
 EXPIRES_AFTER = 24 * 3600
+NOT_AUTHENTICATED = "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+INTENT_FIELDS = (
+    "capture_method",
+    "receipt_email",
+    "statement_descriptor",
+    "statement_descriptor_suffix",
+    "transfer_group",
+)
 
 
-def wanted_of(state: Sandbox, session: Object) -> list[Wanted]:
-    return [Wanted(state.get("price", line["price"]), line["quantity"]) for line in session["_lines"]]
+def needs_card(session: Object, *, due: int) -> bool:
+    """Return whether completing a session that now costs `due` minor units takes a card."""
+    if session["mode"] == "payment":
+        return due > 0
+    return session["payment_method_collection"] != "if_required" or due > 0
 
 
-def due_today(state: Sandbox, session: Object) -> int:
-    """Return what completing the session charges, in minor units."""
-    if trial_end_of(state, session) is not None:
-        return 0
-    return sum(each.amount() for each in wanted_of(state, session))
+def complete(state: Sandbox, session: Object, buyer: Buyer, method: Object | None) -> Decline | Object | None:
+    """Charge or save the card and sell. Returns None once the session is complete.
 
-
-def trial_end_of(state: Sandbox, session: Object) -> int | None:
-    given = session["_subscription_data"]
-    days = given.get("trial_period_days")
-    end: int | None = given.get("trial_end")
-    return state.now() + days * 86400 if days else end
-
-
-def needs_card(state: Sandbox, session: Object) -> bool:
-    return session["payment_method_collection"] != "if_required" or due_today(state, session) > 0
-
-
-def renewal_text(price: Object) -> str:
-    recurring = price["recurring"]
-    count = recurring["interval_count"]
-    return recurring["interval"] if count == 1 else f"{count} {recurring['interval']}s"
-
-
-def complete(
-    state: Sandbox, session: Object, *, email: str, name: str | None, card: dict[str, Any] | None
-) -> Decline | None:
-    """Pay and subscribe. Returns None once the session is complete, or why the card was declined.
-
-    A decline leaves the session open and no subscription behind, only the failed payment.
-    `card` holds number, exp_month and exp_year; None where no card is needed.
+    Returns the decline of a card that was refused, which leaves the session open, or the intent whose
+    payer has to authenticate first: `resume` goes on from there. `method` is None where no card is needed.
+    Raises ApiError for what a sale cannot be made of.
     """
-    customer, is_new = _customer(state, session, email=email, name=name)
-    method = None
-    if card is not None:
-        method = new_card(
+    found = reckon(state, session, buyer)
+    note(session, found)
+    state.put(session)
+    if method is None:
+        return _finish(state, session, buyer, None, None)
+    if session["mode"] == "setup":
+        intent = state.get("setup_intent", session["setup_intent"])
+        decline = confirm_setup(state, intent, method)
+    elif found.due > 0:
+        intent = _payment(state, session, buyer, amount=found.due)
+        decline = confirm(state, intent, method)
+    else:
+        intent = new_setup_intent(state, customer=session["customer"])
+        decline = confirm_setup(state, intent, method)
+    if decline is not None:
+        return decline
+    if intent["status"] == "requires_action":
+        session["_attempt"] = {
+            "buyer": buyer.as_dict(),
+            "intent": intent["id"],
+            "kind": intent["object"],
+            "method": method["id"],
+        }
+        intent["_checkout"] = session["id"]
+        state.put(session)
+        return state.put(intent)
+    return _finish(state, session, buyer, method, intent)
+
+
+def _payment(state: Sandbox, session: Object, buyer: Buyer, *, amount: int) -> Object:
+    if session["mode"] == "subscription":
+        return new_intent(
             state,
-            card["number"],
-            exp_month=card["exp_month"],
-            exp_year=card["exp_year"],
-            details={"email": email, "name": name},
+            amount=amount,
+            currency=session["currency"],
+            customer=session["customer"],
+            description="Subscription creation",
         )
-        decline = _trial_of_card(state, session, method, customer=None if is_new else customer["id"])
-        if decline is not None:
-            return decline
-    if is_new:
-        state.create(customer, event="customer.created")
-    if method is not None:
-        attach(state, method, customer=customer)
-    subscription, invoice = _subscribe(state, session, customer, method)
-    session.update(
-        customer=customer["id"],
-        subscription=subscription["id"],
-        invoice=invoice["id"] if invoice else None,
-        status="complete",
-        url=None,
-        payment_status="paid" if invoice and invoice["amount_paid"] else "no_payment_required",
-        customer_details={**_details(customer), "email": email, "name": name},
+    given = session["_payment_intent_data"]
+    keeps = "on_session" if buyer.keeps_card else None
+    fields: dict[str, Any] = {name: given[name] for name in INTENT_FIELDS if name in given}
+    if "shipping" in given:
+        fields["shipping"] = {"carrier": None, "phone": None, "tracking_number": None, **given["shipping"]}
+    return new_intent(
+        state,
+        amount=amount,
+        currency=session["currency"],
+        customer=session["customer"],
+        description=given.get("description"),
+        setup_future_usage=given.get("setup_future_usage", keeps),
+        metadata={key: value for key, value in (given.get("metadata") or {}).items() if value},
+        **fields,
     )
+
+
+def resume(state: Sandbox, session: Object) -> str | None:
+    """Go on with a session whose payer has been to authenticate. Returns why that failed, in words, or None.
+
+    None with the session still open means that the payer has yet to authenticate.
+    """
+    attempt = session["_attempt"]
+    if attempt is None or session["status"] != "open":
+        return None
+    intent = state.get(attempt["kind"], attempt["intent"])
+    if intent["status"] in ("succeeded", "requires_capture"):
+        method = state.get("payment_method", attempt["method"])
+        _finish(state, session, Buyer(**attempt["buyer"]), method, intent)
+        return None
+    if intent["status"] == "requires_action":
+        return None
+    session["_attempt"] = None
+    session["_typed"] = {**session["_typed"], **_typed(attempt["buyer"])}
+    state.put(session)
+    error = intent.get("last_payment_error") or intent.get("last_setup_error") or {}
+    declined = error.get("type") == "card_error"
+    return str(error["message"]) if declined else NOT_AUTHENTICATED
+
+
+def _typed(buyer: dict[str, Any]) -> dict[str, str]:
+    known = {name: buyer[name] for name in ("email", "name", "phone") if buyer[name]}
+    return {**known, **{part: text for part, text in (buyer["address"] or {}).items() if text}}
+
+
+@when_settled
+def hear_of_payment(state: Sandbox, intent: Object, decline: Decline | None) -> None:
+    """Complete a session once its payment has come, even if the payer's browser never returns."""
+    session = state.find("checkout.session", intent.get("_checkout") or "")
+    if session is not None and decline is None and intent["status"] in ("succeeded", "requires_capture"):
+        resume(state, session)
+
+
+def _finish(
+    state: Sandbox, session: Object, buyer: Buyer, method: Object | None, intent: Object | None
+) -> None:
+    customer = _customer(state, session, buyer, intent)
+    if method is not None:
+        _keep(state, session, buyer, method, customer)
+    if session["mode"] == "subscription" and customer is not None:
+        sale = subscribe(state, session, customer, method=method["id"] if method else None)
+        _pay(state, sale, intent)
+        note(session, read_sale(state, session, sale))
+    elif session["mode"] == "payment":
+        sale = _sold_once(state, session, customer, intent)
+    else:
+        sale = Sale(None)
+    _close(state, session, buyer=buyer, customer=customer, sale=sale, intent=intent)
+
+
+def _customer(state: Sandbox, session: Object, buyer: Buyer, intent: Object | None) -> Object | None:
+    """Return whom the sale is to; None for a guest, of whom only the session knows."""
+    if session["customer"] is None and session["customer_creation"] != "always":
+        return None
+    customer = find_customer(state, session, buyer)
+    if intent is not None and intent["customer"] is None:
+        intent["customer"] = customer["id"]
+        state.put(intent)
+        charge = state.find("charge", intent.get("latest_charge") or "")
+        if charge is not None:
+            charge["customer"] = customer["id"]
+            state.put(charge)
+    return customer
+
+
+def _keep(state: Sandbox, session: Object, buyer: Buyer, method: Object, customer: Object | None) -> None:
+    saves = (
+        session["mode"] != "payment"
+        or buyer.keeps_card
+        or ("setup_future_usage" in session["_payment_intent_data"])
+    )
+    if not saves:
+        return
+    if method["customer"] is None or method["allow_redisplay"] == "unspecified":
+        asked = session["_redisplay"] or ("always" if buyer.keeps_card else "limited")
+        method["allow_redisplay"] = asked
+        state.put(method)
+    if customer is not None:
+        keep(state, method, customer=customer["id"])
+
+
+def _pay(state: Sandbox, sale: Sale, intent: Object | None) -> None:
+    """Settle the first invoice with the payment that came before it."""
+    subscription, invoice = sale.subscription, sale.invoice
+    if subscription is None:
+        return
+    if invoice is None or invoice["status"] != "open":
+        settle(state, subscription, invoice, None)
+    elif intent is not None and intent["object"] == "payment_intent":
+        stand_for(state, invoice, intent)
+
+
+def stand_for(state: Sandbox, invoice: Object, intent: Object) -> None:
+    """Let a payment that was made before its invoice pay it."""
+    _forget(state, state.get("payment_intent", invoice["_intent"]))
+    intent["_invoice"], invoice["_intent"] = invoice["id"], intent["id"]
+    state.put(intent)
+    for row in list(state.every("invoice_payment")):
+        if row["invoice"] == invoice["id"]:
+            payment = state.get("invoice_payment", row["id"])
+            payment["payment"] = {"payment_intent": intent["id"], "type": "payment_intent"}
+            state.put(payment)
+    invoice["attempt_count"] = 1
+    mark_paid(state, invoice)
+
+
+def _forget(state: Sandbox, intent: Object) -> None:
+    # Finalizing prepared a payment of its own in this same change: nobody has seen it.
+    state.store.remove("payment_intent", intent["id"])
+    events = [each["id"] for each in state.every("event") if each["data"]["object"].get("id") == intent["id"]]
+    for row in [each for each in state.every("_delivery") if each["event"] in events]:
+        state.store.remove("_delivery", row["id"])
+    for each in events:
+        state.store.remove("event", each)
+
+
+def _sold_once(state: Sandbox, session: Object, customer: Object | None, intent: Object | None) -> Sale:
+    if not session["invoice_creation"]["enabled"] or customer is None:
+        return Sale(None)
+    sale = draft_once(state, session, customer)
+    if sale.invoice is not None:
+        finalize(state, sale.invoice)
+        if sale.invoice["status"] == "open" and intent is not None:
+            stand_for(state, sale.invoice, intent)
+    return sale
+
+
+def _close(
+    state: Sandbox,
+    session: Object,
+    *,
+    buyer: Buyer,
+    customer: Object | None,
+    sale: Sale,
+    intent: Object | None,
+) -> None:
+    paid = intent is not None and intent["object"] == "payment_intent" and intent["status"] == "succeeded"
+    session.update(
+        customer=customer["id"] if customer else None,
+        consent=buyer.consent,
+        customer_details=_details(state, session, buyer, customer),
+        invoice=sale.invoice["id"] if sale.invoice else None,
+        status="complete",
+        subscription=sale.subscription["id"] if sale.subscription else None,
+        url=None,
+        payment_status="paid" if paid else "no_payment_required",
+        _attempt=None,
+    )
+    if session["mode"] == "payment" and intent is not None:
+        session["payment_intent"] = intent["id"]
+        session["payment_status"] = "paid" if paid else "unpaid"
+    if session["collected_information"] is not None:
+        session["collected_information"]["business_name"] = buyer.business_name
+    state.agenda.drop("checkout.session.expire", identifier=session["id"])
     state.put(session)
     state.emit("checkout.session.completed", session)
-    return None
 
 
-def _customer(state: Sandbox, session: Object, *, email: str, name: str | None) -> tuple[Object, bool]:
-    if session["customer"] is not None:
-        return state.get_customer(session["customer"]), False
-    return new_customer(state, email=email, name=name), True
-
-
-def _trial_of_card(
-    state: Sandbox, session: Object, method: Object, *, customer: str | None
-) -> Decline | None:
-    """Return why the card would be declined, leaving the failed payment on record, else None."""
-    if decline_of(method) is None:
-        return None
-    intent = new_intent(
-        state,
-        amount=due_today(state, session),
-        currency=session["currency"],
-        customer=customer,
-        description="Subscription creation",
-    )
-    return confirm(state, intent, method)
-
-
-def _details(customer: Object) -> Object:
+def _details(state: Sandbox, session: Object, buyer: Buyer, customer: Object | None) -> Object:
+    known = customer or {}
     return {
-        "address": customer["address"],
-        "business_name": None,
-        "email": customer["email"],
+        "address": whole_address(buyer.address) if buyer.address else known.get("address"),
+        "business_name": buyer.business_name,
+        "email": buyer.email or known.get("email"),
         "individual_name": None,
-        "name": customer["name"],
-        "phone": customer["phone"],
-        "tax_exempt": customer["tax_exempt"],
-        "tax_ids": [],
+        "name": buyer.business_name or buyer.name or known.get("name"),
+        "phone": buyer.phone or known.get("phone"),
+        "tax_exempt": known.get("tax_exempt", "none"),
+        "tax_ids": [buyer.tax_id] if buyer.tax_id else [],
     }
 
 
-def _subscribe(
-    state: Sandbox, session: Object, customer: Object, method: Object | None
-) -> tuple[Object, Object | None]:
-    given = session["_subscription_data"]
-    subscription = build(
-        state,
-        customer=customer,
-        wanted=wanted_of(state, session),
-        trial_end=trial_end_of(state, session),
-        metadata=dict(given.get("metadata") or {}),
-        description=given.get("description"),
-    )
-    subscription["trial_settings"] = given.get("trial_settings", subscription["trial_settings"])
-    state.emit("customer.subscription.created", subscription)
-    before = state.render(subscription)
-    invoice = first_invoice(state, subscription, customer=state.get("customer", customer["id"]))
-    subscription["default_payment_method"] = method["id"] if method else None
-    settle(state, subscription, invoice, method)
-    state.update(subscription, before=before, event="customer.subscription.updated")
-    return subscription, invoice
-
-
 def expire(state: Sandbox, session: Object) -> None:
-    session.update(status="expired", url=None)
+    """Close an open session unsold. A payment that waits for its payer is given up with it."""
+    attempt = session["_attempt"]
+    session.update(status="expired", url=None, _attempt=None)
     state.put(session)
     state.agenda.drop("checkout.session.expire", identifier=session["id"])
+    if attempt is not None and attempt["kind"] == "payment_intent":
+        intent = state.get("payment_intent", attempt["intent"])
+        if intent["status"] == "requires_action":
+            cancel(state, intent, reason="abandoned")
+    elif session["setup_intent"] is not None:
+        setup = state.get("setup_intent", session["setup_intent"])
+        if setup["status"] not in ("succeeded", "canceled"):
+            cancel_setup(state, setup, reason="abandoned")
     state.emit("checkout.session.expired", session)
 
 
@@ -155,10 +298,7 @@ def expire_when_due(state: Sandbox, identifier: str) -> None:
         expire(state, session)
 
 
-def next_charge(state: Sandbox, session: Object) -> int:
-    """Return when the next period begins, in unix seconds, for the page to tell."""
-    trial = trial_end_of(state, session)
-    if trial is not None:
-        return trial
-    recurring = wanted_of(state, session)[0].price["recurring"]
-    return add_interval(state.now(), interval=recurring["interval"], count=recurring["interval_count"])
+def check_open(session: Object) -> None:
+    """Raise ApiError (400) for a session that can no longer be paid."""
+    if session["status"] != "open":
+        raise ApiError(f"This Checkout Session is {session['status']} and can no longer be completed.")

@@ -16,6 +16,8 @@ THIN = "v2.core.event"
 MORE_EVENTS = frozenset(
     f"billing.meter.{verb}" for verb in ("created", "updated", "deactivated", "reactivated")
 )
+# What Stripe's own command line drives in its fixtures, and the document keeps to itself.
+PRIVATE = "/v1/payment_pages/"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Recorder:
         where = f"{method} {path}"
         operation = self.spec.find(method, path.rstrip("/"))
         if operation is None:
-            if self.strict or status < 400:
+            if not path.startswith(PRIVATE) and (self.strict or status < 400):
                 self._note(where, ["Stripe's document has no such endpoint"])
             return
         try:

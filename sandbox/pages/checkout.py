@@ -1,79 +1,38 @@
-"""The hosted Checkout page: what is bought, a card form, and what a card form can get wrong."""
+"""The hosted Checkout page: what is bought, and the form that pays for it."""
 
 from __future__ import annotations
 
-import decimal
-import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
-from sandbox.amounts import line_amount, money_text, unit_text
-from sandbox.cards import NEEDS_AUTHENTICATION, is_card_number
-from sandbox.checkout import complete, due_today, needs_card, next_charge, renewal_text, trial_end_of
+from sandbox.authenticating import authentication_url
+from sandbox.cards import Decline
+from sandbox.checkout import complete, needs_card, resume
+from sandbox.errors import ApiError
+from sandbox.methods import new_card
+from sandbox.pages.checkout_form import (
+    apply_code,
+    buyer_of,
+    fields_of,
+    read_quantities,
+    saved_cards,
+    starting_form,
+)
+from sandbox.pages.checkout_view import view
+from sandbox.pages.forms import Form
+from sandbox.selling import Buyer, Reckoning, note, reckon
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import is_metered
+from sandbox.timeline import clock_of
 
 if TYPE_CHECKING:
     from sandbox.pages.site import Pages
 
-NO_AUTHENTICATION = "This card asks for 3-D Secure, which the sandbox does not do yet. Use another test card."
-
-
-@dataclass
-class Form:
-    """What the payer typed and what is wrong with it, field by field."""
-
-    email: str = ""
-    name: str = ""
-    number: str = ""
-    expiry: str = ""
-    cvc: str = ""
-    errors: dict[str, str] = field(default_factory=dict)
-    card: dict[str, Any] | None = None
-
-    @classmethod
-    def read(cls, state: Sandbox, request: Request, *, email: str | None, card_needed: bool) -> Form:
-        text: dict[str, Any] = {
-            name: request.form.get(name, "").strip()[:200]
-            for name in ("email", "name", "number", "expiry", "cvc")
-        }
-        form = cls(**text)
-        form.email = email or form.email
-        if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+|[^@\s]+@localhost", form.email):
-            form.errors["email"] = "Enter an e-mail address."
-        if card_needed:
-            form._read_card(state)
-        return form
-
-    def _read_card(self, state: Sandbox) -> None:
-        number = re.sub(r"[\s-]", "", self.number)
-        if not number:
-            self.errors["number"] = "Enter a card number."
-        elif not is_card_number(number):
-            self.errors["number"] = "Your card number is invalid."
-        elif number in NEEDS_AUTHENTICATION:
-            self.errors["number"] = NO_AUTHENTICATION
-        expiry = re.fullmatch(r"(\d{1,2})\s*/?\s*(\d{2}|\d{4})", self.expiry)
-        month = year = 0
-        if expiry is None or not 1 <= int(expiry[1]) <= 12:
-            self.errors["expiry"] = "Your card's expiration date is incomplete. Write it as MM / YY."
-        else:
-            month, year = int(expiry[1]), int(expiry[2]) % 100 + 2000
-            today = state.clock.today()
-            if (year, month) < (today.year, today.month):
-                self.errors["expiry"] = "Your card's expiration date is in the past."
-        if not re.fullmatch(r"\d{4}" if number.startswith(("34", "37")) else r"\d{3}", self.cvc):
-            self.errors["cvc"] = "Your card's security code is incomplete."
-        if not self.name:
-            self.errors["name"] = "Enter the name on the card."
-        if not self.errors:
-            self.card = {"number": number, "exp_month": month, "exp_year": year}
+STAYS = ("apply", "remove", "update")
 
 
 def _find(pages: Pages, identifier: str) -> Object:
@@ -84,11 +43,12 @@ def _find(pages: Pages, identifier: str) -> Object:
 
 
 def show(pages: Pages, request: Request, *, id: str) -> Response:
-    with pages.sandbox.lock:
+    with pages.sandbox.change() as state:
         session = _find(pages, id)
-        if session["status"] != "open":
-            return _closed(pages, session)
-        return _page(pages, session, Form(email=_known_email(pages.sandbox, session) or ""))
+        with state.on_clock(clock_of(state, session)):
+            if session["status"] != "open":
+                return _closed(pages, session)
+            return _page(pages, session, starting_form(state, session))
 
 
 def submit(pages: Pages, request: Request, *, id: str) -> Response:
@@ -98,38 +58,136 @@ def submit(pages: Pages, request: Request, *, id: str) -> Response:
     """
     with pages.sandbox.change() as state:
         session = _find(pages, id)
-        if session["status"] == "complete":
-            return redirect(success_url(session), code=303)
-        if session["status"] == "expired":
-            return _closed(pages, session)
-        form = Form.read(
-            state, request, email=_known_email(state, session), card_needed=needs_card(state, session)
+        with state.on_clock(clock_of(state, session)):
+            if session["status"] == "complete":
+                return redirect(success_url(session), code=303)
+            if session["status"] == "expired":
+                return _closed(pages, session)
+            form = starting_form(state, session, request.form)
+            read_quantities(session, form)
+            action = form.get("action")
+            if action in STAYS:
+                return _stay(pages, session, form, action)
+            return _pay(pages, session, form)
+
+
+def _stay(pages: Pages, session: Object, form: Form, action: str) -> Response:
+    """Change what is bought or for whom, and show the page with its new total."""
+    state = pages.sandbox
+    if action == "apply":
+        apply_code(state, session, form)
+    elif action == "remove":
+        session["discounts"] = []
+    buyer = Buyer() if action == "remove" else buyer_of(state, session, form, card_needed=False)
+    if action != "update":
+        # Only the code was asked about: the rest is checked when it is sent.
+        form.errors = {name: text for name, text in form.errors.items() if name == "promotion_code"}
+    asked = fields_of(state, session)
+    session["_typed"] = {name: form.get(name) for name in asked.kept if form.get(name)}
+    if not form.errors:
+        _try_reckoning(state, session, form, buyer)
+    state.put(session)
+    return _page(pages, session, form, status=422 if form.errors or form.alert else 200)
+
+
+def _try_reckoning(state: Sandbox, session: Object, form: Form, buyer: Buyer) -> Reckoning | None:
+    """Return what the session costs this buyer, noted on it; None where the form now says why it cannot be."""
+    try:
+        found = reckon(state, session, buyer)
+    except ApiError as error:
+        body = error.body["error"]
+        if body.get("param") in ("value", "type"):
+            form.errors["tax_id"] = body["message"]
+        else:
+            form.alert = body["message"]
+        return None
+    note(session, found)
+    return found
+
+
+def _pay(pages: Pages, session: Object, form: Form) -> Response:
+    state = pages.sandbox
+    known = _try_reckoning(state, session, Form({}), Buyer(email=form.get("email")))
+    card_needed = needs_card(session, due=known.due if known else 1)
+    buyer = buyer_of(state, session, form, card_needed=card_needed)
+    if form.errors:
+        return _page(pages, session, form, status=422)
+    found = _try_reckoning(state, session, form, buyer)
+    state.put(session)
+    if found is None:
+        return _page(pages, session, form, status=422)
+    if form.get("expected") and form.get("expected") != str(found.due):
+        form.notice = "The total has changed with what you entered. Check it, then confirm."
+        return _page(pages, session, form, status=422)
+    if not needs_card(session, due=found.due):
+        return _outcome(pages, session, form, complete(state, session, buyer, None))
+    saved = form.get("saved")
+    if saved and saved != "new":
+        method = next(each for each in saved_cards(state, session) if each["id"] == saved)
+        method = state.get("payment_method", method["id"])
+    elif form.card is not None:
+        method = new_card(
+            state,
+            form.card["number"],
+            exp_month=form.card["exp_month"],
+            exp_year=form.card["exp_year"],
+            details={
+                "email": buyer.email,
+                "name": form.get("name") or None,
+                "phone": buyer.phone,
+                "address": buyer.address,
+            },
         )
-        if form.errors:
-            return _page(pages, session, form, status=422)
-        decline = complete(state, session, email=form.email, name=form.name or None, card=form.card)
-        if decline is not None:
-            form.errors["card"] = decline.message
-            return _page(pages, session, form, status=402)
-        if pages.recorder is not None:
-            pages.recorder.check_object(state.render(session), where="Checkout page")
-        return redirect(success_url(session), code=303)
+    else:
+        form.errors["number"] = "Enter a card number."
+        return _page(pages, session, form, status=422)
+    return _outcome(pages, session, form, complete(state, session, buyer, method))
+
+
+def _outcome(pages: Pages, session: Object, form: Form, result: Decline | Object | None) -> Response:
+    state = pages.sandbox
+    if isinstance(result, Decline):
+        form.alert = result.message
+        return _page(pages, session, form, status=402)
+    if result is not None:
+        back = f"{state.base_url}/c/pay/{session['id']}/return"
+        return redirect(authentication_url(state, result, return_to=back), code=303)
+    return _done(pages, session)
+
+
+def come_back(pages: Pages, request: Request, *, id: str) -> Response:
+    """Receive a payer who has been to authenticate: on to the seller, or back to the form with the reason."""
+    with pages.sandbox.change() as state:
+        session = _find(pages, id)
+        with state.on_clock(clock_of(state, session)):
+            words = resume(state, session)
+            if session["status"] == "complete":
+                return _done(pages, session)
+            if session["status"] == "expired":
+                return _closed(pages, session)
+            form = starting_form(state, session)
+            form.alert = words
+            return _page(pages, session, form, status=402 if words else 200)
+
+
+def _done(pages: Pages, session: Object) -> Response:
+    if pages.recorder is not None:
+        pages.recorder.check_object(pages.sandbox.render(session), where="Checkout page")
+    return redirect(success_url(session), code=303)
 
 
 def success_url(session: Object) -> str:
     return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
-def _known_email(state: Sandbox, session: Object) -> str | None:
-    return (session["customer_details"] or {}).get("email")
-
-
 def _closed(pages: Pages, session: Object) -> Response:
     complete_ = session["status"] == "complete"
+    message = (session["custom_text"]["after_submit"] or {}).get("message") if complete_ else None
     context = {
         "title": "You're all done here" if complete_ else "This page has expired",
-        "text": (
-            "This Checkout session is complete: your payment went through. You can close this page."
+        "text": message
+        or (
+            "This Checkout session is complete. You can close this page."
             if complete_
             else "This Checkout session has timed out or was cancelled. Nothing was charged."
         ),
@@ -139,73 +197,11 @@ def _closed(pages: Pages, session: Object) -> Response:
 
 
 def _page(pages: Pages, session: Object, form: Form, *, status: int = 200) -> Response:
-    state = pages.sandbox
-    lines = [_line(state, line) for line in session["_lines"]]
-    total = due_today(state, session)
-    first = state.get("price", session["_lines"][0]["price"])
-    context = {
-        "session": session,
-        "form": form,
-        "lines": lines,
-        "total": total,
-        "currency": session["currency"],
-        "interval": renewal_text(first),
-        "next_charge": next_charge(state, session),
-        "trial": trial_end_of(state, session),
-        "recurring": sum(line["amount_total"] for line in session["_lines"]),
-        "known_email": _known_email(state, session),
-        "card_needed": needs_card(state, session),
-    }
-    return pages.html("checkout.html", context, status=status)
-
-
-def _line(state: Sandbox, line: Object) -> dict[str, Any]:
-    price = state.get("price", line["price"])
-    product = state.get("product", price["product"])
-    currency = price["currency"]
-    if is_metered(price):
-        detail, amount = (
-            f"Counted as you use it, billed each {renewal_text(price)}",
-            _unit_price(price, currency),
-        )
-    else:
-        each = money_text(line_amount(price, 1), currency)
-        detail = f"{line['quantity']} × {each} each {renewal_text(price)}"
-        amount = money_text(line["amount_total"], currency)
-    tiers = [
-        f"{'Up to ' + format(tier['up_to'], ',') if tier['up_to'] else 'After that'}: {_tier(tier, currency)}"
-        for tier in price.get("_tiers", [])
-    ]
-    return {
-        "name": product["name"],
-        "description": product["description"],
-        "detail": detail,
-        "amount": amount,
-        "tiers": tiers,
-    }
-
-
-def _unit_price(price: Object, currency: str) -> str:
-    """Say what a metered unit costs; its tiers have lines of their own."""
-    if price["billing_scheme"] != "per_unit":
-        return "As used"
-    amount = decimal.Decimal(price["unit_amount_decimal"])
-    return f"{unit_text(amount, currency)} each" if amount else "Included"
-
-
-def _tier(tier: Object, currency: str) -> str:
-    parts = []
-    if tier["unit_amount_decimal"] is not None:
-        if tier["unit_amount"] == 0:
-            parts.append("included")
-        else:
-            parts.append(f"{unit_text(decimal.Decimal(tier['unit_amount_decimal']), currency)} each")
-    if tier["flat_amount"]:
-        parts.append(f"{money_text(tier['flat_amount'], currency)} flat")
-    return ", ".join(parts) or "included"
+    return pages.html("checkout.html", view(pages.sandbox, session, form), status=status)
 
 
 RULES = [
     Rule("/c/pay/<id>", methods=["GET"], endpoint=show),
     Rule("/c/pay/<id>", methods=["POST"], endpoint=submit),
+    Rule("/c/pay/<id>/return", methods=["GET"], endpoint=come_back),
 ]

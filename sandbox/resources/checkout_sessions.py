@@ -2,85 +2,20 @@
 
 from typing import Any
 
-from sandbox.amounts import line_amount
 from sandbox.checkout import EXPIRES_AFTER, expire
-from sandbox.checkout_session import new_session
+from sandbox.checkout_lines import read_lines
+from sandbox.checkout_params import CREATE
+from sandbox.checkout_session import check_mode, check_trial, check_urls, new_session
+from sandbox.discounting import redeemable
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.params import (
-    CURRENCY,
-    ID,
-    METADATA,
-    RANGE,
-    STR,
-    TIME,
-    Enum,
-    Int,
-    ListOf,
-    Obj,
-    Str,
-    merge_metadata,
-    unsupported,
-)
-from sandbox.pricing import INLINE_PRICE, build_price, get_price
+from sandbox.params import ID, METADATA, RANGE, STR, Enum, Obj, merge_metadata, unsupported
 from sandbox.render import expandable, included, inlined
-from sandbox.resources import products
 from sandbox.routing import Call, get, lists, post
+from sandbox.selling import Buyer, note, reckon
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import is_metered
-
-LINE = Obj(
-    {
-        "price": ID,
-        "price_data": Obj(
-            {
-                **INLINE_PRICE,
-                "product": ID,
-                "product_data": Obj(
-                    {
-                        "name!": STR,
-                        "description": Str(max=40000),
-                        "images": ListOf(STR),
-                        "metadata": METADATA,
-                        "tax_code": STR,
-                        "unit_label": Str(max=12),
-                    }
-                ),
-            }
-        ),
-        "quantity": Int(min=0, max=999_999),
-        "metadata": METADATA,
-        **unsupported("adjustable_quantity", "dynamic_tax_rates", "tax_rates"),
-    }
-)
-SUBSCRIPTION_DATA = Obj(
-    {
-        "billing_mode": Obj(
-            {
-                "type!": Enum("flexible"),
-                "flexible": Obj({"proration_discounts": Enum("included", "itemized")}),
-            }
-        ),
-        "description": Str(max=500),
-        "metadata": METADATA,
-        "trial_end": TIME,
-        "trial_period_days": Int(min=1, max=730),
-        "trial_settings": Obj(
-            {"end_behavior!": Obj({"missing_payment_method!": Enum("cancel", "create_invoice", "pause")})}
-        ),
-        **unsupported(
-            "application_fee_percent",
-            "billing_cycle_anchor",
-            "default_tax_rates",
-            "invoice_settings",
-            "on_behalf_of",
-            "pending_invoice_item_interval",
-            "proration_behavior",
-            "transfer_data",
-        ),
-    }
-)
-ONLY_OFF = Obj({"enabled!": Enum("false")})
+from sandbox.taxing import location, require_automatic_tax
+from sandbox.totals import SMALLEST_CHARGE
 
 expandable(
     "checkout.session",
@@ -94,9 +29,9 @@ expandable(
     },
 )
 inlined("item", {"price": "price"})
-included("item", "discounts", lambda state, item: [])
-included("item", "taxes", lambda state, item: [])
-included("checkout.session", "total_details.breakdown", lambda state, session: {"discounts": [], "taxes": []})
+included("item", "discounts", lambda state, item: item["_discounts"])
+included("item", "taxes", lambda state, item: item["_taxes"])
+included("checkout.session", "total_details.breakdown", lambda state, session: session["_breakdown"])
 
 
 def _line_items(state: Sandbox, session: Object) -> Object:
@@ -111,82 +46,19 @@ def _line_items(state: Sandbox, session: Object) -> Object:
 included("checkout.session", "line_items", _line_items)
 
 
-@post(
-    "/v1/checkout/sessions",
-    {
-        "adaptive_pricing": ONLY_OFF,
-        "allow_promotion_codes": Enum("false"),
-        "automatic_tax": ONLY_OFF,
-        "billing_address_collection": Enum("auto"),
-        "cancel_url": STR,
-        "client_reference_id": Str(max=200),
-        "currency": CURRENCY,
-        "customer": ID,
-        "customer_email": Str(max=512),
-        "customer_update": Obj({name: Enum("auto", "never") for name in ("address", "name", "shipping")}),
-        "expires_at": TIME,
-        "line_items": ListOf(LINE),
-        "locale": STR,
-        "metadata": METADATA,
-        "mode": Enum("payment", "setup", "subscription"),
-        "payment_method_collection": Enum("always", "if_required"),
-        "payment_method_types": ListOf(Enum("card")),
-        "phone_number_collection": ONLY_OFF,
-        "saved_payment_method_options": Obj({"payment_method_save": Enum("disabled", "enabled")}),
-        "subscription_data": SUBSCRIPTION_DATA,
-        "success_url": STR,
-        "tax_id_collection": ONLY_OFF,
-        "ui_mode": Enum("hosted_page"),
-        **unsupported(
-            "after_expiration",
-            "branding_settings",
-            "consent_collection",
-            "custom_fields",
-            "custom_text",
-            "customer_account",
-            "customer_creation",
-            "discounts",
-            "excluded_payment_method_types",
-            "integration_identifier",
-            "invoice_creation",
-            "managed_payments",
-            "name_collection",
-            "optional_items",
-            "origin_context",
-            "payment_intent_data",
-            "payment_method_configuration",
-            "payment_method_data",
-            "payment_method_options",
-            "permissions",
-            "redirect_on_completion",
-            "return_url",
-            "setup_intent_data",
-            "shipping_address_collection",
-            "shipping_options",
-            "submit_type",
-            "wallet_options",
-        ),
-    },
-)
+@post("/v1/checkout/sessions", CREATE)
 def create(call: Call) -> Object:
     state, params = call.state, call.params
     if params.get("mode") is None:
         raise missing_parameter("mode")
-    if params["mode"] != "subscription":
-        raise ApiError(
-            f"The sandbox does not support mode={params['mode']} (Stripe does).",
-            code="sandbox_unsupported",
-            param="mode",
-        )
-    for name in ("line_items", "success_url"):
-        if not params.get(name):
-            raise missing_parameter(name)
+    mode = params["mode"]
+    if mode != "setup" and not params.get("line_items"):
+        raise missing_parameter("line_items")
+    check_urls(params)
+    check_mode(params)
     if "customer" in params and "customer_email" in params:
         raise ApiError("You may only specify one of these parameters: customer, customer_email.")
     customer = state.get_customer(params["customer"]) if "customer" in params else None
-    for name in ("success_url", "cancel_url"):
-        if name in params and not params[name].startswith(("http://", "https://")):
-            raise ApiError(f"Not a valid URL: {params[name]}", code="url_invalid", param=name)
     expires_at = params.get("expires_at", state.now() + EXPIRES_AFTER)
     if not state.now() + 1800 <= expires_at + 60 or expires_at > state.now() + EXPIRES_AFTER:
         raise ApiError(
@@ -194,72 +66,87 @@ def create(call: Call) -> Object:
             "Session creation.",
             param="expires_at",
         )
-    lines = [_line(state, given, index=index) for index, given in enumerate(params["line_items"])]
+    if mode == "subscription":
+        check_trial(state, params.get("subscription_data", {}))
+    _check_customer(state, params, customer)
+    lines = (
+        read_lines(state, params["line_items"], mode=mode, currency=params.get("currency"))
+        if mode != "setup"
+        else []
+    )
     session = new_session(state, params, lines=lines, customer=customer, expires_at=expires_at)
+    _check_discounts(state, params, session)
+    # Found out now, as Stripe does, so that the page cannot fail on it later.
+    found = reckon(state, session, Buyer(email=(session["customer_details"] or {}).get("email")))
+    if mode == "payment" and 0 < found.total < SMALLEST_CHARGE.get(session["currency"], 1):
+        raise ApiError(
+            "The Checkout Session's total amount due must add up to at least "
+            f"{SMALLEST_CHARGE[session['currency']]} {session['currency']} (in its smallest unit).",
+            code="amount_too_small",
+        )
+    note(session, found)
     state.agenda.set("checkout.session.expire", session["id"], expires_at)
     return state.create(session)
 
 
-def _line(state: Sandbox, given: dict[str, Any], *, index: int) -> Object:
-    where = f"line_items[{index}]"
-    if ("price" in given) == ("price_data" in given):
-        raise ApiError("You must specify either `price` or `price_data` for each line item.", param=where)
-    price = (
-        get_price(state, given["price"], param=f"{where}[price]")
-        if "price" in given
-        else _inline_price(state, given["price_data"], where=f"{where}[price_data]")
-    )
-    if price["type"] != "recurring":
+def _check_customer(state: Sandbox, params: dict[str, Any], customer: Object | None) -> None:
+    """Raise ApiError (400) for what needs a customer, or the right to change the one there is."""
+    may = params.get("customer_update", {})
+    if customer is None:
+        if "customer_update" in params:
+            raise ApiError("`customer_update` can only be used with `customer`.", param="customer_update")
+    elif params.get("customer_creation"):
         raise ApiError(
-            "The sandbox takes recurring prices only in `subscription` mode (Stripe adds one-time ones to "
-            "the first invoice).",
-            code="sandbox_unsupported",
-            param=where,
+            "You may only specify one of these parameters: customer, customer_creation.",
+            param="customer_creation",
         )
-    if is_metered(price):
-        if "quantity" in given:
+    if params.get("automatic_tax", {}).get("enabled"):
+        require_automatic_tax(state, None)
+        known = customer is None or location(customer.get("shipping"), customer["address"]) is not None
+        if not known and may.get("address") != "auto" and may.get("shipping") != "auto":
             raise ApiError(
-                f"You cannot specify `quantity` for a price with usage_type=metered: {where}[quantity].",
-                param=f"{where}[quantity]",
+                "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid "
+                "address to the Customer or set either `customer_update[address]` to 'auto' or "
+                "`customer_update[shipping]` to 'auto' to save the address entered in Checkout to the "
+                "Customer.",
+                code="customer_tax_location_invalid",
             )
-    elif "quantity" not in given:
+    if params.get("tax_id_collection", {}).get("enabled") and customer is not None:
+        if may.get("name") != "auto":
+            raise ApiError(
+                "Tax ID collection requires updating business name on the customer. To enable tax ID "
+                "collection for an existing customer, please set `customer_update[name]` to `auto`."
+            )
+        if customer["address"] is None and may.get("address") != "auto":
+            raise ApiError(
+                "We could not find a valid address on the provided customer. To enable tax ID collection, "
+                "please set `customer_update[address]` to `auto`."
+            )
+
+
+def _check_discounts(state: Sandbox, params: dict[str, Any], session: Object) -> None:
+    given = params.get("discounts", [])
+    if given and "allow_promotion_codes" in params:
         raise ApiError(
-            "Quantity is required. Add `quantity` to `" + where + "`",
-            code="parameter_missing",
-            param=f"{where}[quantity]",
+            "You may only specify one of these parameters: allow_promotion_codes, discounts.",
+            param="discounts",
         )
-    quantity: int | None = given.get("quantity")
-    amount = 0 if is_metered(price) else line_amount(price, quantity or 0)
-    product = state.get("product", price["product"])
-    return {
-        "id": state.new_id("item"),
-        "object": "item",
-        "adjustable_quantity": None,
-        "amount_discount": 0,
-        "amount_subtotal": amount,
-        "amount_tax": 0,
-        "amount_total": amount,
-        "currency": price["currency"],
-        "description": product["name"],
-        "metadata": merge_metadata({}, given.get("metadata") or {}),
-        "price": price["id"],
-        "quantity": quantity,
-    }
-
-
-def _inline_price(state: Sandbox, given: dict[str, Any], *, where: str) -> Object:
-    if ("product" in given) == ("product_data" in given):
-        raise ApiError("You must specify either `product` or `product_data`.", param=where)
-    if "product" in given:
-        product = state.get("product", given["product"], param=f"{where}[product]", status=400)
-    else:
-        product = products.new_product(state)
-        products.apply(product, given["product_data"])
-        state.create(product, event="product.created")
-    # Such a price serves this sale only, so it is born inactive.
-    return state.create(
-        build_price(state, {**given, "active": False}, product=product["id"]), event="price.created"
-    )
+    if len(given) > 1:
+        raise ApiError("You can apply at most one discount to a Checkout Session.", param="discounts")
+    for index, each in enumerate(given):
+        if len(each) != 1:
+            raise ApiError(
+                "You must specify exactly one of these parameters: coupon, promotion_code.",
+                param=f"discounts[{index}]",
+            )
+        redeemable(
+            state,
+            each,
+            customer=session["customer"],
+            subtotal=sum(line["amount_subtotal"] for line in session["_lines"]),
+            currency=session["currency"],
+            param=f"discounts[{index}]",
+        )
 
 
 @get("/v1/checkout/sessions/<id>")
