@@ -1,5 +1,8 @@
 """What a Checkout session is created with."""
 
+from typing import Any
+
+from sandbox.errors import ApiError
 from sandbox.params import (
     ADDRESS,
     BOOL,
@@ -19,9 +22,30 @@ from sandbox.params import (
 )
 from sandbox.pricing import INLINE_PRICE
 
+
+class Choice(Enum):
+    """One of Stripe's choices, of which the sandbox takes the first only."""
+
+    def read(self, value: Any, *, name: str) -> str:
+        chosen = super().read(value, name=name)
+        if chosen != self.values[0]:
+            raise ApiError(
+                f"The sandbox does not support {name}={chosen} (Stripe does).",
+                code="sandbox_unsupported",
+                param=name,
+            )
+        return chosen
+
+
+# A price made in passing here has neither metadata nor other currencies.
+INLINE = {
+    name: kind
+    for name, kind in INLINE_PRICE.items()
+    if name not in ("metadata", "currency_options", "custom_unit_amount")
+}
 ENABLED = Obj({"enabled!": BOOL})
 ONLY_OFF = Obj({"enabled!": Enum("false")})
-ISSUER = Obj({"type!": Enum("self"), **unsupported("account")})
+ISSUER = Obj({"type!": Choice("self", "account"), **unsupported("account")})
 MESSAGE = EmptyOr(Obj({"message!": Str(max=1200)}))
 REDISPLAY = Enum("always", "limited", "unspecified")
 
@@ -34,7 +58,7 @@ LINE = Obj(
         "price": ID,
         "price_data": Obj(
             {
-                **INLINE_PRICE,
+                **INLINE,
                 "product": ID,
                 "product_data": Obj(
                     {
@@ -58,7 +82,7 @@ SUBSCRIPTION_DATA = Obj(
         "billing_cycle_anchor": TIME,
         "billing_mode": Obj(
             {
-                "type!": Enum("flexible"),
+                "type!": Choice("flexible", "classic"),
                 "flexible": Obj({"proration_discounts": Enum("included", "itemized")}),
             }
         ),
@@ -171,7 +195,7 @@ CREATE: Table = {
     "subscription_data": SUBSCRIPTION_DATA,
     "success_url": STR,
     "tax_id_collection": Obj({"enabled!": BOOL, "required": Enum("if_supported", "never")}),
-    "ui_mode": Enum("hosted_page"),
+    "ui_mode": Choice("hosted_page", "embedded_page", "elements"),
     **unsupported(
         "after_expiration",
         "branding_settings",

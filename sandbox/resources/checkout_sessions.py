@@ -160,7 +160,7 @@ def _get(call: Call) -> Object:
 
 @post(
     "/v1/checkout/sessions/<id>",
-    {"metadata": METADATA, **unsupported("collected_information", "shipping_options")},
+    {"metadata": METADATA, **unsupported("collected_information", "line_items", "shipping_options")},
 )
 def update(call: Call) -> Object:
     session = _get(call)
