@@ -239,3 +239,11 @@ def error_of(state: Sandbox, intent: Object, decline: Decline) -> dict[str, Any]
         "payment_intent": state.render(intent),
         "payment_method": known.get("payment_method"),
     }
+
+
+def set_amount(state: Sandbox, intent: Object, amount: int) -> None:
+    """Have an intent that is not paid yet ask for another amount, as when its invoice is credited."""
+    if intent["status"] in ("succeeded", "canceled"):
+        return
+    intent["amount"] = amount
+    state.put(intent)

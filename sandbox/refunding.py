@@ -1,8 +1,10 @@
 """Giving money back: a refund of a charge, in whole or in part."""
 
 from sandbox.agenda import due
+from sandbox.amounts import money_text
 from sandbox.cards import REFUND_FAILS, REFUND_PENDS
 from sandbox.charging import money_out
+from sandbox.errors import ApiError
 from sandbox.ids import random_text
 from sandbox.ranks import EXPIRY
 from sandbox.state import Sandbox
@@ -10,6 +12,38 @@ from sandbox.store import Object
 
 # How long a bank takes over a refund that it does not answer at once.
 BANK_TAKES = 86400
+
+
+def check_refundable(charge: Object, amount: int | None, *, param: str = "amount") -> int:
+    """Return what to refund: `amount`, or all that is left. Raises ApiError for more than there is."""
+    if charge["status"] != "succeeded" or not charge["captured"]:
+        raise ApiError(
+            f"Charge {charge['id']} has not been captured or did not succeed, so it cannot be refunded.",
+            param="charge",
+        )
+    left = charge["amount"] - charge["amount_refunded"]
+    if left == 0:
+        raise ApiError(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
+    if amount is None:
+        return left
+    if amount < 1:
+        raise ApiError(
+            "This value must be greater than or equal to 1.",
+            code="parameter_invalid_integer",
+            param=param,
+        )
+    if amount > left:
+        currency = charge["currency"]
+        raise ApiError(
+            f"Refund amount ({money_text(amount, currency)}) is greater than "
+            + (
+                f"unrefunded amount on charge ({money_text(left, currency)})"
+                if charge["amount_refunded"]
+                else f"charge amount ({money_text(left, currency)})"
+            ),
+            param=param,
+        )
+    return amount
 
 
 def refund_charge(

@@ -1,9 +1,8 @@
 """Refunds over the API."""
 
-from sandbox.amounts import money_text
 from sandbox.errors import ApiError
 from sandbox.params import ID, INT, METADATA, RANGE, Enum, merge_metadata, unsupported
-from sandbox.refunding import refund_charge
+from sandbox.refunding import check_refundable, refund_charge
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post
 from sandbox.state import Sandbox
@@ -45,38 +44,6 @@ def _charge(state: Sandbox, params: Object) -> Object:
             param="charge",
         )
     return charge
-
-
-def check_refundable(charge: Object, amount: int | None, *, param: str = "amount") -> int:
-    """Return what to refund: `amount`, or all that is left. Raises ApiError for more than there is."""
-    if charge["status"] != "succeeded" or not charge["captured"]:
-        raise ApiError(
-            f"Charge {charge['id']} has not been captured or did not succeed, so it cannot be refunded.",
-            param="charge",
-        )
-    left = charge["amount"] - charge["amount_refunded"]
-    if left == 0:
-        raise ApiError(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
-    if amount is None:
-        return left
-    if amount < 1:
-        raise ApiError(
-            "This value must be greater than or equal to 1.",
-            code="parameter_invalid_integer",
-            param=param,
-        )
-    if amount > left:
-        currency = charge["currency"]
-        raise ApiError(
-            f"Refund amount ({money_text(amount, currency)}) is greater than "
-            + (
-                f"unrefunded amount on charge ({money_text(left, currency)})"
-                if charge["amount_refunded"]
-                else f"charge amount ({money_text(left, currency)})"
-            ),
-            param=param,
-        )
-    return amount
 
 
 @post(
