@@ -32,6 +32,14 @@ def due(what: str, *, rank: int) -> Callable[[Work], Work]:
     return register
 
 
+def work_of(what: str) -> Work:
+    return _WORK[what][1]
+
+
+def rank_of(what: str) -> int:
+    return _WORK[what][0]
+
+
 class Agenda:
     """The dated entries of one sandbox. At most one entry of a name for an object."""
 

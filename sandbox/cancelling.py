@@ -28,11 +28,12 @@ def cancel_now(
     prorate: bool = False,
     feedback: str | None = None,
     comment: str | None = None,
+    preview: bool = False,
 ) -> None:
     """End a subscription. Only `invoice_now` bills the usage so far; without it, it is lost to the seller.
 
     Prorations that waited are dropped unless they are invoiced now; `prorate` gives back what is left of
-    the period, on that invoice or as credit on the customer's next one.
+    the period, on that invoice or as credit on the customer's next one. A `preview` stops at the draft.
     """
     drop_pending_update(state, subscription)
     customer = state.get("customer", subscription["customer"])
@@ -64,6 +65,8 @@ def cancel_now(
         reason="subscription_update",
         period=(state.now(), state.now()),
     )
+    if preview:
+        return
     finalize(state, invoice)
     if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
         charge(state, invoice, automatic=False)

@@ -153,7 +153,8 @@ def _close_out(
                 for line in usage_lines(
                     state, item, customer=subscription["customer"], period=period, currency=currency
                 )
-                if line["quantity"] or line["amount"]
+                # Nothing used shows only where the period is over: the invoice being made then counts once more.
+                if line["quantity"] or line["amount"] or item["current_period_end"] <= now
             ]
         item["current_period_start"] = now
         state.put(item)
@@ -179,6 +180,8 @@ def _charge_rest(
         if item is None or item["id"] not in nets or item["id"] not in subscription["_items"]:
             continue
         current = state.get("subscription_item", item["id"])
+        if current["current_period_end"] <= state.now():
+            continue  # The renewal, due this very second, bills the new price.
         whole = natural_period(subscription, state.get("price", current["price"]), at=at)
         line = debit_line(
             state, current, net=nets[item["id"]], at=at, period=whole, currency=subscription["currency"]
@@ -255,6 +258,8 @@ def _invoice(
         period=(state.now(), state.now()),
     )
     note_debits(state, invoice)
+    if payment == "preview":
+        return None
     if payment == "pending_if_incomplete":
         subscription["_pending"] = {"invoice": invoice["id"], "after": None}
         state.put(subscription)

@@ -96,6 +96,11 @@ def _walk(  # noqa: PLR0912  (one branch a way in which a field may expand)
             related = state.find(target, node[head])
             if related is not None:
                 node[head] = render(state, related)
+        elif isinstance(node.get(head), list):
+            found = [state.find(target, each) if isinstance(each, str) else None for each in node[head]]
+            node[head] = [
+                old if new is None else render(state, new) for old, new in zip(node[head], found, strict=True)
+            ]
     elif make is not None and owner is not None:
         if head not in node:
             stored = state.find(kind, owner["id"])

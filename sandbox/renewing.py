@@ -107,7 +107,7 @@ def renew(state: Sandbox, subscription: Object, *, after_trial: bool = False) ->
         )
         shared: dict[str, Any] = {"currency": subscription["currency"]}
         if is_metered(price):
-            if not after_trial:
+            if not after_trial and closed[0] < closed[1]:
                 arrears += usage_lines(
                     state, item, customer=subscription["customer"], period=closed, **shared
                 )

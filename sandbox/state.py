@@ -147,6 +147,8 @@ class Sandbox:
                 if each.get("status") == "advancing" and target is not None:
                     self.agenda.run(clock=each["id"], until=target)
                     self._arrive(each["id"], target)
+                else:
+                    self.agenda.run(clock=each["id"], until=each["frozen_time"])
             self.agenda.run(clock=None, until=self.clock.now())
 
     def _arrive(self, clock: str, target: int) -> None:

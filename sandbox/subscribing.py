@@ -10,8 +10,8 @@ from sandbox.errors import ApiError
 from sandbox.invoice_items import new_item, pending
 from sandbox.invoice_shape import subscription_of
 from sandbox.invoicing import collect, draft_invoice, finalize, void
-from sandbox.lines import charge_lines, is_metered
-from sandbox.prorating import debit_line, net_amounts
+from sandbox.lines import charge_lines, is_metered, proration_line
+from sandbox.prorating import debit_line, net_amounts, share_of
 from sandbox.render import differences
 from sandbox.state import Sandbox
 from sandbox.store import Object
@@ -91,7 +91,7 @@ def build(
     )
     state.put(subscription)
     for each in wanted:
-        add_item(state, subscription, each)
+        add_item(state, subscription, each, backdated=True)
     return state.put(subscription)
 
 
@@ -139,7 +139,7 @@ def check_together(wanted: list[Wanted], *, currency: str) -> None:
         raise ApiError("A subscription can have up to 20 items.", param="items")
 
 
-def add_item(state: Sandbox, subscription: Object, wanted: Wanted) -> Object:
+def add_item(state: Sandbox, subscription: Object, wanted: Wanted, *, backdated: bool = False) -> Object:
     """Store and return a new item whose period is the one the subscription's anchor gives it now."""
     now, trial = state.now(), subscription["trial_end"]
     recurring = wanted.price["recurring"]
@@ -152,12 +152,14 @@ def add_item(state: Sandbox, subscription: Object, wanted: Wanted) -> Object:
             count=recurring["interval_count"],
             after=now,
         )
+    # Usage counts from the date a subscription is backdated to; what is licensed is charged for apart.
+    start = min(now, subscription["start_date"]) if is_metered(wanted.price) and backdated else now
     item = new_subscription_item(
         state,
         subscription,
         price=wanted.price,
         quantity=None if is_metered(wanted.price) else wanted.quantity,
-        period=(now, end),
+        period=(start, end),
         metadata=dict(wanted.metadata),
         tax_rates=list(wanted.tax_rates),
     )
@@ -208,6 +210,9 @@ def first_lines(state: Sandbox, subscription: Object, *, prorate: bool) -> list[
             continue
         period = (item["current_period_start"], item["current_period_end"])
         whole = natural_period(subscription, price, at=period[0])
+        if prorate and subscription["start_date"] < period[0]:
+            nets = nets or net_amounts(state, subscription, items)
+            lines.append(_backdated_line(state, subscription, item, net=nets[item["id"]]))
         if trial or whole == period:
             lines += charge_lines(
                 state,
@@ -229,6 +234,26 @@ def first_lines(state: Sandbox, subscription: Object, *, prorate: bool) -> list[
             )
             lines += [line] if line else []
     return lines
+
+
+def _backdated_line(state: Sandbox, subscription: Object, item: Object, *, net: int) -> Object:
+    """Return the charge for the time between the date a subscription is backdated to and now."""
+    price = state.get("price", item["price"])
+    start, at = subscription["start_date"], item["current_period_start"]
+    amount, end = 0, at
+    while end > start:
+        period = natural_period(subscription, price, at=end - 1)
+        amount += share_of(net, end - max(period[0], start), period[1] - period[0])
+        end = period[0]
+    return proration_line(
+        state,
+        item,
+        price=price,
+        amount=amount,
+        quantity=item["quantity"],
+        period=(start, at),
+        currency=subscription["currency"],
+    )
 
 
 def natural_period(subscription: Object, price: Object, *, at: int) -> tuple[int, int]:

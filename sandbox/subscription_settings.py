@@ -65,7 +65,7 @@ def apply_settings(state: Sandbox, subscription: Object, params: dict[str, Any],
     _set_collection(subscription, params)
     if "discounts" in params:
         _set_discounts(state, subscription, params["discounts"] or [])
-    _set_end(state, subscription, params)
+    set_end(state, subscription, params)
     state.put(subscription)
 
 
@@ -102,7 +102,7 @@ def _set_discounts(state: Sandbox, subscription: Object, given: list[dict[str, A
             state.emit("customer.discount.created", state.get("discount", each))
 
 
-def _set_end(state: Sandbox, subscription: Object, params: dict[str, Any]) -> None:
+def set_end(state: Sandbox, subscription: Object, params: dict[str, Any]) -> None:
     """Set, move or lift the date on which the subscription cancels itself."""
     if params.get("cancel_at") is not None and params.get("cancel_at_period_end"):
         raise ApiError("You may only specify one of these parameters: cancel_at, cancel_at_period_end.")

@@ -79,7 +79,9 @@ def shows_tax_rates(kind: str, field: str) -> None:
         kind,
         field,
         lambda state, obj: [
-            state.render(rate) for each in obj[field] if (rate := state.find("tax_rate", each)) is not None
+            # A preview comes here shown already.
+            each if isinstance(each, dict) else state.render(state.get("tax_rate", each))
+            for each in obj[field]
         ],
     )
 

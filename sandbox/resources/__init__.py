@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from sandbox import renewing  # noqa: F401  (imported for what time brings)
+from sandbox import renewing, scheduling  # noqa: F401  (imported for what time brings)
 from sandbox.routing import ENDPOINTS
 
 for _each in pkgutil.iter_modules(__path__):

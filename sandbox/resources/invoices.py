@@ -33,7 +33,7 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
-from sandbox.render import expandable, included
+from sandbox.render import computed, expandable, included
 from sandbox.resources.payment_methods import get_attached
 from sandbox.routing import Call, delete, get, lists, post, within
 from sandbox.search import search
@@ -114,6 +114,14 @@ def _confirmation_secret(state: Sandbox, invoice: Object) -> Object | None:
 
 
 included("invoice", "payments", _payments)
+computed(
+    "invoice",
+    "lines",
+    lambda state, invoice: {
+        **invoice["lines"],
+        "data": [state.render(line) for line in invoice["lines"]["data"]],
+    },
+)
 shows_tax_rates("invoice", "default_tax_rates")
 included("invoice", "confirmation_secret", _confirmation_secret)
 

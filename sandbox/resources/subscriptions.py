@@ -84,15 +84,16 @@ computed("subscription", "items", _shown_items)
 shows_tax_rates("subscription", "default_tax_rates")
 
 
-def _trial_end(call: Call) -> int | None:
-    days, end = call.params.get("trial_period_days"), call.params.get("trial_end")
+def trial_end_of(state: Sandbox, params: dict[str, Any]) -> int | None:
+    """Return when the trial asked for ends, in unix seconds. Raises ApiError for a date in the past."""
+    days, end = params.get("trial_period_days"), params.get("trial_end")
     if days is not None and end is not None:
         raise ApiError("You may only specify one of these parameters: trial_end, trial_period_days.")
     if days is not None:
-        return call.state.now() + int(days) * 86400
+        return state.now() + int(days) * 86400
     if end is None or end == "now":
         return None
-    if end <= call.state.now():
+    if end <= state.now():
         raise ApiError(
             "Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end"
         )
@@ -103,6 +104,7 @@ def _trial_end(call: Call) -> int | None:
     "/v1/subscriptions",
     {
         **SHARED,
+        "backdate_start_date": TIME,
         "billing_cycle_anchor": TIME,
         "billing_mode": FLEXIBLE,
         "currency": CURRENCY,
@@ -110,7 +112,7 @@ def _trial_end(call: Call) -> int | None:
         "items": ListOf(NEW_ITEM),
         "payment_behavior": Enum(*BEHAVIOURS),
         "trial_period_days": Int(min=1, max=730),
-        **unsupported("backdate_start_date", "billing_cycle_anchor_config", "customer_account"),
+        **unsupported("billing_cycle_anchor_config", "customer_account"),
     },
 )
 def create(call: Call) -> Object:
@@ -124,7 +126,7 @@ def create(call: Call) -> Object:
             param="payment_behavior",
         )
     customer = state.get_customer(params["customer"])
-    wanted = [_wanted(state, each, where=f"items[{index}]") for index, each in enumerate(params["items"])]
+    wanted = [read_wanted(state, each, where=f"items[{index}]") for index, each in enumerate(params["items"])]
     currency = (params.get("currency") or wanted[0].price["currency"]).lower()
     if customer["currency"] not in (None, currency):
         raise ApiError(
@@ -136,9 +138,10 @@ def create(call: Call) -> Object:
         state,
         customer=customer,
         wanted=wanted,
-        trial_end=_trial_end(call),
+        trial_end=trial_end_of(state, params),
         billing_cycle_anchor=params.get("billing_cycle_anchor"),
         currency=currency,
+        **_backdated(state, params),
     )
     apply_settings(state, subscription, params, customer=customer)
     for each, item in zip(wanted, items_of(state, subscription), strict=True):
@@ -151,7 +154,24 @@ def create(call: Call) -> Object:
     return _begin(state, subscription, customer, params)
 
 
-def _wanted(state: Sandbox, given: dict[str, Any], *, where: str) -> Wanted:
+def _backdated(state: Sandbox, params: dict[str, Any]) -> dict[str, int]:
+    """Return the start date a subscription is backdated to. Raises ApiError for one that is not past."""
+    start = params.get("backdate_start_date")
+    if start is None:
+        return {}
+    if start > state.now():
+        raise ApiError("backdate_start_date must be in the past.", param="backdate_start_date")
+    if trial_end_of(state, params) is not None:
+        raise ApiError(
+            "The sandbox does not backdate a subscription with a trial (Stripe does).",
+            code="sandbox_unsupported",
+            param="backdate_start_date",
+        )
+    return {"start_date": start}
+
+
+def read_wanted(state: Sandbox, given: dict[str, Any], *, where: str) -> Wanted:
+    """Return what an entry of `items` asks for. Raises ApiError for a price that cannot be sold."""
     price = price_given(state, given, where=where)
     if price is None:
         raise missing_parameter(f"{where}[price]")
