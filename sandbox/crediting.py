@@ -164,7 +164,7 @@ def _check_parts(state: Sandbox, invoice: Object, note: Object, wanted: Wanted) 
     if parts != post:
         raise ApiError(
             "The sum of credit amount, refund amount and out of band amount "
-            f"({money_text(parts, currency)}) must equal the post payment amount of the credit note "
+            f"({money_text(parts, currency)}) must equal the credit note amount "
             f"({money_text(post, currency)})."
         )
     if wanted.refund_amount:

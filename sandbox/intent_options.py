@@ -3,6 +3,7 @@
 import hmac
 from typing import Any
 
+from sandbox.amounts import money_text
 from sandbox.errors import ApiError, unsupported_parameter
 from sandbox.methods import address
 from sandbox.params import (
@@ -21,7 +22,11 @@ from sandbox.params import (
 from sandbox.payment_types import OTHER_TYPES
 from sandbox.store import Object
 
+# In minor units; half a major unit in most currencies.
+SMALLEST = {"gbp": 30, "jpy": 50}
+LARGEST = 99_999_999
 AUTOMATIC = Obj({"enabled!": BOOL, "allow_redirects": Enum("always", "never")})
+DESCRIPTOR = Str(max=22)
 METHOD_TYPES = ListOf(STR)
 MANDATE_DATA = EmptyOr(
     Obj(
@@ -117,8 +122,8 @@ def check_secret(intent: Object, params: dict[str, Any]) -> None:
     if given is not None and not hmac.compare_digest(given.encode(), intent["client_secret"].encode()):
         noun = "PaymentIntent" if intent["object"] == "payment_intent" else "SetupIntent"
         raise ApiError(
-            f"The client_secret provided does not match any associated {noun} on this account.",
-            code="resource_missing",
+            f"The client_secret provided does not match the client_secret associated with the {noun}.",
+            code=f"{intent['object']}_invalid_parameter",
             param="client_secret",
         )
 
@@ -138,4 +143,18 @@ def apply_card_options(intent: Object, params: dict[str, Any]) -> None:
         intent["payment_method_options"]["card"].update(card)
 
 
-DESCRIPTOR = Str(max=22)
+def check_amount(amount: int, currency: str) -> None:
+    """Raise ApiError (400) for an amount that Stripe charges no card: too small, or too large."""
+    if amount < 1:
+        raise ApiError(
+            "This value must be greater than or equal to 1.",
+            code="parameter_invalid_integer",
+            param="amount",
+        )
+    least = SMALLEST.get(currency, 50)
+    if amount < least:
+        text = money_text(least, currency)
+        raise ApiError(f"Amount must be at least {text} {currency}", code="amount_too_small", param="amount")
+    if amount > LARGEST:
+        text = money_text(LARGEST, currency)
+        raise ApiError(f"Amount must be no more than {text}", code="amount_too_large", param="amount")

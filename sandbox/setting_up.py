@@ -72,7 +72,8 @@ def confirm_setup(state: Sandbox, intent: Object, method: Object) -> Decline | N
         state.put(intent)
         state.emit("setup_intent.requires_action", intent)
         return None
-    return succeed_setup(state, intent, method, authenticated=False)
+    succeed_setup(state, intent, method, authenticated=False)
+    return None
 
 
 def succeed_setup(state: Sandbox, intent: Object, method: Object, *, authenticated: bool) -> None:

@@ -2,7 +2,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import stripe
-from werkzeug.test import Client
 
 from sandbox import Sandbox, paying
 from sandbox.authenticating import authenticate, authentication_url
@@ -10,61 +9,18 @@ from sandbox.cards import Decline
 from sandbox.errors import ApiError
 from sandbox.methods import resolve
 from sandbox.store import Object
-from tests.sandbox.helpers import Shop
-
-BACK = "http://127.0.0.1/done?order=7"
-UNTIL_SET_UP = "pm_card_authenticationRequiredOnSetup"
-ALWAYS = "pm_card_authenticationRequired"
-SET_UP = "pm_card_authenticationRequiredSetupForOffSession"
-NO_FUNDS = "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds"
-
-
-def pay(shop: Shop, card: str, **params: object) -> stripe.PaymentIntent:
-    return shop.api.payment_intents.create(
-        {
-            "amount": 4900,
-            "currency": "usd",
-            "payment_method": card,
-            "payment_method_types": ["card"],
-            "confirm": True,
-            **params,
-        }
-    )
-
-
-def set_up(shop: Shop, card: str, customer: stripe.Customer, **params: object) -> stripe.SetupIntent:
-    return shop.api.setup_intents.create(
-        {
-            "customer": customer.id,
-            "payment_method": card,
-            "payment_method_types": ["card"],
-            "confirm": True,
-            **params,
-        }
-    )
-
-
-def challenge_of(intent: stripe.PaymentIntent | stripe.SetupIntent) -> str:
-    """Return path and query of the page an intent sends its payer to."""
-    action = intent.next_action
-    url = (
-        action.redirect_to_url.url if action.type == "redirect_to_url" else action.use_stripe_sdk["stripe_js"]
-    )
-    parts = urlsplit(url)
-    return f"{parts.path}?{parts.query}"
-
-
-def answer(browser: Client, intent: object, result: str) -> object:
-    return browser.post(challenge_of(intent), data={"result": result})
-
-
-def saved(shop: Shop, browser: Client, card: str) -> tuple[stripe.Customer, str]:
-    """Return a customer and the card they set up, with the challenge passed where there was one."""
-    customer = shop.customer()
-    intent = set_up(shop, card, customer)
-    if intent.status == "requires_action":
-        answer(browser, intent, "complete")
-    return customer, shop.api.setup_intents.retrieve(intent.id).payment_method
+from tests.sandbox.challenges import (
+    ALWAYS,
+    BACK,
+    NO_FUNDS,
+    SET_UP,
+    UNTIL_SET_UP,
+    answer,
+    challenge_of,
+    pay,
+    saved,
+    set_up,
+)
 
 
 @pytest.mark.parametrize("card", [UNTIL_SET_UP, ALWAYS, SET_UP, NO_FUNDS])
@@ -264,95 +220,6 @@ def test_seller_may_insist_on_authentication_where_the_card_can(shop):
     assert pay(shop, "pm_card_visa", payment_method_options=insist).status == "succeeded"
 
 
-def test_good_card_is_set_up_at_once_and_given_to_the_customer(shop):
-    customer = shop.customer()
-
-    intent = set_up(shop, "pm_card_visa", customer, metadata={"a": "1"})
-
-    assert (intent.status, intent.usage, intent.metadata["a"]) == ("succeeded", "off_session", "1")
-    assert shop.api.payment_methods.retrieve(intent.payment_method).customer == customer.id
-    attempt = shop.api.setup_intents.retrieve(intent.id, {"expand": ["latest_attempt"]}).latest_attempt
-    assert attempt.status == "succeeded"
-    assert shop.event_types()[-3:] == [
-        "setup_intent.created",
-        "payment_method.attached",
-        "setup_intent.succeeded",
-    ]
-
-
-def test_set_up_waits_for_the_challenge_and_returns_with_the_intent(shop, browser):
-    customer = shop.customer()
-    intent = shop.api.setup_intents.create({"customer": customer.id})
-    assert intent.status == "requires_payment_method"
-    intent = shop.api.setup_intents.confirm(intent.id, {"payment_method": UNTIL_SET_UP, "return_url": BACK})
-    assert intent.status == "requires_action"
-    assert shop.event_types()[-1] == "setup_intent.requires_action"
-    assert shop.api.payment_methods.list({"customer": customer.id}).data == []
-
-    went = answer(browser, intent, "complete")
-
-    query = parse_qs(urlsplit(went.location).query)
-    assert query["setup_intent"] == [intent.id]
-    assert query["setup_intent_client_secret"] == [intent.client_secret]
-    assert query["redirect_status"] == ["succeeded"]
-    assert len(shop.api.payment_methods.list({"customer": customer.id}).data) == 1
-    assert shop.event_types()[-1] == "setup_intent.succeeded"
-
-
-def test_failed_set_up_keeps_no_card(shop, browser):
-    customer = shop.customer()
-    intent = set_up(shop, UNTIL_SET_UP, customer, return_url=BACK)
-
-    answer(browser, intent, "fail")
-
-    intent = shop.api.setup_intents.retrieve(intent.id)
-    assert (intent.status, intent.payment_method) == ("requires_payment_method", None)
-    assert intent.last_setup_error.code == "setup_intent_authentication_failure"
-    assert shop.api.payment_methods.list({"customer": customer.id}).data == []
-    assert shop.event_types()[-1] == "setup_intent.setup_failed"
-
-
-def test_declined_card_is_not_set_up(shop):
-    customer = shop.customer()
-
-    with pytest.raises(stripe.CardError) as refused:
-        set_up(shop, "pm_card_chargeDeclined", customer)
-
-    error = refused.value
-    assert (error.http_status, error.code, error.error.decline_code) == (
-        402,
-        "card_declined",
-        "generic_decline",
-    )
-    intent = shop.api.setup_intents.retrieve(error.error.setup_intent.id)
-    assert intent.status == "requires_payment_method"
-    assert intent.last_setup_error.decline_code == "generic_decline"
-    assert shop.event_types()[-1] == "setup_intent.setup_failed"
-
-
-def test_card_that_only_charges_refuse_is_set_up(shop):
-    assert set_up(shop, "pm_card_chargeCustomerFail", shop.customer()).status == "succeeded"
-
-
-def test_set_up_is_changed_canceled_and_listed(shop):
-    customer = shop.customer()
-    intent = shop.api.setup_intents.create({"customer": customer.id, "payment_method_types": ["card"]})
-    intent = shop.api.setup_intents.update(
-        intent.id, {"payment_method": "pm_card_visa", "description": "Later", "metadata": {"a": "1"}}
-    )
-    assert (intent.status, intent.description) == ("requires_confirmation", "Later")
-
-    intent = shop.api.setup_intents.cancel(intent.id, {"cancellation_reason": "abandoned"})
-
-    assert (intent.status, intent.cancellation_reason) == ("canceled", "abandoned")
-    assert shop.event_types()[-1] == "setup_intent.canceled"
-    assert [each.id for each in shop.api.setup_intents.list({"customer": customer.id}).data] == [intent.id]
-    for call in (shop.api.setup_intents.cancel, shop.api.setup_intents.confirm):
-        with pytest.raises(stripe.InvalidRequestError) as refused:
-            call(intent.id)
-        assert (refused.value.http_status, refused.value.code) == (400, "setup_intent_unexpected_state")
-
-
 def test_listeners_hear_of_the_asking_and_of_the_end(shop, sandbox: Sandbox, monkeypatch):
     heard: list[tuple[str, Decline | None]] = []
 
@@ -369,14 +236,6 @@ def test_listeners_hear_of_the_asking_and_of_the_end(shop, sandbox: Sandbox, mon
             authenticate(state, intent, passed=True)
 
     assert heard == [("requires_action", None), ("succeeded", None)]
-
-
-def test_invoices_intent_waits_for_its_holder_even_off_session(sandbox: Sandbox):
-    with sandbox.change() as state:
-        intent = paying.new_intent(state, amount=4900, currency="usd", customer=None, invoice="in_1")
-        decline = paying.confirm(state, intent, resolve(state, UNTIL_SET_UP), off_session=True)
-
-    assert (decline, intent["status"]) == (None, "requires_action")
 
 
 def test_page_of_another_part_may_say_where_to_return(shop, sandbox: Sandbox, browser):

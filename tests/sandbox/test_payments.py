@@ -207,6 +207,7 @@ def test_client_secret_opens_only_its_own_intent(shop):
     assert found.id == first.id
     error = refused(shop.api.payment_intents.retrieve, first.id, {"client_secret": other.client_secret})
     assert (error.http_status, error.param) == (400, "client_secret")
+    assert error.code == "payment_intent_invalid_parameter"
 
 
 @pytest.mark.parametrize(
