@@ -5,7 +5,7 @@ from typing import Any
 
 from sandbox import ranks
 from sandbox.agenda import due
-from sandbox.amounts import rounded
+from sandbox.amounts import line_amount, rounded
 from sandbox.clock import add_interval
 from sandbox.errors import ApiError, missing_resource
 from sandbox.render import expandable
@@ -15,6 +15,8 @@ from sandbox.store import Object, copied
 expandable(
     "discount", {"customer": "customer", "promotion_code": "promotion_code", "source.coupon": "coupon"}
 )
+expandable("invoice", {"total_discount_amounts.discount": "discount"})
+expandable("line_item", {"discount_amounts.discount": "discount"})
 
 # What of a coupon a discount keeps: deleting or remaking the coupon later changes nothing for its holders.
 TERMS = ("amount_off", "currency", "duration", "duration_in_months", "percent_off", "_applies_to", "_amounts")
@@ -37,9 +39,12 @@ def new_discounts(
     """Redeem each `{coupon}`, `{promotion_code}` or `{discount}` and return the ids of the discounts.
 
     A `discount` given is one that exists and is used again as it is. `subtotal` is in minor units of
-    `currency`; without it a promotion code's minimum is not looked at. Raises ApiError (400) for one that
-    may not be redeemed.
+    `currency`, by default what one period of the subscription or item costs; where there is none to be
+    known, a promotion code's minimum is not looked at. `customer.discount.created` is told for those of a
+    subscription. Raises ApiError (400) for one that may not be redeemed.
     """
+    if subtotal is None and (subscription or item):
+        subtotal = _subtotal(state, subscription=subscription, item=item, currency=currency)
     made: list[str] = []
     for index, each in enumerate(given):
         name = f"{param}[{index}]"
@@ -73,6 +78,31 @@ def new_discounts(
         state.create(discount, event="customer.discount.created" if _is_told(discount) else None)
         made.append(discount["id"])
     return made
+
+
+def replace_discounts(
+    state: Sandbox, holder: Object, given: list[dict[str, Any]], *, currency: str, param: str = "discounts"
+) -> None:
+    """Give a subscription or an item other discounts, store it, and tell of those that came and went.
+
+    Raises ApiError (400) for one that may not be redeemed.
+    """
+    is_item = holder["object"] == "subscription_item"
+    subscription = state.get("subscription", holder["subscription"]) if is_item else holder
+    kept = new_discounts(
+        state,
+        given,
+        customer=subscription["customer"],
+        subscription=None if is_item else holder["id"],
+        item=holder["id"] if is_item else None,
+        currency=currency,
+        param=param,
+    )
+    for identifier in holder["discounts"]:
+        if identifier not in kept:
+            _take_off(state, holder, state.get("discount", identifier))
+    holder["discounts"] = kept
+    state.put(holder)
 
 
 def redeemable(
@@ -195,6 +225,24 @@ def _has_bought(state: Sandbox, customer: str) -> bool:
         each["customer"] == customer and each["status"] in ("open", "paid", "uncollectible")
         for each in state.every("invoice")
     ) or any(each["customer"] == customer and each["status"] == "succeeded" for each in state.every("charge"))
+
+
+def _subtotal(
+    state: Sandbox, *, subscription: str | None, item: str | None, currency: str | None
+) -> int | None:
+    """Return what the next period costs before discounts, usage aside; a trial costs nothing."""
+    owner = state.find("subscription", subscription) if subscription else None
+    names = [item] if item else owner["_items"] if owner else []
+    if owner is not None and owner.get("status") == "trialing":
+        return 0
+    total, known = 0, False
+    for each in names:
+        row = state.find("subscription_item", each)
+        price = state.find("price", row["price"]) if row else None
+        if row is not None and price is not None and row.get("quantity") is not None:
+            known = True
+            total += line_amount(price, row["quantity"], currency=currency)
+    return total if known else None
 
 
 def _existing(state: Sandbox, identifier: str, *, customer: str | None, param: str) -> Object:
@@ -346,6 +394,6 @@ def _take_off(state: Sandbox, holder: Object, discount: Object) -> None:
 
 def _is_told(discount: Object) -> bool:
     # customer.discount.* speak of discounts of customers and subscriptions, not of items or single invoices.
-    return discount["customer"] is not None and not any(
-        discount[name] for name in ("subscription_item", "invoice", "invoice_item", "checkout_session")
-    )
+    if any(discount[name] for name in ("subscription_item", "invoice", "invoice_item")):
+        return False
+    return bool(discount["subscription"] or (discount["customer"] and not discount["checkout_session"]))

@@ -326,16 +326,21 @@ def remove(call: Call) -> Object:
     return stub
 
 
+def _no_discount(call: Call) -> ApiError:
+    # Since coupons left the customer's parameters, only subscriptions, items and invoices have discounts.
+    customer = call.state.get_customer(call.args["id"], status=404)
+    message = f"No active discount for customer: {customer['id']}"
+    return ApiError(message, status=404, code="resource_missing")
+
+
 @get("/v1/customers/<id>/discount")
 def discount(call: Call) -> Object:
-    """Refuse: since coupons left the customer's parameters, only subscriptions and invoices have discounts."""
-    customer = call.state.get_customer(call.args["id"], status=404)
-    raise ApiError(f"No active discount for customer: {customer['id']}", status=404, code="resource_missing")
+    raise _no_discount(call)
 
 
 @delete("/v1/customers/<id>/discount")
 def remove_discount(call: Call) -> Object:
-    return discount(call)
+    raise _no_discount(call)
 
 
 @lists("/v1/customers/<id>/sources", {"object": STR})

@@ -180,12 +180,14 @@ def update(call: Call) -> Object:
 )
 def index(call: Call) -> Object:
     state, params = call.state, call.params
-    found = [
-        each
-        for each in state.newest("promotion_code")
-        if params.get("code", each["code"]).lower() == each["code"].lower()
-        and params.get("coupon", each["promotion"]["coupon"]) == each["promotion"]["coupon"]
-        and params.get("customer", each["customer"]) == each["customer"]
-        and ("active" not in params or is_active(state, each) is params["active"])
-    ]
-    return call.page(found)
+    text, coupon = params.get("code"), params.get("coupon")
+    return call.page(
+        [
+            each
+            for each in state.newest("promotion_code")
+            if (text is None or each["code"].lower() == text.lower())
+            and (coupon is None or each["promotion"]["coupon"] == coupon)
+            and ("customer" not in params or each["customer"] == params["customer"])
+            and ("active" not in params or is_active(state, each) is params["active"])
+        ]
+    )

@@ -272,12 +272,16 @@ def _line_part(found: Verdict, *, amount: int, taxable: int) -> Object:
     }
 
 
+def _calculation(call: Call) -> Object:
+    return call.state.get("tax.calculation", call.args["id"], noun="tax calculation", param="calculation")
+
+
 @get("/v1/tax/calculations/<id>")
 def retrieve(call: Call) -> Object:
-    return call.state.get("tax.calculation", call.args["id"], noun="tax calculation", param="calculation")
+    return _calculation(call)
 
 
 @lists("/v1/tax/calculations/<id>/line_items")
 def line_items(call: Call) -> Object:
-    calculation = retrieve(call)
+    calculation = _calculation(call)
     return call.page(_lines_of(call.state, calculation))
