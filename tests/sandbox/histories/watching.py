@@ -31,7 +31,7 @@ INVOICE_MOVES = {
 }
 MOVES = {"subscription": SUBSCRIPTION_MOVES, "invoice": INVOICE_MOVES}
 # Told of in the object of an event, though no event is made when they change.
-SILENT = {"invoice": {"webhooks_delivered_at"}, "customer": {"next_invoice_sequence"}}
+SILENT = {"invoice": {"webhooks_delivered_at"}, "customer": {"next_invoice_sequence", "currency"}}
 
 
 def rewound(now: Any, previous: Any) -> Any:
@@ -58,13 +58,14 @@ class Watch:
         self.owner: dict[str, str] = {}
         self.removed: dict[str, int] = {}
         self.discounted: set[str] = set()
-        self.trialed: set[str] = set()
+        self.trial_ends: dict[str, int] = {}
         # Of each item, the price it had last.
         self.prices: dict[str, str] = {}
-        self.doubled = world.doubled
         self.seen = 0
         self.failure: AssertionError | None = None
         self._created = 0
+        customer = world.api.customers.retrieve(world.customer)
+        self.latest["customer", world.customer] = customer.to_dict(for_json=True)
 
     def saw(self, event: Object) -> None:
         """Check one event."""
@@ -144,7 +145,7 @@ class Watch:
         if subscription["discounts"]:
             self.discounted.add(subscription["id"])
         if subscription["trial_end"]:
-            self.trialed.add(subscription["id"])
+            self.trial_ends[subscription["id"]] = subscription["trial_end"]
 
 
 def price_of(line: Object) -> str | None:

@@ -51,8 +51,9 @@ def test_the_preview_of_a_renewal_is_the_renewal(life: Life) -> None:
 
 
 def test_the_preview_of_a_renewal_knows_usage_discount_tax_balance_and_prorations(life: Life) -> None:
-    # Subtotal: −1500 + 3000 + 6000 + 100 × 10 = 8500. 10 % off: 850, leaves 7650 (−1350, 2700, 5400, 900).
-    # 20 % tax of each: −270 + 540 + 1080 + 180 = 1530: 9180, less the balance of 1000: 8180.
+    # A proration has its 10 % taken off already: −1350 and 2700. Subtotal: −1350 + 2700 + 6000 + 100 × 10 = 8350.
+    # 10 % off 6000 and 1000: 700, leaves 7650. 20 % tax: −270 + 540 + 1080 + 180 = 1530: 9180.
+    # Less the balance of 1000: 8180.
     ten = life.api.coupons.create({"percent_off": 10, "duration": "forever"})
     rate = life.api.tax_rates.create({"display_name": "VAT", "percentage": 20, "inclusive": False})
     subscription = life.subscribe(
@@ -68,7 +69,7 @@ def test_the_preview_of_a_renewal_knows_usage_discount_tax_balance_and_proration
     life.advance("2026-04-20")
 
     expected = preview(life, subscription)
-    assert (expected.subtotal, expected.total, expected.amount_due) == (8500, 9180, 8180)
+    assert (expected.subtotal, expected.total, expected.amount_due) == (8350, 9180, 8180)
     life.advance("2026-05-01T01:00:00")
     assert told(life.last()) == told(expected)
 
