@@ -10,7 +10,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from sandbox.amounts import money_text
-from sandbox.pages import authenticate, checkout, control, credit_note, invoice
+from sandbox.pages import authenticate, checkout, control, credit_note, invoice, portal
 from sandbox.pages.answers import as_json
 from sandbox.state import Sandbox
 
@@ -26,7 +26,7 @@ POLICY = (
 
 
 # Each lists its own addresses.
-MODULES = (checkout, authenticate, invoice, credit_note, control)
+MODULES = (checkout, authenticate, invoice, credit_note, portal, control)
 
 
 class Pages:
