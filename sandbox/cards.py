@@ -79,7 +79,6 @@ AUTHENTICATION = {
     "4000000000003063": OffSession.ONCE_SET_UP,
     "4000008400001629": OffSession.ONCE_SET_UP,
 }
-NEEDS_AUTHENTICATION = frozenset(AUTHENTICATION)
 # Able to do 3-D Secure, and asked for it only where the seller insists.
 AUTHENTICATION_ON_REQUEST = frozenset({"4000000000003055"})
 # The charge goes well; a refund of it is pending for a while, or fails after it seemed to succeed.

@@ -1,5 +1,6 @@
 """Saving a card without charging it: a setup intent and what came of each try."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sandbox import challenge
@@ -15,6 +16,20 @@ AUTHENTICATION_FAILED = Decline(
     "setup_intent_authentication_failure",
     "The latest attempt to set up the payment method has failed because authentication failed.",
 )
+
+Heard = Callable[[Sandbox, Object, Decline | None], None]
+_HEARD: list[Heard] = []
+
+
+def when_set_up(heard: Heard) -> Heard:
+    """Register who is told when a try to set up a card is over: `heard(sandbox, setup_intent, decline)`."""
+    _HEARD.append(heard)
+    return heard
+
+
+def _tell(state: Sandbox, intent: Object, decline: Decline | None) -> None:
+    for heard in _HEARD:
+        heard(state, intent, decline)
 
 
 def new_setup_intent(
@@ -88,6 +103,7 @@ def succeed_setup(state: Sandbox, intent: Object, method: Object, *, authenticat
     keep(state, method, customer=intent["customer"])
     state.put(intent)
     state.emit("setup_intent.succeeded", intent)
+    _tell(state, intent, None)
 
 
 def fail_setup(state: Sandbox, intent: Object, method: Object, decline: Decline, **error: Any) -> Decline:
@@ -100,6 +116,7 @@ def fail_setup(state: Sandbox, intent: Object, method: Object, decline: Decline,
     )
     state.put(intent)
     state.emit("setup_intent.setup_failed", intent)
+    _tell(state, intent, decline)
     return decline
 
 
@@ -118,6 +135,17 @@ def _attempt(
     authenticated: bool = False,
     error: Object | None = None,
 ) -> Object:
+    """Store and return the try that this is, or the end of one that was waiting for a challenge."""
+    waiting = state.find("setup_attempt", intent["latest_attempt"] or "")
+    if waiting is not None and waiting["status"] == "requires_action":
+        if waiting["payment_method"] == method["id"] and status != "requires_action":
+            waiting.update(status=status, setup_error=error)
+            waiting["payment_method_details"]["card"]["three_d_secure"] = (
+                three_d_secure() if authenticated else None
+            )
+            return state.put(waiting)
+        waiting["status"] = "abandoned"
+        state.put(waiting)
     card = method["card"]
     return state.put(
         state.new(

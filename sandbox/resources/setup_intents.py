@@ -56,10 +56,6 @@ expandable(
         "single_use_mandate": "mandate",
     },
 )
-expandable(
-    "setup_attempt",
-    {"customer": "customer", "payment_method": "payment_method", "setup_intent": "setup_intent"},
-)
 
 
 def get_setup_intent(state: Sandbox, identifier: str) -> Object:

@@ -8,6 +8,7 @@ from tests.sandbox.challenges import (
     BACK,
     UNTIL_SET_UP,
     answer,
+    pay,
 )
 from tests.sandbox.helpers import Shop
 

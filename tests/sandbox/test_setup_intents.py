@@ -3,6 +3,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import stripe
 
+from sandbox import Sandbox, setting_up
+from sandbox.cards import Decline
+from sandbox.store import Object
 from tests.sandbox.challenges import (
     BACK,
     UNTIL_SET_UP,
@@ -98,3 +101,36 @@ def test_set_up_is_changed_canceled_and_listed(shop):
         with pytest.raises(stripe.InvalidRequestError) as refused:
             call(intent.id)
         assert (refused.value.http_status, refused.value.code) == (400, "setup_intent_unexpected_state")
+
+
+def test_listeners_hear_how_each_set_up_ended(shop, browser, monkeypatch):
+    heard: list[tuple[str, str | None]] = []
+
+    def listen(state: Sandbox, intent: Object, decline: Decline | None) -> None:
+        heard.append((intent["status"], decline.code if decline else None))
+
+    monkeypatch.setattr(setting_up, "_HEARD", [listen])
+    customer = shop.customer()
+    answer(browser, set_up(shop, UNTIL_SET_UP, customer), "complete")
+    answer(browser, set_up(shop, UNTIL_SET_UP, customer), "fail")
+
+    assert heard == [
+        ("succeeded", None),
+        ("requires_payment_method", "setup_intent_authentication_failure"),
+    ]
+
+
+def test_each_try_to_set_up_a_card_is_kept(shop, browser):
+    customer = shop.customer()
+    intent = set_up(shop, UNTIL_SET_UP, customer)
+    answer(browser, intent, "fail")
+    shop.api.setup_intents.confirm(intent.id, {"payment_method": UNTIL_SET_UP})
+    shop.api.setup_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
+
+    attempts = shop.api.setup_attempts.list({"setup_intent": intent.id}).data
+
+    assert [each.status for each in attempts] == ["succeeded", "abandoned", "failed"]
+    assert attempts[2].setup_error.code == "setup_intent_authentication_failure"
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        shop.api.setup_attempts.list({"setup_intent": "seti_missing"})
+    assert (refused.value.code, refused.value.param) == ("resource_missing", "setup_intent")
