@@ -1,21 +1,99 @@
-"""A one-page PDF of plain lines: enough for an invoice that opens in any reader."""
+"""PDF files of text: plain lines, or a document laid out with columns, over as many A4 pages as it takes."""
 
-LEFT, TOP, LEADING = 56, 780, 18
+from collections.abc import Iterable
+
+LEFT, RIGHT, TOP, BOTTOM, LEADING = 56, 539, 780, 64, 18
+# Helvetica's widths of the characters from space to tilde, in thousandths of the type size.
+_WIDTHS = (
+    "278 278 355 556 556 889 667 191 333 333 389 584 278 333 278 278 556 556 556 556 556 556 556 556 556 556 278 "
+    "278 584 584 584 556 1015 667 667 722 722 667 611 778 722 278 500 667 556 833 722 778 667 778 722 667 611 722 "
+    "667 944 667 667 611 278 278 278 469 556 333 556 556 500 556 556 278 556 556 222 222 500 222 833 556 556 556 "
+    "556 333 500 278 556 500 722 500 500 500 334 260 334 584"
+)
+WIDTHS = {chr(32 + index): int(width) for index, width in enumerate(_WIDTHS.split(" "))}
+AVERAGE = 556
 
 
-def write_pdf(lines: list[str]) -> bytes:
-    """Return an A4 page of Helvetica. Characters outside Windows-1252 become question marks."""
-    text = "\n".join(f"({_escaped(line)}) Tj T*" for line in lines)
-    content = f"BT /F1 12 Tf {LEADING} TL {LEFT} {TOP} Td\n{text}\nET".encode("cp1252", errors="replace")
+class Document:
+    """Pages of Helvetica, written from the top down. Characters outside Windows-1252 become question marks."""
+
+    def __init__(self) -> None:
+        self._pages: list[list[str]] = [[]]
+        self._y = TOP
+
+    def down(self, points: float) -> None:
+        """Leave room, on a new page where this one is full."""
+        self._y -= points
+        if self._y < BOTTOM:
+            self._pages.append([])
+            self._y = TOP
+
+    def text(
+        self, text: str, *, x: float = LEFT, size: int = 10, bold: bool = False, end: bool = False
+    ) -> None:
+        """Write on the current line, from `x` on, or up to it with `end`."""
+        start = x - width(text, size) if end else x
+        font = "F2" if bold else "F1"
+        self._pages[-1].append(f"BT /{font} {size} Tf {start:.2f} {self._y:.2f} Td ({_escaped(text)}) Tj ET")
+
+    def rule(self) -> None:
+        """Draw a line across the page."""
+        self._pages[-1].append(f"0.8 G {LEFT} {self._y:.2f} m {RIGHT} {self._y:.2f} l S 0 G")
+
+    def paragraph(self, text: str, *, x: float = LEFT, within: float = RIGHT - LEFT, size: int = 10) -> None:
+        """Write text over as many lines as it takes, each followed by a step down."""
+        for line in wrapped(text, within=within, size=size):
+            self.text(line, x=x, size=size)
+            self.down(size * 1.4)
+
+    def finish(self) -> bytes:
+        return _file(self._pages)
+
+
+def width(text: str, size: float) -> float:
+    """Return how wide a text is, in points."""
+    return sum(WIDTHS.get(each, AVERAGE) for each in text) * size / 1000
+
+
+def wrapped(text: str, *, within: float, size: float) -> list[str]:
+    """Return the text cut into lines no wider than `within` points; a longer word stands alone."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and width(longer, size) > within:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def write_pdf(lines: Iterable[str]) -> bytes:
+    """Return plain lines as a PDF."""
+    document = Document()
+    for line in lines:
+        document.text(line, size=12)
+        document.down(LEADING)
+    return document.finish()
+
+
+def _file(pages: list[list[str]]) -> bytes:
+    kids = " ".join(f"{5 + 2 * index} 0 R" for index in range(len(pages)))
     objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R"
-        b" /Resources << /Font << /F1 5 0 R >> >> >>",
-        b"<< /Length " + str(len(content)).encode() + b" >>\nstream\n" + content + b"\nendstream",
+        b"<< /Type /Catalog /Pages 2 0 R /Lang (en) >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode(),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica-Bold /Encoding /WinAnsiEncoding >>",
     ]
-    out = bytearray(b"%PDF-1.4\n")
+    for index, page in enumerate(pages):
+        content = "\n".join(page).encode("cp1252", errors="replace")
+        objects.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents {6 + 2 * index} 0 R"
+            " /Resources << /Font << /F1 3 0 R /F2 4 0 R >> >> >>".encode()
+        )
+        objects.append(
+            b"<< /Length " + str(len(content)).encode() + b" >>\nstream\n" + content + b"\nendstream"
+        )
+    out = bytearray(b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
     offsets = []
     for number, body in enumerate(objects, start=1):
         offsets.append(len(out))
@@ -28,4 +106,5 @@ def write_pdf(lines: list[str]) -> bytes:
 
 
 def _escaped(line: str) -> str:
-    return line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
+    kept = "".join(each if each.isprintable() else " " for each in line)
+    return kept.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from werkzeug.routing import Rule
 from werkzeug.utils import redirect
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
 from sandbox.acting import demand
 from sandbox.authenticating import authentication_url
@@ -21,6 +23,9 @@ from sandbox.portal import in_use
 from sandbox.resources.billing_portal_configurations import REASONS, find_default, new_configuration
 from sandbox.setting_up import confirm_setup, new_setup_intent
 from sandbox.store import Object
+
+if TYPE_CHECKING:
+    from sandbox.pages.site import Pages
 
 STEPS = {
     "payment_method_update": "cards/add",
@@ -212,13 +217,13 @@ def remove_tax_id(visit: Visit, *, tax_id: str) -> Response:
     return redirect(visit.url("details"), code=303)
 
 
-def settings(pages, request) -> Response:  # type: ignore[no-untyped-def]
+def settings(pages: Pages, request: Request) -> Response:
     """Show what Stripe keeps in its dashboard: whether the default configuration has been saved."""
     with pages.sandbox.lock:
         return pages.html("portal_settings.html", {"default": find_default(pages.sandbox)})
 
 
-def save_settings(pages, request) -> Response:  # type: ignore[no-untyped-def]
+def save_settings(pages: Pages, request: Request) -> Response:
     """Make the default configuration, as saving the portal's settings does on Stripe."""
     with pages.sandbox.change() as state:
         if find_default(state) is None:

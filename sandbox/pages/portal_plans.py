@@ -197,7 +197,9 @@ def _confirm_page(visit: Visit, *, subscription: str, alert: str | None = None) 
         "currency": found["currency"],
     }
     if not later and not same:
-        context["due"] = _due_now(visit, found, change_of(visit, found, item, offer, quantity, code))
+        context["due"] = _due_now(
+            visit, found, _change(visit, found, offer=offer, quantity=quantity, code=code)
+        )
     return visit.html("portal_confirm.html", context, status=422 if alert or form.errors else 200)
 
 
@@ -222,9 +224,8 @@ def _code(visit: Visit, found: Object, form: Form) -> str | None:
     return None
 
 
-def change_of(
-    visit: Visit, found: Object, item: Object, offer: Offer, quantity: int, code: str | None
-) -> dict[str, str]:
+def _change(visit: Visit, found: Object, *, offer: Offer, quantity: int, code: str | None) -> dict[str, str]:
+    (item,) = items_of(visit.state, found)
     form = change_form(visit.configuration, found, item, price=offer.price, quantity=quantity, code=code)
     if form["proration_behavior"] == "always_invoice":
         form["payment_behavior"] = "error_if_incomplete" if code else "pending_if_incomplete"
@@ -264,7 +265,7 @@ def confirm(visit: Visit, *, subscription: str) -> Response:
         later = schedule_form(made, price=offer.price, quantity=quantity)
         demand(state, "POST", f"/v1/subscription_schedules/{made['id']}", later)
         return visit.finish("Your plan will change at the end of this period.")
-    change = change_of(visit, found, item, offer, quantity, code)
+    change = _change(visit, found, offer=offer, quantity=quantity, code=code)
     demand(state, "POST", f"/v1/subscriptions/{found['id']}", change)
     intent = raise_for_payment(state, state.get("subscription", found["id"]))
     if intent is not None:
