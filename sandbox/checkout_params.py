@@ -1,8 +1,5 @@
 """What a Checkout session is created with."""
 
-from typing import Any
-
-from sandbox.errors import ApiError
 from sandbox.params import (
     ADDRESS,
     BOOL,
@@ -11,6 +8,7 @@ from sandbox.params import (
     METADATA,
     STR,
     TIME,
+    Choice,
     EmptyOr,
     Enum,
     Int,
@@ -21,21 +19,6 @@ from sandbox.params import (
     unsupported,
 )
 from sandbox.pricing import INLINE_PRICE
-
-
-class Choice(Enum):
-    """One of Stripe's choices, of which the sandbox takes the first only."""
-
-    def read(self, value: Any, *, name: str) -> str:
-        chosen = super().read(value, name=name)
-        if chosen != self.values[0]:
-            raise ApiError(
-                f"The sandbox does not support {name}={chosen} (Stripe does).",
-                code="sandbox_unsupported",
-                param=name,
-            )
-        return chosen
-
 
 # A price made in passing here has neither metadata nor other currencies.
 INLINE = {

@@ -96,6 +96,20 @@ class Enum(Type):
         return str(value)
 
 
+class Choice(Enum):
+    """One of Stripe's choices, of which the sandbox takes the first only."""
+
+    def read(self, value: Any, *, name: str) -> str:
+        chosen = super().read(value, name=name)
+        if chosen != self.values[0]:
+            raise ApiError(
+                f"The sandbox does not support {name}={chosen} (Stripe does).",
+                code="sandbox_unsupported",
+                param=name,
+            )
+        return chosen
+
+
 @dataclass(frozen=True)
 class Obj(Type):
     table: Table

@@ -9,6 +9,7 @@ from sandbox.params import (
     METADATA,
     STR,
     TIME,
+    Choice,
     EmptyOr,
     Enum,
     Int,
@@ -97,13 +98,18 @@ ADDED_INVOICE_ITEM = Obj(
         "price": ID,
         "price_data": ONCE_PRICE,
         "quantity": QUANTITY,
-        **unsupported("discounts", "metadata", "period", "tax_rates"),
+        **unsupported("discountable", "discounts", "metadata", "period", "tax_rates"),
     }
 )
 TRIAL_SETTINGS = Obj(
     {"end_behavior!": Obj({"missing_payment_method!": Enum("cancel", "create_invoice", "pause")})}
 )
-FLEXIBLE = Obj({"type!": Enum("flexible"), "flexible": Obj({"proration_discounts": Enum("included")})})
+FLEXIBLE = Obj(
+    {
+        "type!": Choice("flexible", "classic"),
+        "flexible": Obj({"proration_discounts": Choice("included", "itemized")}),
+    }
+)
 CANCEL_AT = EmptyOr(OneOf(Enum("max_period_end", "min_period_end"), TIME))
 # What creating and updating have in common.
 SHARED: Table = {

@@ -10,6 +10,7 @@ from sandbox.params import (
     METADATA,
     RANGE,
     TIME,
+    Choice,
     EmptyOr,
     Enum,
     Int,
@@ -58,7 +59,7 @@ def _phase(**more: Type) -> Obj:
         {
             "automatic_tax": AUTOMATIC_TAX,
             "billing_cycle_anchor": Enum("automatic", "phase_start"),
-            "collection_method": Enum("charge_automatically"),
+            "collection_method": Choice("charge_automatically", "send_invoice"),
             "default_payment_method": ID,
             "default_tax_rates": TAX_RATES,
             "description": EmptyOr(Str(max=500)),
