@@ -1,6 +1,7 @@
 """Reading what the control API is sent: a form's texts or JSON, checked the same way."""
 
 import datetime
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +39,7 @@ def number(value: Any) -> float:
         found = float(value)
     except (TypeError, ValueError):
         raise ValueError("a number") from None
-    if isinstance(value, bool) or found != found:
+    if isinstance(value, bool) or not math.isfinite(found):
         raise ValueError("a number")
     return found
 
