@@ -19,7 +19,6 @@ from sandbox.params import (
     Table,
     unsupported,
 )
-from sandbox.payment_types import OTHER_TYPES
 from sandbox.store import Object
 
 # In minor units; half a major unit in most currencies.
@@ -65,12 +64,11 @@ CARD_OPTIONS: Table = {
     "network": NETWORK,
     **unsupported("mandate_options", "three_d_secure"),
 }
-OPTION_TYPES = tuple(each for each in OTHER_TYPES if each not in ("custom", "nz_bank_account", "sunbit"))
 
 
-def method_options(card: Table) -> Obj:
+def method_options(card: Table, *, others: tuple[str, ...]) -> Obj:
     """Return the type of payment_method_options, of which the sandbox knows the card's."""
-    return Obj({"card": EmptyOr(Obj(card)), **unsupported("card_present", "nz_bank_account", *OPTION_TYPES)})
+    return Obj({"card": EmptyOr(Obj(card)), **unsupported(*others)})
 
 
 def shipping(given: dict[str, Any] | None) -> Object | None:

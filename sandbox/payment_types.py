@@ -57,3 +57,22 @@ OTHER_TYPES = (
     "wechat_pay",
     "zip",
 )
+# What a payment method may be: all of these but one, which is only ever read at a till.
+METHOD_TYPES = tuple(each for each in OTHER_TYPES if each != "interac_present")
+# What a payment intent, and a setup intent, has options for.
+PAYMENT_OPTIONS = ("card_present", *(each for each in OTHER_TYPES if each not in ("custom", "sunbit")))
+SETUP_OPTIONS = (
+    "acss_debit",
+    "amazon_pay",
+    "bacs_debit",
+    "bizum",
+    "card_present",
+    "klarna",
+    "link",
+    "paypal",
+    "payto",
+    "pix",
+    "sepa_debit",
+    "upi",
+    "us_bank_account",
+)

@@ -11,6 +11,7 @@ from sandbox.params import (
     RANGE,
     STR,
     TIME,
+    Choice,
     EmptyOr,
     Enum,
     ListOf,
@@ -42,7 +43,7 @@ REFUND = Obj(
     {
         "amount_refunded": INT,
         "refund": ID,
-        "type": Enum("refund"),
+        "type": Choice("refund", "payment_record_refund"),
         **unsupported("payment_record_refund"),
     }
 )

@@ -29,6 +29,7 @@ from sandbox.params import (
     METADATA,
     RANGE,
     STR,
+    Choice,
     EmptyOr,
     Enum,
     Int,
@@ -38,6 +39,7 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
+from sandbox.payment_types import PAYMENT_OPTIONS
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post
 from sandbox.search import search
@@ -64,7 +66,8 @@ OPTIONS = method_options(
             "statement_descriptor_suffix_kana",
             "statement_descriptor_suffix_kanji",
         ),
-    }
+    },
+    others=PAYMENT_OPTIONS,
 )
 # Elsewhere in Stripe's product, or of other ways of paying than cards.
 EXOTIC = (
@@ -111,7 +114,7 @@ def _unexpected(state: Sandbox, intent: Object, message: str) -> ApiError:
         "automatic_payment_methods": AUTOMATIC,
         "capture_method": CAPTURE,
         "confirm": BOOL,
-        "confirmation_method": Enum("automatic", "manual"),
+        "confirmation_method": Choice("automatic", "manual"),
         "currency!": CURRENCY,
         "customer": ID,
         "description": Str(max=1000),
@@ -140,8 +143,6 @@ def create(call: Call) -> Object | ApiError:
     state, params = call.state, call.params
     currency = params["currency"].lower()
     check_amount(params["amount"], currency)
-    if params.get("confirmation_method") == "manual":
-        raise unsupported_parameter("confirmation_method")
     only_with_confirm(params, "off_session", "return_url", "error_on_requires_action", "mandate_data")
     customer = state.get_customer(params["customer"])["id"] if "customer" in params else None
     automatic = automatic_methods(params)
@@ -274,8 +275,8 @@ def _apply(state: Sandbox, intent: Object, params: dict[str, Any]) -> None:
             param=fixed[0],
         )
     if "amount" in params or "currency" in params:
-        currency = str(params.get("currency", intent["currency"])).lower()
-        check_amount(int(params.get("amount", intent["amount"])), currency)
+        currency = (params["currency"] if "currency" in params else intent["currency"]).lower()
+        check_amount(params["amount"] if "amount" in params else intent["amount"], currency)
         intent["currency"] = currency
     if "customer" in params:
         intent["customer"] = state.get_customer(params["customer"])["id"]
@@ -363,14 +364,15 @@ def capture(call: Call) -> Object:
         )
     if not params.get("final_capture", True):
         raise unsupported_parameter("final_capture")
-    amount = int(params.get("amount_to_capture", intent["amount_capturable"]))
+    held: int = intent["amount_capturable"]
+    amount: int = params.get("amount_to_capture", held)
     if amount < 1:
         raise ApiError(
             "This value must be greater than or equal to 1.",
             code="parameter_invalid_integer",
             param="amount_to_capture",
         )
-    if amount > intent["amount_capturable"]:
+    if amount > held:
         raise ApiError(
             "The payment could not be captured because the requested capture amount is greater than the "
             "amount you can capture for this charge.",

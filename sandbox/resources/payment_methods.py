@@ -8,6 +8,7 @@ from sandbox.params import (
     INT,
     METADATA,
     STR,
+    Choice,
     EmptyOr,
     Enum,
     Obj,
@@ -16,7 +17,7 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
-from sandbox.payment_types import OTHER_TYPES
+from sandbox.payment_types import METHOD_TYPES, OTHER_TYPES
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post
 from sandbox.store import Object
@@ -33,7 +34,7 @@ expandable("payment_method", {"customer": "customer"})
 @post(
     "/v1/payment_methods",
     {
-        "type": Enum("card"),
+        "type": Choice("card", *METHOD_TYPES),
         "card": OneOf(
             Obj({"token!": STR}),
             Obj({"number!": STR, "exp_month!": INT, "exp_year!": INT, "cvc": STR, "networks": NETWORKS}),

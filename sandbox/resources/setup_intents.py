@@ -29,13 +29,14 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
+from sandbox.payment_types import SETUP_OPTIONS
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
 
 OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
-OPTIONS = method_options(CARD_OPTIONS)
+OPTIONS = method_options(CARD_OPTIONS, others=SETUP_OPTIONS)
 USAGE = Enum("off_session", "on_session")
 CONFIRMATION: Table = {
     "mandate_data": MANDATE_DATA,
