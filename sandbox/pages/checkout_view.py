@@ -25,7 +25,7 @@ def view(state: Sandbox, session: Object, form: Form) -> dict[str, Any]:
     """Return what the template needs."""
     found = _reckoned(state, session, form)
     trial = trial_end_of(state, session) if session["mode"] == "subscription" else None
-    lines = [_line(state, each) for each in session["_lines"]]
+    lines = [_line(state, each, trial=trial is not None) for each in session["_lines"]]
     recurring = _recurring(state, session)
     return {
         "session": session,
@@ -136,7 +136,7 @@ def _next_charge(state: Sandbox, session: Object) -> int:
     )
 
 
-def _line(state: Sandbox, line: Object) -> dict[str, Any]:
+def _line(state: Sandbox, line: Object, *, trial: bool) -> dict[str, Any]:
     price = state.get("price", line["price"])
     product = state.get("product", price["product"])
     currency = line["currency"]
@@ -150,6 +150,8 @@ def _line(state: Sandbox, line: Object) -> dict[str, Any]:
         if line["_recurring"]:
             detail += f" each {renewal_text(price)}"
         amount = money_text(line_amount(price, line["quantity"], currency=currency), currency)
+        if trial and line["_recurring"]:
+            amount = "Free trial"
     return {
         "id": line["id"],
         "name": product["name"],

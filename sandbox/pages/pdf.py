@@ -1,5 +1,6 @@
 """PDF files of text: plain lines, or a document laid out with columns, over as many A4 pages as it takes."""
 
+import unicodedata
 from collections.abc import Iterable
 
 LEFT, RIGHT, TOP, BOTTOM, LEADING = 56, 539, 780, 64, 18
@@ -15,7 +16,8 @@ AVERAGE = 556
 
 
 class Document:
-    """Pages of Helvetica, written from the top down. Characters outside Windows-1252 become question marks."""
+    """Pages of Helvetica, written from the top down. Letters the font lacks lose their accents, or become
+    question marks."""
 
     def __init__(self) -> None:
         self._pages: list[list[str]] = [[]]
@@ -105,6 +107,15 @@ def _file(pages: list[list[str]]) -> bytes:
     return bytes(out)
 
 
+def _plain(letter: str) -> str:
+    """Return a letter the font has: itself, or itself without its accents."""
+    try:
+        letter.encode("cp1252")
+    except UnicodeEncodeError:
+        return unicodedata.normalize("NFKD", letter).encode("ascii", errors="ignore").decode() or "?"
+    return letter
+
+
 def _escaped(line: str) -> str:
-    kept = "".join(each if each.isprintable() else " " for each in line)
+    kept = "".join(_plain(each) if each.isprintable() else " " for each in line)
     return kept.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
