@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox import Sandbox
+from sandbox.cards import NAMES, is_card_number, number_of
 from sandbox.transport import SandboxHTTPClient
 from tests.sandbox.helpers import KEY, Shop
 
@@ -375,3 +376,9 @@ def test_card_can_be_reached_through_its_customer_alone(shop):
     assert shop.api.customers.payment_methods.retrieve(owner.id, card).id == card
     error = refused(shop.api.customers.payment_methods.retrieve, shop.customer().id, card)
     assert error.code == "resource_missing"
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_named_card_has_a_number_that_a_form_takes(name):
+    assert is_card_number(NAMES[name])
+    assert number_of(f"pm_{name}") == number_of(f"tok_{name.removeprefix('card_')}") == NAMES[name]
