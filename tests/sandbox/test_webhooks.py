@@ -1,4 +1,6 @@
 import json
+import pathlib
+import time
 from typing import Any
 
 import pytest
@@ -6,7 +8,9 @@ import stripe
 from werkzeug.test import Client
 
 from sandbox import Sandbox
-from tests.sandbox.helpers import Shop
+from sandbox.transport import SandboxHTTPClient
+from sandbox.webhooks import BACK_OFF
+from tests.sandbox.helpers import KEY, Shop
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -109,3 +113,157 @@ def test_a_deleted_endpoint_gets_nothing_more(shop: Shop, sandbox: Sandbox) -> N
     shop.api.webhook_endpoints.delete(endpoint.id)
     shop.customer()
     assert sandbox.webhooks.pending() == []
+
+
+def test_an_endpoint_can_be_changed_switched_off_and_on(shop: Shop, sandbox: Sandbox) -> None:
+    endpoint = listen(shop, "product.created")
+    endpoints = shop.api.webhook_endpoints
+    changed = endpoints.update(
+        endpoint.id,
+        {
+            "enabled_events": ["customer.created"],
+            "url": URL + "/2",
+            "description": "Second",
+            "metadata": {"a": "1"},
+        },
+    )
+    assert (changed.url, changed.enabled_events, changed.description) == (
+        URL + "/2",
+        ["customer.created"],
+        "Second",
+    )
+    shop.customer()
+    assert [each.url for each in sandbox.webhooks.pending()] == [URL + "/2"]
+    assert endpoints.update(endpoint.id, {"disabled": True}).status == "disabled"
+    shop.customer()
+    assert sandbox.webhooks.pending() == []
+    assert endpoints.update(endpoint.id, {"disabled": False}).status == "enabled"
+    # What waited goes out; what happened meanwhile was never queued.
+    assert len(sandbox.webhooks.pending()) == 1
+
+
+@pytest.mark.parametrize("events", [[], ["customer.sneezed"], ["v1.billing.meter.error_report_triggered"]])
+def test_an_endpoint_for_no_known_event_is_refused(shop: Shop, events: list[Any]) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        shop.api.webhook_endpoints.create({"url": URL, "enabled_events": events})
+    assert (refused.value.param or "").startswith("enabled_events")
+
+
+def test_a_lost_webhook_is_never_sent_and_stays_pending_until_sent_by_hand(
+    shop: Shop, sandbox: Sandbox
+) -> None:
+    listen(shop)
+    sandbox.faults.add("webhook_lost", event_type="customer.*", times=1)
+    shop.customer()
+    assert sandbox.webhooks.pending() == []
+    (event,) = shop.api.events.list({"delivery_success": False}).data
+    assert event.pending_webhooks == 1
+    sandbox.webhooks.resend(event.id)
+    assert sandbox.webhooks.deliver(lambda url, body, headers: 200) == [200]
+    assert shop.api.events.retrieve(event.id).pending_webhooks == 0
+
+
+def test_a_doubled_webhook_is_sent_twice(shop: Shop, sandbox: Sandbox) -> None:
+    listen(shop)
+    sandbox.faults.add("webhook_doubled", times=1)
+    shop.customer()
+    shop.customer()
+    ids = [each.event_id for each in sandbox.webhooks.pending()]
+    assert len(ids) == 3
+    assert len(set(ids)) == 2
+    sandbox.webhooks.deliver(lambda url, body, headers: 200)
+    assert {each.pending_webhooks for each in shop.api.events.list().data} == {0}
+
+
+def test_shuffled_webhooks_come_in_the_order_of_the_seed() -> None:
+    def order(seed: int) -> list[int]:
+        sandbox = Sandbox()
+        shop = Shop(stripe.StripeClient(KEY, http_client=SandboxHTTPClient(sandbox)))
+        listen(shop)
+        sandbox.faults.add("webhook_shuffled", seed=seed)
+        names = [shop.customer().id for _ in range(8)]
+        bodies = [json.loads(each.body) for each in sandbox.webhooks.pending()]
+        return [names.index(each["data"]["object"]["id"]) for each in bodies]
+
+    assert order(1) == order(1) != order(2)
+    assert order(1) != sorted(order(1)) == list(range(8))
+
+
+def test_a_delayed_webhook_comes_when_its_seconds_are_over(shop: Shop, sandbox: Sandbox) -> None:
+    listen(shop)
+    sandbox.set_clock(frozen_at=1_780_000_000)
+    sandbox.faults.add("webhook_delayed", seconds=3600, times=1)
+    shop.customer()
+    sandbox.set_clock(advance=3599)
+    assert sandbox.webhooks.pending() == []
+    sandbox.set_clock(advance=1)
+    assert len(sandbox.webhooks.pending()) == 1
+
+
+def test_an_event_is_sent_again_to_one_endpoint_or_to_all(
+    shop: Shop, sandbox: Sandbox, browser: Client
+) -> None:
+    one, other = listen(shop), listen(shop, "product.created", "customer.created")
+    shop.customer()
+    sandbox.webhooks.deliver(lambda url, body, headers: 200)
+    event = shop.api.events.list().data[0].id
+    assert [each.endpoint for each in sandbox.webhooks.resend(event)] == [one.id, other.id]
+    answer = browser.post(f"/sandbox/events/{event}/resend", json={"endpoint": other.id})
+    assert len((answer.json or {})["queued"]) == 1
+    deaf = listen(shop, "product.created")
+    refused = browser.post(f"/sandbox/events/{event}/resend", json={"endpoint": deaf.id})
+    assert refused.status_code == 400
+    assert browser.post("/sandbox/events/evt_none/resend").status_code == 404
+
+
+def test_the_log_keeps_answers_and_gives_up_after_the_last_try(
+    shop: Shop, sandbox: Sandbox, browser: Client
+) -> None:
+    listen(shop)
+    shop.customer()
+    sandbox.webhooks.deliver(lambda url, body, headers: (503, "Down for repairs"))
+    (row,) = browser.get("/sandbox/deliveries").json or []
+    assert (row["status"], row["last_status"], row["answer"]) == ("pending", 503, "Down for repairs")
+    for _ in BACK_OFF:
+        sandbox.webhooks.deliver(lambda url, body, headers: 500)
+    (row,) = browser.get("/sandbox/deliveries").json or []
+    assert (row["status"], row["attempts"]) == ("failed", len(BACK_OFF) + 1)
+    assert sandbox.webhooks.pending() == []
+    assert shop.api.events.list().data[0].pending_webhooks == 1
+
+
+def test_each_try_waits_longer_than_the_one_before(shop: Shop, sandbox: Sandbox) -> None:
+    listen(shop)
+    shop.customer()
+    waits = []
+    for _ in BACK_OFF:
+        before = time.time()
+        sandbox.webhooks.deliver(lambda url, body, headers: 500)
+        waits.append(round(sandbox.webhooks.log()[0]["due_at"] - before))
+    assert waits == sorted(waits)
+    assert waits == list(BACK_OFF)
+
+
+def test_events_keep_the_sandboxs_time_and_signatures_real_time(shop: Shop, sandbox: Sandbox) -> None:
+    secret = listen(shop).secret
+    sandbox.set_clock(frozen_at=1_600_000_000)
+    shop.customer()
+    (delivery,) = sandbox.webhooks.pending()
+    event = stripe.Webhook.construct_event(
+        delivery.body, delivery.headers["Stripe-Signature"], secret, tolerance=5
+    )
+    assert event.created == 1_600_000_000
+
+
+def test_what_waits_is_sent_after_a_restart(tmp_path: pathlib.Path) -> None:
+    sandbox = Sandbox(path=tmp_path / "state.sqlite3")
+    shop = Shop(stripe.StripeClient(KEY, http_client=SandboxHTTPClient(sandbox)))
+    listen(shop)
+    sandbox.faults.add("webhook_lost")
+    shop.customer()
+    sandbox.faults.clear()
+    shop.customer()
+    sandbox.close()
+    again = Sandbox(path=tmp_path / "state.sqlite3")
+    assert len(again.webhooks.pending()) == 1
+    assert again.faults.all() == []
