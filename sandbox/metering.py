@@ -138,7 +138,8 @@ def find_meter(state: Sandbox, event_name: str) -> Object | None:
     """Return the meter of an event name: the active one, else the last that had the name."""
     named = [each for each in state.every("billing.meter") if each["event_name"] == event_name]
     active = [each for each in named if each["status"] == "active"]
-    return (active or named or [None])[-1]
+    found = active or named
+    return found[-1] if found else None
 
 
 def owner_of(meter: Object | None, payload: dict[str, str]) -> str | None:

@@ -102,7 +102,7 @@ def _events(state: Sandbox) -> list[dict[str, Any]]:
 
 def _meter(state: Sandbox, meter: Object) -> dict[str, Any]:
     """Return a meter with what it counted for each customer since the beginning, the largest first."""
-    totals = []
+    totals: list[dict[str, Any]] = []
     for customer in customers_of(state, meter):
         events = list(counted(state, meter, customer=customer, start=0, end=FAR_END))
         found = state.find("customer", customer) or {}
@@ -120,7 +120,7 @@ def _meter(state: Sandbox, meter: Object) -> dict[str, Any]:
         "formula": meter["default_aggregation"]["formula"],
         "window": meter["event_time_window"],
         "events": sum(each["events"] for each in totals),
-        "totals": sorted(totals, key=lambda each: -each["total"])[:10],
+        "totals": sorted(totals, key=lambda each: each["total"], reverse=True)[:10],
         "customers": len(totals),
     }
 

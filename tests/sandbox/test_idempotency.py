@@ -43,3 +43,16 @@ def test_a_key_is_forgotten_after_24_hours(shop: Shop, sandbox: Sandbox) -> None
     assert shop.api.customers.create({"email": "a@example.com"}, {"idempotency_key": "one"}).id == first.id
     sandbox.set_clock(advance=10)
     assert shop.api.customers.create({"email": "a@example.com"}, {"idempotency_key": "one"}).id != first.id
+
+
+def test_keys_age_by_the_sandboxes_clock_and_not_by_a_customers_test_clock(
+    shop: Shop, sandbox: Sandbox
+) -> None:
+    ahead = sandbox.now() + 365 * 86400
+    clock = shop.api.test_helpers.test_clocks.create({"frozen_time": ahead})
+    customer = shop.customer(test_clock=clock.id)
+    options: stripe.RequestOptions = {"idempotency_key": "one"}
+    shop.api.customers.update(customer.id, {"name": "Ada"}, options)
+    sandbox.set_clock(advance=24 * 3600 + 1)
+    again = shop.api.customers.update(customer.id, {"name": "Ada"}, options)
+    assert "Idempotent-Replayed" not in again.last_response.headers

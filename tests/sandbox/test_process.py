@@ -1,6 +1,8 @@
 """The sandbox as a process: how it starts, delivers, refuses and stops."""
 
+import concurrent.futures
 import http.server
+import json
 import pathlib
 import re
 import signal
@@ -8,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import stripe
@@ -96,3 +100,69 @@ def test_a_taken_port_and_a_public_host_are_refused_in_one_sentence() -> None:
     finally:
         process.terminate()
         process.wait(timeout=5)
+
+
+@pytest.fixture
+def process() -> Iterator[str]:
+    """Run a sandbox and yield its address."""
+    running, base = start()
+    yield base
+    running.terminate()
+    running.wait(timeout=5)
+
+
+def control(base: str, path: str, data: dict[str, object]) -> None:
+    body = json.dumps(data).encode()
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(base + path, body, headers)).close()  # noqa: S310
+
+
+def test_a_time_out_ends_the_connection_without_an_answer(process: str) -> None:
+    client = connect(process)
+    for kind, made in (("timeout_before", 0), ("timeout_after", 1)):
+        control(process, "/sandbox/faults", {"kind": kind, "method": "POST", "times": 1})
+        started = time.monotonic()
+        with pytest.raises(stripe.APIConnectionError):
+            client.v1.customers.create({"email": "a@b.co"})
+        assert time.monotonic() - started < 5
+        assert len(client.v1.customers.list().data) == made
+
+
+def test_requests_that_meet_collide_as_at_stripe(process: str) -> None:
+    client = connect(process)
+    customer = client.v1.customers.create({"email": "a@b.co"}).id
+    control(process, "/sandbox/faults", {"kind": "slow", "seconds": 1, "method": "POST", "times": 2})
+
+    def report(number: int) -> int | None:
+        payload = {"stripe_customer_id": customer, "value": "1"}
+        try:
+            client.v1.billing.meter_events.create({"event_name": "requests", "payload": payload})
+        except stripe.StripeError as error:
+            return error.http_status
+        return 200
+
+    def create(number: int) -> int | None:
+        try:
+            client.v1.customers.create({"email": "b@b.co"}, {"idempotency_key": "one"})
+        except stripe.StripeError as error:
+            return error.http_status
+        return 200
+
+    for call, refused in ((report, 429), (create, 409)):
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            assert sorted(pool.map(call, range(2)), key=str) == [200, refused]
+
+
+def test_a_live_key_is_refused_by_the_process(process: str) -> None:
+    addresses: stripe.BaseAddresses = {"api": process}
+    live = stripe.StripeClient("sk_live_0123456789abcdefghijklmnop", base_addresses=addresses)
+    with pytest.raises(stripe.AuthenticationError, match="refuses live keys"):
+        live.v1.customers.list()
+
+
+def test_the_meter_event_stream_is_reached_at_its_own_address(process: str) -> None:
+    token = connect(process).v2.billing.meter_event_session.create().authentication_token
+    addresses: stripe.BaseAddresses = {"api": "http://127.0.0.1:9", "meter_events": process}
+    client = stripe.StripeClient(token, base_addresses=addresses)
+    event: Any = {"event_name": "requests", "payload": {"stripe_customer_id": "cus_x", "value": "1"}}
+    client.v2.billing.meter_event_stream.create({"events": [event]})

@@ -163,3 +163,70 @@ def test_a_failed_change_leaves_nothing_behind(shop: Shop, sandbox: Sandbox) -> 
         shop.api.customers.create({"email": "x@example.com", "payment_method": "pm_card_chargeDeclined"})
     assert shop.api.customers.list().data == []
     assert sandbox.store.count("event") == before
+
+
+def test_parameters_that_are_given_twice_or_torn_are_refused(browser: Client) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    for body in ("address=x&address[city]=Rome", "address[city", "a[b]c=1", "metadata" + "[a]" * 20 + "=1"):
+        refused = browser.post(
+            "/v1/customers",
+            data=body,
+            content_type="application/x-www-form-urlencoded",
+            headers=headers,
+        )
+        assert refused.status_code == 400, body
+        assert (refused.json or {})["error"]["type"] == "invalid_request_error"
+
+
+def test_a_query_is_read_on_get_and_delete(browser: Client, shop: Shop) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    subscription = shop.subscription(shop.payer(), shop.price())
+    listed = browser.get("/v1/subscriptions?limit=1&expand[]=data.customer", headers=headers)
+    assert (listed.json or {})["data"][0]["customer"]["object"] == "customer"
+    ended = browser.delete(f"/v1/subscriptions/{subscription.id}?expand[0]=customer", headers=headers)
+    assert (ended.json or {})["customer"]["object"] == "customer"
+
+
+def test_a_declined_card_is_a_402_with_its_decline_code(shop: Shop) -> None:
+    with pytest.raises(stripe.CardError) as declined:
+        shop.api.payment_methods.attach("pm_card_chargeDeclined", {"customer": shop.customer().id})
+    error = declined.value.error
+    assert error is not None
+    assert declined.value.http_status == 402
+    assert (error.type, error.code, error.decline_code) == ("card_error", "card_declined", "generic_decline")
+    assert error.doc_url == "https://docs.stripe.com/error-codes#card-declined"
+
+
+def test_an_address_that_is_not_there_is_a_404(client: stripe.StripeClient) -> None:
+    with pytest.raises(stripe.InvalidRequestError, match="Unrecognized request URL") as refused:
+        client.raw_request("get", "/v1/unicorns")
+    assert refused.value.http_status == 404
+
+
+def test_ids_carry_stripes_prefixes(shop: Shop) -> None:
+    subscription = shop.subscription(shop.payer(), shop.price())
+    invoice = shop.api.invoices.retrieve(subscription.latest_invoice)
+    for identifier, prefix in (
+        (subscription.customer, "cus_"),
+        (subscription.id, "sub_"),
+        (subscription["items"].data[0].id, "si_"),
+        (subscription["items"].data[0].price.id, "price_"),
+        (invoice.id, "in_"),
+        (invoice.lines.data[0].id, "il_"),
+        (shop.api.events.list().data[0].id, "evt_"),
+        (shop.meter().id, "mtr_"),
+    ):
+        assert str(identifier).startswith(prefix)
+
+
+def test_metadata_has_limits(shop: Shop) -> None:
+    for metadata in ({"k" * 41: "v"}, {"k": "v" * 501}, {str(n) + "k": "v" for n in range(51)}):
+        with pytest.raises(stripe.InvalidRequestError):
+            shop.customer(metadata=metadata)
+
+
+def test_a_cursor_that_names_nothing_and_two_cursors_are_refused(shop: Shop) -> None:
+    customer = shop.customer().id
+    for cursors in ({"starting_after": "cus_none"}, {"starting_after": customer, "ending_before": customer}):
+        with pytest.raises(stripe.InvalidRequestError):
+            shop.api.customers.list(cursors)
