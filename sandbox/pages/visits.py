@@ -88,14 +88,15 @@ def visited(*, again: View | None = None) -> Callable[[View], View]:
             try:
                 return _visit(pages, request, secret, view, **args)
             except ApiError as error:
-                if again is None:
-                    return pages.html(
-                        "closed.html",
-                        {"title": "That did not work", "text": message_of(error), "back": None},
-                        status=404 if error.status == 404 else 422,
-                    )
-                kept = {name: value for name, value in args.items() if name not in ("card", "tax_id")}
-                return _visit(pages, request, secret, again, alert=message_of(error), **kept)
+                refusal = error
+            kept = {name: value for name, value in args.items() if name not in ("card", "tax_id")}
+            try:
+                if again is not None:
+                    return _visit(pages, request, secret, again, alert=message_of(refusal), **kept)
+            except ApiError as error:
+                refusal = error
+            context = {"title": "That did not work", "text": message_of(refusal), "back": None}
+            return pages.html("closed.html", context, status=404 if refusal.status == 404 else 422)
 
         return answer
 
