@@ -287,7 +287,9 @@ def discount_lines(state: Sandbox, invoice: Object, *, at: int) -> None:
     """Fill the lines' `discount_amounts` and the invoice's `total_discount_amounts`, in minor units.
 
     Discounts of a line come before those of the whole invoice; each is taken off what those before it left.
+    A draft keeps the discounts it was made with, though one may end in the hour before it is finalized.
     """
+    at = min(at, invoice.get("created", at))
     lines = invoice["lines"]["data"]
     whole = list(invoice["discounts"])
     own = [each for line in lines for each in line["discounts"] if each not in whole]

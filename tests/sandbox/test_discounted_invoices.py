@@ -87,6 +87,19 @@ def test_a_coupon_for_two_months_lowers_two_invoices(shop: Shop, timeline: Timel
     assert timeline.totals() == [4400, 4400, 4900]
 
 
+def test_a_discount_that_ends_while_an_invoice_is_a_draft_is_kept(shop: Shop, timeline: Timeline) -> None:
+    subscription = shop.subscription(timeline.customer, shop.price(4900))
+    timeline.api.test_helpers.test_clocks.advance(timeline.clock, {"frozen_time": NEW_YEAR + 1800})
+    month = coupon(shop, percent_off=10, duration="repeating", duration_in_months=1)
+    shop.api.subscriptions.update(subscription.id, {"discounts": [{"coupon": month}]})
+
+    timeline.advance(FEBRUARY)
+
+    # It ends half an hour into 1 February, between the draft at midnight and its end an hour later.
+    assert timeline.totals() == [4900, 4410]
+    assert [each.status for each in timeline.invoices()] == ["paid", "paid"]
+
+
 def test_a_coupon_for_ever_goes_on(shop: Shop, timeline: Timeline) -> None:
     discounts = [{"coupon": coupon(shop, percent_off=33.33, duration="forever")}]
     shop.subscription(timeline.customer, shop.price(1000), discounts=discounts)
