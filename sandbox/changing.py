@@ -95,6 +95,7 @@ def change(state: Sandbox, subscription: Object, params: dict[str, Any]) -> Decl
             before=before,
             customer=customer,
             anchored=anchored,
+            off_session=params.get("off_session", False),
         )
     tell(state, subscription)
     return decline
@@ -248,6 +249,7 @@ def _invoice(
     before: dict[str, Object],
     customer: Object,
     anchored: bool,
+    off_session: bool,
 ) -> Decline | None:
     invoice = draft_invoice(
         state,
@@ -273,7 +275,7 @@ def _invoice(
         if subscription["status"] == "active":
             subscription["status"] = "past_due"
         return None
-    decline = charge(state, invoice, automatic=payment == "allow_incomplete")
+    decline = charge(state, invoice, automatic=payment == "allow_incomplete", off_session=off_session)
     if payment == "error_if_incomplete" and invoice["status"] == "open":
         raise (decline or Decline("authentication_required", "This payment needs authentication.")).error()
     if payment == "pending_if_incomplete" and invoice["status"] == "open":

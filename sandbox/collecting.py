@@ -57,7 +57,9 @@ def advance(state: Sandbox, invoice: Object) -> Decline | None:
     return None
 
 
-def charge(state: Sandbox, invoice: Object, *, automatic: bool = True) -> Decline | None:
+def charge(
+    state: Sandbox, invoice: Object, *, automatic: bool = True, off_session: bool = True
+) -> Decline | None:
     """Charge an open invoice to the card its subscription or customer pays with; no card is a failure."""
     customer = state.get("customer", invoice["customer"])
     subscription = _subscription(state, invoice)
@@ -65,7 +67,7 @@ def charge(state: Sandbox, invoice: Object, *, automatic: bool = True) -> Declin
     invoice["_automatic"] = automatic
     state.put(invoice)
     if method is not None:
-        return collect(state, invoice, method)
+        return collect(state, invoice, method, off_session=off_session)
     decline = Decline("resource_missing", "This customer has no default payment method.")
     _failed(state, invoice)
     return decline

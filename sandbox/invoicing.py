@@ -131,6 +131,8 @@ def finalize(state: Sandbox, invoice: Object) -> None:
             customer=invoice["customer"],
             description=_purpose(invoice),
             invoice=invoice["id"],
+            # Only a subscription will charge the card again.
+            setup_future_usage="off_session" if subscription_of(invoice) else None,
         )
         invoice["_intent"] = intent["id"]
         _invoice_payment(state, invoice, intent)
@@ -183,14 +185,14 @@ def _invoice_payment(state: Sandbox, invoice: Object, intent: Object) -> None:
     )
 
 
-def collect(state: Sandbox, invoice: Object, method: Object) -> Decline | None:
+def collect(state: Sandbox, invoice: Object, method: Object, *, off_session: bool = False) -> Decline | None:
     """Try a card on an open invoice; nothing happens to a paid one. Returns why it was declined, else None.
 
     None may also mean that the payer has to authenticate first: the invoice's status tells.
     """
     if invoice["status"] != "open":
         return None
-    return confirm(state, state.get("payment_intent", invoice["_intent"]), method)
+    return confirm(state, state.get("payment_intent", invoice["_intent"]), method, off_session=off_session)
 
 
 def mark_paid(state: Sandbox, invoice: Object, *, paid_out_of_band: bool = False) -> None:

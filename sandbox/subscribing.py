@@ -331,7 +331,12 @@ def plan_period_end(state: Sandbox, subscription: Object) -> None:
 
 
 def settle(
-    state: Sandbox, subscription: Object, invoice: Object | None, method: Object | None
+    state: Sandbox,
+    subscription: Object,
+    invoice: Object | None,
+    method: Object | None,
+    *,
+    off_session: bool = False,
 ) -> Decline | None:
     """Collect the first invoice. What comes of it sets the status; without one the subscription is active."""
     if invoice is None:
@@ -340,7 +345,7 @@ def settle(
             state.agenda.drop("subscription.incomplete_expire", identifier=subscription["id"])
         tell(state, subscription)
         return None
-    decline = collect(state, invoice, method) if method is not None else None
+    decline = collect(state, invoice, method, off_session=off_session) if method is not None else None
     tell(state, subscription)
     return decline
 

@@ -366,7 +366,7 @@ def pay(call: Call) -> "Object | ApiError":
         method = paying_method(state, subscription, customer=customer, invoice=invoice)
     if method is None:
         raise missing_resource("PaymentMethod", "", param="payment_method", status=400)
-    decline = collect(state, invoice, method)
+    decline = collect(state, invoice, method, off_session=params.get("off_session", True))
     if decline is not None:
         # Returned, not raised: the failed charge and its events stay.
         return decline.error()

@@ -209,7 +209,7 @@ def _begin(state: Sandbox, subscription: Object, customer: Object, params: dict[
                 "https://stripe.com/docs/billing/subscriptions/payment-methods-setting#payment-method-priority.",
                 code="resource_missing",
             )
-        decline = settle(state, subscription, invoice, method)
+        decline = settle(state, subscription, invoice, method, off_session=params.get("off_session", False))
         if behaviour == "error_if_incomplete" and invoice is not None and invoice["status"] == "open":
             if decline is not None:
                 raise decline.error()

@@ -9,6 +9,7 @@ from tests.sandbox.challenges import (
     UNTIL_SET_UP,
     answer,
     pay,
+    set_up,
 )
 from tests.sandbox.helpers import Shop
 
@@ -100,3 +101,21 @@ def test_credit_note_for_a_subscriptions_first_invoice_starts_it(shop):
 
     assert shop.api.subscriptions.retrieve(subscription.id).status == "active"
     assert shop.api.payment_intents.retrieve(intent.id).status == "canceled"
+
+
+@pytest.mark.parametrize(("card", "status"), [(UNTIL_SET_UP, "active"), (ALWAYS, "past_due")])
+def test_renewal_needs_the_payer_again_only_where_the_card_always_asks(shop, browser, card, status):
+    clock = shop.api.test_helpers.test_clocks.create({"frozen_time": 1_800_000_000})
+    customer = shop.customer(test_clock=clock.id)
+    intent = set_up(shop, card, customer)
+    answer(browser, intent, "complete")
+    method = shop.api.setup_intents.retrieve(intent.id).payment_method
+    subscription = shop.subscription(
+        customer, shop.price(), default_payment_method=method, trial_period_days=10
+    )
+
+    shop.api.test_helpers.test_clocks.advance(clock.id, {"frozen_time": 1_800_000_000 + 12 * 86400})
+
+    assert shop.api.subscriptions.retrieve(subscription.id).status == status
+    asked = "invoice.payment_action_required" in shop.event_types()
+    assert asked is (status == "past_due")
