@@ -68,6 +68,8 @@ class World:
         self.done: Counter[str] = Counter()
         # Items whose old period went on unchanged below a new one, as `none` asks for.
         self.doubled: set[str] = set()
+        # Items added without proration, which cost nothing until the next period.
+        self.unbilled: set[str] = set()
         self._last_event: tuple[str, int] | None = None
         self._sent = 0
         meter = self.api.billing.meters.create(
@@ -210,9 +212,12 @@ class World:
         if intervals != {"month"}:
             return
         row = {"price": self.prices[EXTRA[b % 2]], "quantity": 1 + c % 3}
-        self.api.subscriptions.update(
+        known = {each.id for each in subscription["items"].data}
+        changed = self.api.subscriptions.update(
             subscription.id, {"items": [row], "proration_behavior": BEHAVIOURS[c % 3]}
         )
+        if BEHAVIOURS[c % 3] == "none":
+            self.unbilled |= {each.id for each in changed["items"].data} - known
 
     def remove_item(self, a: int, b: int, c: int) -> None:
         subscription = self.chosen(a)
@@ -262,7 +267,7 @@ class World:
                     "timestamp": at,
                 }
             )
-            self.usage.add(identifier, at=at, value=value)
+            self.usage.add(identifier, at=at, value=value, now=self.now)
             self._last_event = (identifier, self.now)
 
     def take_usage_back(self, a: int, b: int, c: int) -> None:

@@ -238,11 +238,13 @@ def _check_no_time_twice_or_never(world: World, watch: Watch, lines: list[Line])
             {"customer": world.customer, "status": "all", "limit": 100}
         ).data
     }
-    spans: dict[str, set[tuple[str, int, int, int, bool, str]]] = defaultdict(set)
+    # By item, (price, from, to, sign, line): whether it cost anything.
+    spans: dict[str, dict[tuple[str, int, int, int, str], bool]] = defaultdict(dict)
     for index, line in enumerate(lines):
         # The tiers of one price are one span.
         mark = f"{line.source}:{index if line.proration else ''}"
-        spans[line.item].add((line.price, line.start, line.end, line.sign, line.proration, mark))
+        key = (line.price, line.start, line.end, line.sign, mark)
+        spans[line.item][key] = spans[line.item].get(key, False) or bool(line.net)
     for item, begun in watch.first_seen.items():
         subscription = ended[watch.owner[item]]
         if subscription.status in ("incomplete", "incomplete_expired") or item in world.doubled:
@@ -250,18 +252,27 @@ def _check_no_time_twice_or_never(world: World, watch: Watch, lines: list[Line])
         current = max(watch.periods[item])
         metered = world.offers[watch.prices[item]].metered
         end = min(watch.removed.get(item, world.now), subscription.ended_at or world.now)
-        start = begun
+        # A trial is free, and so is what is added without proration until the next period.
+        start = max(begun, watch.trial_ends.get(watch.owner[item], begun))
+        if item in world.unbilled:
+            start = max(start, min((row[1] for row in spans[item]), default=end))
         if metered:
-            # Billed when its period has closed, and free during a trial.
-            start = max(begun, watch.trial_ends.get(watch.owner[item], begun))
+            # Billed when its period has closed.
             end = min(end, current[0])
         if end <= start:
             continue
-        found = heights([(row[1], row[2], row[3]) for row in spans[item]], start=start, end=end)
-        assert found == {1}, (
-            f"{item} is billed {sorted(found)} times between {start} and {end}: "
-            f"{sorted(spans[item], key=lambda row: row[1])}"
-        )
+        every = [(row[1], row[2], row[3]) for row in spans[item]]
+        # What cost nothing after its discount is not credited either.
+        paid = [(row[1], row[2], row[3]) for row, cost in spans[item].items() if cost]
+        costly = heights(paid, start=start, end=end)
+        for low, high, times in heights(every, start=start, end=end):
+            least = min(each for begin, until, each in costly if begin < high and until > low)
+            # A metered period cut short by a change shows no line where nothing was used.
+            unused = metered and times == 0 and not world.usage.between(low, high, known_at=high)
+            assert least <= 1 <= times or unused, (
+                f"{item} is billed {times} times between {low} and {high}: "
+                f"{sorted(spans[item], key=lambda row: row[1])}"
+            )
 
 
 def _check_nothing_is_stuck(world: World, invoices: list[Object]) -> None:

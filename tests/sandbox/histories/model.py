@@ -66,17 +66,21 @@ def half_up(exact: Fraction) -> int:
 class Usage:
     """The usage that was reported and taken in, apart from what was taken back."""
 
-    reported: dict[str, tuple[int, int]] = field(default_factory=dict)
+    reported: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
-    def add(self, identifier: str, *, at: int, value: int) -> None:
-        self.reported[identifier] = (at, value)
+    def add(self, identifier: str, *, at: int, value: int, now: int) -> None:
+        self.reported[identifier] = (at, value, now)
 
     def take_back(self, identifier: str) -> None:
         del self.reported[identifier]
 
-    def between(self, start: int, end: int) -> int:
-        """Return what was used from `start` up to and without `end`."""
-        return sum(value for at, value in self.reported.values() if start <= at < end)
+    def between(self, start: int, end: int, *, known_at: int | None = None) -> int:
+        """Return what was used from `start` up to and without `end`, as known at a moment or by now."""
+        return sum(
+            value
+            for at, value, reported in self.reported.values()
+            if start <= at < end and (known_at is None or reported < known_at)
+        )
 
 
 Span = tuple[int, int, int]
@@ -97,14 +101,14 @@ def coverage(spans: Iterable[Span]) -> Iterator[Span]:
         previous = at
 
 
-def heights(spans: Iterable[Span], *, start: int, end: int) -> set[int]:
-    """Return every height that the sum of spans has between two moments."""
-    found, reached = set(), start
+def heights(spans: Iterable[Span], *, start: int, end: int) -> list[Span]:
+    """Return (from, to, height) of the sum of spans for all of the time between two moments."""
+    found, reached = [], start
     for begin, until, height in coverage(spans):
         if until <= start or begin >= end:
             continue
         if begin > reached:
-            found.add(0)
-        found.add(height)
-        reached = until
-    return found | ({0} if reached < end else set())
+            found.append((reached, begin, 0))
+        reached = min(until, end)
+        found.append((max(begin, start), reached, height))
+    return [*found, (reached, end, 0)] if reached < end else found

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import io
 import os
 import pathlib
@@ -27,7 +28,7 @@ import stripe
 
 from sandbox import Sandbox
 from sandbox.contract.recorder import Recorder
-from sandbox.contract.spec import Spec, load_spec
+from sandbox.contract.spec import load_spec
 from sandbox.transport import SandboxHTTPClient
 from tests.sandbox.helpers import KEY
 from tests.sandbox.histories.actions import DAY, PLANS, Step, World
@@ -61,9 +62,12 @@ class Tally:
         self.failures += other.failures
 
 
-def play(plan: list[Step], *, spec: Spec | None = None, path: pathlib.Path | None = None) -> Tally:
+_spec = functools.cache(load_spec)
+
+
+def play(plan: list[Step], *, path: pathlib.Path | None = None) -> Tally:
     """Play one history and return what it came to. Raises AssertionError where an invariant breaks."""
-    recorder = Recorder(spec or load_spec())
+    recorder = Recorder(_spec())
     sandbox = Sandbox(path=path)
     client = stripe.StripeClient(KEY, http_client=SandboxHTTPClient(sandbox, recorder=recorder))
     world = World(sandbox, client, start=BEGIN)
@@ -104,10 +108,10 @@ def _raise(watch: Watch) -> None:
 
 def _check_it_survives(sandbox: Sandbox, path: pathlib.Path) -> None:
     """Everything that was in memory is read back from the file."""
-    before = sandbox.store._kept
+    before = {kind: rows for kind, rows in sandbox.store._kept.items() if rows}
     sandbox.close()
     again = Sandbox(path=path)
-    after = again.store._kept
+    after = {kind: rows for kind, rows in again.store._kept.items() if rows}
     again.close()
     assert after == before, (
         f"a restart changed {[kind for kind in before if after.get(kind) != before[kind]]}"
@@ -117,7 +121,6 @@ def _check_it_survives(sandbox: Sandbox, path: pathlib.Path) -> None:
 def play_many(count: int, seed: int) -> Tally:
     """Play `count` histories of one seed; a failure is shortened and described in the tally."""
     tally, started = Tally(), time.monotonic()
-    spec = load_spec()
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -132,15 +135,17 @@ def play_many(count: int, seed: int) -> Tally:
     def one(plan: list[Step]) -> None:
         # One in ten is kept in a file as well.
         with tempfile.TemporaryDirectory() if len(plan) % 10 == 9 else contextlib.nullcontext() as folder:
-            tally.add(play(plan, spec=spec, path=pathlib.Path(folder) / "state.sqlite3" if folder else None))
+            tally.add(play(plan, path=pathlib.Path(folder) / "state.sqlite3" if folder else None))
 
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             one()
     except Exception as error:
         told = "\n".join(getattr(error, "__notes__", []))
-        where = "".join(traceback.format_exception(error)[-2:])
-        tally.failures.append(f"SEED={seed} COUNT={count}\n{told}\n{where}")
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        tally.failures.append(
+            f"SEED={seed} COUNT={count}\n{told}\n{type(error).__name__} in {where.name}: {str(error)[:2000]}\n"
+        )
     tally.seconds = time.monotonic() - started
     return tally
 

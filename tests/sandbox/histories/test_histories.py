@@ -1,12 +1,12 @@
 """A sample of random histories; `make histories` plays a thousand."""
 
 import datetime
+import pathlib
 from fractions import Fraction
 
 import hypothesis
 import pytest
 
-from sandbox.contract.spec import Spec
 from tests.sandbox.histories.actions import ACTIONS, PLANS, Step
 from tests.sandbox.histories.model import METERED, MONTHLY, coverage, half_up, heights
 from tests.sandbox.histories.play import BEGIN, MONTHS_24, play
@@ -23,18 +23,16 @@ from tests.sandbox.histories.watching import check_invoice, rewound
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 @hypothesis.given(plan=PLANS)
-def test_random_lives_hold_every_invariant(spec: Spec, part: int, plan: list[Step]) -> None:
-    play(
-        [plan[0], *(Step(each.wait, each.do, each.a + part, each.b, each.c) for each in plan[1:])], spec=spec
-    )
+def test_random_lives_hold_every_invariant(part: int, plan: list[Step]) -> None:
+    play([plan[0], *(Step(each.wait, each.do, each.a + part, each.b, each.c) for each in plan[1:])])
 
 
-def test_a_life_of_everything_holds_every_invariant_and_a_restart(spec: Spec, tmp_path) -> None:
+def test_a_life_of_everything_holds_every_invariant_and_a_restart(tmp_path: pathlib.Path) -> None:
     plan = [Step(0, "subscribe", 2, 1, 2), Step(24, "subscribe", 4, 0, 4)]
     for turn in range(3):
         for number, name in enumerate(ACTIONS):
             plan.append(Step((11 * 24, 3 * 24, 47)[turn], name, number, number + turn, number * 3 + turn))
-    tally = play(plan, spec=spec, path=tmp_path / "state.sqlite3")
+    tally = play(plan, path=tmp_path / "state.sqlite3")
 
     assert tally.events > 100
     assert sum(tally.refused.values()) < sum(tally.done.values()) / 3, tally.refused
@@ -58,9 +56,10 @@ def test_the_model_finds_time_billed_twice_and_never() -> None:
     # 0–10 once, 10–12 never, 12–20 once, and again from 15 to 20.
     spans = [(0, 10, 1), (12, 20, 1), (15, 20, 1)]
     assert list(coverage(spans)) == [(0, 10, 1), (10, 12, 0), (12, 15, 1), (15, 20, 2)]
-    assert heights(spans, start=0, end=20) == {0, 1, 2}
-    assert heights(spans, start=0, end=10) == {1}
-    assert heights(spans, start=12, end=25) == {0, 1, 2}
+    assert heights(spans, start=0, end=10) == [(0, 10, 1)]
+    assert heights(spans, start=9, end=13) == [(9, 10, 1), (10, 12, 0), (12, 13, 1)]
+    assert heights(spans, start=12, end=25) == [(12, 15, 1), (15, 20, 2), (20, 25, 0)]
+    assert heights([], start=1, end=3) == [(1, 3, 0)]
 
 
 def test_an_invoice_that_does_not_add_up_is_found() -> None:

@@ -5,6 +5,8 @@ April 2026 has 30 days of 86,400 seconds, 2,592,000 in all; 3,000 a month is 100
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.sandbox.worked.life import Life, amounts, at, period
 
 
@@ -209,3 +211,16 @@ def test_a_discount_counts_on_both_sides_of_a_change(life: Life) -> None:
     life.change(subscription, life.price(6000), proration_behavior="always_invoice")
 
     assert life.totals() == [1500, 750]
+
+
+@pytest.mark.xfail(strict=True, reason="the share is taken of the rounded price: 11 / 2 = 5.5 becomes 6")
+def test_a_share_of_a_fraction_of_a_cent_is_rounded_once(life: Life) -> None:
+    # 15 of 30 days of 10.5: 5.25 → 5.
+    subscription = life.subscribe(life.price(3000))
+    life.advance("2026-04-16")
+    fraction = life.price(None, unit_amount_decimal="10.5")
+    life.api.subscriptions.update(
+        subscription.id, {"items": [{"price": fraction.id}], "proration_behavior": "always_invoice"}
+    )
+
+    assert amounts(life.last()) == [5]

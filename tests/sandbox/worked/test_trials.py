@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.sandbox.worked.life import DAY, Life, amounts, at, period
 
 
@@ -79,3 +81,19 @@ def test_a_change_of_price_during_a_trial_costs_nothing(life: Life) -> None:
     # Nothing was paid for the trial, so nothing is credited or charged for its rest: only the 99.00 after it.
     assert sum(life.totals()) == 9900
     assert [each for each in amounts(life.last()) if each] == [9900]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a change of interval ends the trial and charges at once, instead of when it ends"
+)
+def test_a_change_to_a_yearly_price_during_a_trial_keeps_the_trial(life: Life) -> None:
+    # Free until 15 April, then 300.00 for the year.
+    subscription = life.subscribe(life.price(4900), trial_period_days=14)
+    life.advance("2026-04-08")
+    changed = life.change(subscription, life.price(30_000, interval="year"))
+    assert (changed.status, changed.trial_end) == ("trialing", at("2026-04-15"))
+    assert sum(life.totals()) == 0
+    life.advance("2026-04-15T01:00:00")
+
+    assert sum(life.totals()) == 30_000
+    assert period(life.again(subscription)) == ("2026-04-15", "2027-04-15")
