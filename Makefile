@@ -9,6 +9,7 @@ SANDBOX_PORT = 12111
 COUNT = 1000
 SEED = 1
 WORKERS = 1
+DEMO =
 ARGS =
 
 BIN = .venv/bin
@@ -23,6 +24,7 @@ SETTINGS = DEBUG=1 DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=r
 
 help:
 	@echo 'make run      everything on this machine, with demo data (HOST=, PORT=, SANDBOX_PORT=, VAR=)'
+	@echo '              DEMO=3 plays three months of 30 customers first, on an empty VAR'
 	@echo 'make test     the tests (ARGS="tests/billing -x")'
 	@echo 'make histories  1,000 random two-year subscription lives in the sandbox (COUNT=, SEED=)'
 	@echo 'make lint     ruff, mypy, import-linter, missing migrations'
@@ -33,7 +35,7 @@ help:
 	@echo 'make clean    remove .venv and caches; the data in $(VAR) stays'
 
 run: env-run
-	@exec $(RUN) --workers $(WORKERS)
+	@exec $(RUN) --workers $(WORKERS) --demo "$(DEMO)"
 
 manage: env-run
 	@exec $(RUN) --manage $(ARGS)

@@ -80,7 +80,8 @@ def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
         with transaction.atomic():
             report = (
                 MeterReport.objects.due(now=now)
-                .select_for_update(skip_locked=True)
+                .select_related("organization", "meter")
+                .select_for_update(skip_locked=True, of=("self",))
                 .filter(pk=report_id)
                 .first()
             )

@@ -13,11 +13,14 @@ WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to.
 
 @dataclass(frozen=True)
 class Options:
+    """`demo` is how many months of customers' life to play before serving."""
+
     var: Path
     host: str = "127.0.0.1"
     port: int = 8000
     sandbox_port: int = 12111
     workers: int = 1
+    demo: int = 0
 
     @property
     def origin(self) -> str:

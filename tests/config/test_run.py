@@ -173,3 +173,46 @@ def test_a_store_that_died_is_named(
 
     with pytest.raises(run.RunError, match=f"{missing} stopped by itself"):
         run.Run(Options(var=tmp_path)).check_stores()
+
+
+LOGINS = {name: name for name in run.DEMO_KEYS}
+
+
+@pytest.fixture
+def welcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What `make run` says at its end, with these contents of demo.json."""
+    monkeypatch.delenv("STRIPE_SECRET_KEY", raising=False)
+
+    def say(**more: object) -> str:
+        (tmp_path / "demo.json").write_text(json.dumps({**LOGINS, **more}))
+        return run.Run(Options(var=tmp_path))._welcome(1.0)
+
+    return say
+
+
+def test_a_plain_run_says_how_to_see_it_with_customers(welcome: Callable[..., str]) -> None:
+    assert "make run VAR=var/demo DEMO=3" in welcome()
+
+
+def test_after_a_demo_the_run_says_who_may_sign_in(welcome: Callable[..., str]) -> None:
+    text = welcome(played={"login": "owner@acme.example", "organizations": 30})
+
+    assert "Played       owner@acme.example   customer_password   (all 30 have it)" in text
+    assert "DEMO=3" not in text
+
+
+@pytest.mark.parametrize(("given", "months"), [("", 0), ("3", 3), ("12", 12)])
+def test_demo_is_a_number_of_months_and_none_without_it(given: str, months: int) -> None:
+    options, _ = run.parse(["--demo", given])
+
+    assert options.demo == months
+
+
+@pytest.mark.parametrize("given", ["0", "13", "three", "-1"])
+def test_a_number_of_months_that_cannot_be_played_is_refused(
+    given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run.parse([f"--demo={given}"])
+
+    assert f"DEMO={given} is no number of months from 1 to 12." in capsys.readouterr().err

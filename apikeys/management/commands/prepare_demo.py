@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-from pathlib import Path
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -14,6 +13,8 @@ from django.db import OperationalError, connection, transaction
 from redis.exceptions import RedisError
 
 from accounts.models import Organization, User
+from apikeys.demo.errors import DemoError
+from apikeys.demo.state import check_finished, logins_file
 from apikeys.secret import digest
 from usage.redis_client import get_redis
 
@@ -27,6 +28,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("prepare_demo makes logins with known addresses: it runs with DEBUG=1 only.")
+        try:
+            check_finished()
+        except DemoError as error:
+            raise CommandError(str(error)) from error
         self.check_stores()
         self.stdout.write(
             "Migrating the database. The first time this takes about a minute, most of it in dj-stripe."
@@ -35,7 +40,7 @@ class Command(BaseCommand):
         call_command("make_partitions", stdout=self.stdout)
         call_command("seed_plans", stdout=self.stdout)
         call_command("stripe_setup", stdout=self.stdout)
-        path = Path(settings.VAR_DIR) / "demo.json"
+        path = logins_file()
         known = json.loads(path.read_text()) if path.exists() else {}
         demo = self.make_demo(known)
         # The one place where a key is kept in full: it is how the printed curl line works the next time too.
@@ -80,7 +85,7 @@ class Command(BaseCommand):
         secret = known.get("api_key", "")
         if not organization.api_keys.active().filter(digest=digest(secret)).exists():
             _, secret = organization.api_keys.issue(organization=organization, name="Demo", user=customer)
-        return {**demo, "api_key": secret}
+        return {**known, **demo, "api_key": secret}
 
     def add_verified(self, user: User) -> None:
         EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
