@@ -48,7 +48,8 @@ def complete(state: Sandbox, session: Object, buyer: Buyer, method: Object | Non
     note(session, found)
     state.put(session)
     if method is None:
-        return _finish(state, session, buyer, None, None)
+        _finish(state, session, buyer, None, None)
+        return None
     if session["mode"] == "setup":
         intent = state.get("setup_intent", session["setup_intent"])
         decline = confirm_setup(state, intent, method)
@@ -70,7 +71,8 @@ def complete(state: Sandbox, session: Object, buyer: Buyer, method: Object | Non
         intent["_checkout"] = session["id"]
         state.put(session)
         return state.put(intent)
-    return _finish(state, session, buyer, method, intent)
+    _finish(state, session, buyer, method, intent)
+    return None
 
 
 def _payment(state: Sandbox, session: Object, buyer: Buyer, *, amount: int) -> Object:

@@ -21,7 +21,7 @@ class Document:
 
     def __init__(self) -> None:
         self._pages: list[list[str]] = [[]]
-        self._y = TOP
+        self._y: float = TOP
 
     def down(self, points: float) -> None:
         """Leave room, on a new page where this one is full."""

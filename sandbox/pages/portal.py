@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
@@ -231,6 +232,39 @@ def save_settings(pages: Pages, request: Request) -> Response:
     return redirect("/settings/billing/portal", code=303)
 
 
+def _login_configuration(pages: Pages, token: str) -> Object:
+    for each in pages.sandbox.every("billing_portal.configuration"):
+        if each["login_page"]["enabled"] and str(each["login_page"]["url"]).endswith(f"/{token}"):
+            return each
+    raise NotFound("There is no such page.")
+
+
+def ask_login(pages: Pages, request: Request, *, token: str) -> Response:
+    with pages.sandbox.lock:
+        _login_configuration(pages, token)
+        return pages.html("portal_login.html", {"form": Form({}), "link": None, "sent": False})
+
+
+def login(pages: Pages, request: Request, *, token: str) -> Response:
+    """Show the link that Stripe would send by mail; whether an address is known is not told otherwise."""
+    with pages.sandbox.change() as state:
+        configuration = _login_configuration(pages, token)
+        form = Form.of(request.form)
+        email = form.read_email().lower()
+        if form.errors:
+            return pages.html("portal_login.html", {"form": form, "link": None, "sent": False}, status=422)
+        known = [
+            each
+            for each in state.newest("customer")
+            if not each.get("deleted") and (each["email"] or "").lower() == email
+        ]
+        link = None
+        if known:
+            wish = {"customer": known[0]["id"], "configuration": configuration["id"]}
+            link = demand(state, "POST", "/v1/billing_portal/sessions", wish)["url"]
+        return pages.html("portal_login.html", {"form": form, "link": link, "sent": True})
+
+
 DEFAULT_FEATURES = {
     "customer_update": {"allowed_updates": ["email", "address", "phone", "tax_id"], "enabled": True},
     "invoice_history": {"enabled": True},
@@ -254,6 +288,8 @@ RULES = [
     Rule(f"{HOME}/details", methods=["POST"], endpoint=save_details),
     Rule(f"{HOME}/tax_ids/<tax_id>/remove", methods=["POST"], endpoint=remove_tax_id),
     *portal_plans.rules(HOME),
+    Rule("/p/login/<token>", methods=["GET"], endpoint=ask_login),
+    Rule("/p/login/<token>", methods=["POST"], endpoint=login),
     Rule("/settings/billing/portal", methods=["GET"], endpoint=settings),
     Rule("/settings/billing/portal", methods=["POST"], endpoint=save_settings),
 ]

@@ -174,6 +174,21 @@ class TestSessions:
     def test_a_made_up_link_opens_nothing(self, browser: Client) -> None:
         assert browser.get("/p/session/test_nothing").status_code == 410
 
+    def test_the_login_page_leads_a_customer_to_their_own_portal(self, shop: Shop, browser: Client) -> None:
+        shop.customer()
+        made = shop.api.billing_portal.configurations.create(
+            {"features": EVERYTHING, "login_page": {"enabled": True}}
+        )
+        assert browser.post(made.login_page.url, data={"email": "nobody"}).status_code == 422
+        stranger = browser.post(made.login_page.url, data={"email": "stranger@example.com"}).text
+        assert "/p/session/" not in stranger
+        page = browser.post(made.login_page.url, data={"email": "ADA@example.com"}).text
+        link = page.split('This is the link: <a href="')[1].split('"')[0]
+        assert "ada@example.com" in browser.get(link).text
+        off = shop.api.billing_portal.configurations.update(made.id, {"login_page": {"enabled": False}})
+        assert off.login_page.url is None
+        assert browser.get(made.login_page.url).status_code == 404
+
 
 class TestCards:
     def test_the_first_card_becomes_the_default(self, shop: Shop, browser: Client) -> None:
