@@ -22,6 +22,7 @@ class ItemChange:
     old: Object | None
     new: Object | None
     quantity: int | None
+    index: int
     deleted: bool = False
 
     # Whether what is charged for the item changes.
@@ -59,9 +60,7 @@ def price_given(state: Sandbox, given: dict[str, Any], *, where: str) -> Object 
 
 def read_changes(state: Sandbox, subscription: Object, given: list[dict[str, Any]]) -> list[ItemChange]:
     """Return the changes in order. Raises ApiError for items of others and for prices that do not fit."""
-    changes = [
-        _read_one(state, subscription, each, where=f"items[{index}]") for index, each in enumerate(given)
-    ]
+    changes = [_read_one(state, subscription, each, index=index) for index, each in enumerate(given)]
     named = [each.item["id"] for each in changes if each.item is not None]
     if len(set(named)) < len(named):
         raise ApiError("An item may be named only once in `items`.", param="items")
@@ -73,12 +72,15 @@ def _says_something(change: ItemChange) -> bool:
     return change.rebills or bool({"metadata", "discounts", "tax_rates"} & set(change.given))
 
 
-def _read_one(state: Sandbox, subscription: Object, given: dict[str, Any], *, where: str) -> ItemChange:
+def _read_one(state: Sandbox, subscription: Object, given: dict[str, Any], *, index: int) -> ItemChange:
+    where = f"items[{index}]"
     price = price_given(state, given, where=where)
     if "id" not in given:
         if price is None:
             raise missing_parameter(f"{where}[price]")
-        return ItemChange(given, None, None, price, given.get("quantity", None if is_metered(price) else 1))
+        return ItemChange(
+            given, None, None, price, given.get("quantity", None if is_metered(price) else 1), index
+        )
     if given["id"] not in subscription["_items"]:
         raise ApiError(
             f"No such subscription item: '{given['id']}'", code="resource_missing", param=f"{where}[id]"
@@ -86,7 +88,7 @@ def _read_one(state: Sandbox, subscription: Object, given: dict[str, Any], *, wh
     item = state.get("subscription_item", given["id"])
     old = state.get("price", item["price"])
     if given.get("deleted"):
-        return ItemChange(given, item, old, None, None, deleted=True)
+        return ItemChange(given, item, old, None, None, index, deleted=True)
     new = price or old
     if is_metered(new):
         if "quantity" in given:
@@ -95,8 +97,8 @@ def _read_one(state: Sandbox, subscription: Object, given: dict[str, Any], *, wh
                 f"`{where}`.",
                 param=f"{where}[quantity]",
             )
-        return ItemChange(given, item, old, new, None)
-    return ItemChange(given, item, old, new, given.get("quantity", item.get("quantity", 1)))
+        return ItemChange(given, item, old, new, None, index)
+    return ItemChange(given, item, old, new, given.get("quantity", item.get("quantity", 1)), index)
 
 
 def _check_outcome(state: Sandbox, subscription: Object, changes: list[ItemChange]) -> None:
@@ -140,12 +142,11 @@ def apply_change(state: Sandbox, subscription: Object, change: ItemChange) -> No
     if "tax_rates" in given:
         item["tax_rates"] = given["tax_rates"] or []
     if "discounts" in given:
-        item["discounts"] = discounting.new_discounts(
+        discounting.replace_discounts(
             state,
+            item,
             given["discounts"] or [],
-            customer=subscription["customer"],
-            item=item["id"],
             currency=subscription["currency"],
-            param="items[0][discounts]",
+            param=f"items[{change.index}][discounts]",
         )
     state.put(item)

@@ -64,7 +64,9 @@ def apply_settings(state: Sandbox, subscription: Object, params: dict[str, Any],
         }
     _set_collection(subscription, params)
     if "discounts" in params:
-        _set_discounts(state, subscription, params["discounts"] or [])
+        discounting.replace_discounts(
+            state, subscription, params["discounts"] or [], currency=subscription["currency"]
+        )
     set_end(state, subscription, params)
     state.put(subscription)
 
@@ -83,23 +85,6 @@ def _set_collection(subscription: Object, params: dict[str, Any]) -> None:
             param="days_until_due",
         )
     subscription.update(collection_method=method, days_until_due=days if method == "send_invoice" else None)
-
-
-def _set_discounts(state: Sandbox, subscription: Object, given: list[dict[str, Any]]) -> None:
-    before = subscription["discounts"]
-    subscription["discounts"] = discounting.new_discounts(
-        state,
-        given,
-        customer=subscription["customer"],
-        subscription=subscription["id"],
-        currency=subscription["currency"],
-    )
-    for each in before:
-        if each not in subscription["discounts"] and (gone := state.find("discount", each)) is not None:
-            state.emit("customer.discount.deleted", gone)
-    for each in subscription["discounts"]:
-        if each not in before:
-            state.emit("customer.discount.created", state.get("discount", each))
 
 
 def set_end(state: Sandbox, subscription: Object, params: dict[str, Any]) -> None:
