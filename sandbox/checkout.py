@@ -20,7 +20,10 @@ from sandbox.store import Object
 from sandbox.subscribing import settle
 
 EXPIRES_AFTER = 24 * 3600
-NOT_AUTHENTICATED = "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+NOT_AUTHENTICATED = (
+    "We are unable to authenticate your payment method. Please choose a different payment method and "
+    "try again."
+)
 INTENT_FIELDS = (
     "capture_method",
     "receipt_email",
