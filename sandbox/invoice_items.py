@@ -39,7 +39,7 @@ def new_item(
         "parent": None
         if subscription is None
         else {
-            "subscription_details": {"subscription": subscription, "subscription_item": None},
+            "subscription_details": {"subscription": subscription},
             "type": "subscription_details",
         },
         "period": {"start": period[0], "end": period[1]},
