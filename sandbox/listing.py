@@ -23,7 +23,7 @@ def listing() -> str:
         groups.setdefault(_group(each.path), []).append(each)
     count = f"{len(ENDPOINTS)} endpoints"
     notes = (
-        f"{count}. Every one takes `expand`; a list also takes `limit`, `starting_after` and "
+        f"{count}. Every one under `/v1` takes `expand`; a list also takes `limit`, `starting_after` and "
         "`ending_before`. A hash shows its fields in braces, a list ends in `[]`. What is refused is "
         "known to Stripe and answered with `sandbox_unsupported`; anything else is unknown to Stripe too."
     )

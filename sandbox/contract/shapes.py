@@ -64,9 +64,10 @@ def type_shape(kind: own.Type) -> Shape:  # noqa: PLR0911  (one return a type)
             for each in kind.types:
                 shape.add(type_shape(each))
             return shape
+        case own.Choice():
+            return Shape(words=frozenset(kind.values[:1]), refused_words=frozenset(kind.values[1:]))
         case own.Enum():
-            refused = frozenset(getattr(kind, "unsupported", ()))
-            return Shape(words=frozenset(kind.values) - refused, refused_words=refused)
+            return Shape(words=frozenset(kind.values))
         case own.Strings() | own.Metadata():
             return Shape(free=True)
         case own.Bool():
