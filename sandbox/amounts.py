@@ -62,6 +62,11 @@ def line_amount(price: Object, quantity: int, *, currency: str | None = None) ->
 
     Raises ValueError for a currency that the price is not sold in.
     """
+    return rounded(exact_amount(price, quantity, currency=currency))
+
+
+def exact_amount(price: Object, quantity: int, *, currency: str | None = None) -> decimal.Decimal:
+    """Return the same before it is rounded."""
     sold = price if currency is None else amount_in(price, currency)
     if sold is None:
         raise ValueError(f"{price['id']} is not sold in {currency}")
@@ -70,8 +75,8 @@ def line_amount(price: Object, quantity: int, *, currency: str | None = None) ->
         whole, rest = divmod(quantity, transform["divide_by"])
         quantity = whole + (1 if rest and transform["round"] == "up" else 0)
     if sold["billing_scheme"] == "per_unit":
-        return rounded(decimal.Decimal(sold["unit_amount_decimal"]) * quantity)
-    return rounded(_tiered(sold["_tiers"], sold["tiers_mode"], quantity))
+        return decimal.Decimal(sold["unit_amount_decimal"]) * quantity
+    return _tiered(sold["_tiers"], sold["tiers_mode"], quantity)
 
 
 def _tiered(tiers: list[Object], mode: str, quantity: int) -> decimal.Decimal:

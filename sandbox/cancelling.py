@@ -32,15 +32,13 @@ def cancel_now(
 ) -> None:
     """End a subscription. Only `invoice_now` bills the usage so far; without it, it is lost to the seller.
 
-    Prorations that waited are dropped unless they are invoiced now; `prorate` gives back what is left of
-    the period, on that invoice or as credit on the customer's next one. A `preview` stops at the draft.
+    `prorate` gives back what is left of the period. Prorations, these and those that waited before, are on
+    that invoice, else on the customer's next one. A `preview` stops at the draft.
     """
     drop_pending_update(state, subscription)
     customer = state.get("customer", subscription["customer"])
     currency = subscription["currency"]
     begun = subscription["status"] not in ("incomplete", "trialing", "paused")
-    if not invoice_now:
-        _drop_waiting(state, subscription)
     usage: list[Object] = []
     for item in items_of(state, subscription) if begun else []:
         period = (item["current_period_start"], state.now())
@@ -48,13 +46,11 @@ def cancel_now(
             if invoice_now and period[1] > period[0]:
                 usage += usage_lines(state, item, customer=customer["id"], period=period, currency=currency)
         elif prorate and (line := credit_line(state, item, at=state.now(), currency=currency)):
-            waiting = set_aside(state, line, customer=customer)
-            # No invoice of this subscription may follow, so any of the customer's takes the credit.
-            waiting["_subscription"] = subscription["id"] if invoice_now else None
-            state.put(waiting)
+            set_aside(state, line, customer=customer)
     end = {"reason": "cancellation_requested", "feedback": feedback, "comment": comment}
     left = pending(state, customer=customer["id"], subscription=subscription["id"], currency=currency)
     if not invoice_now or not (usage or left):
+        _release_waiting(state, subscription)
         end_subscription(state, subscription, **end)
         return
     invoice = draft_invoice(
@@ -73,16 +69,16 @@ def cancel_now(
     end_subscription(state, subscription, **end)
 
 
-def _drop_waiting(state: Sandbox, subscription: Object) -> None:
+def _release_waiting(state: Sandbox, subscription: Object) -> None:
+    """Let any later invoice of the customer take up what waits for one of this subscription."""
     for item in pending(
         state,
         customer=subscription["customer"],
         subscription=subscription["id"],
         currency=subscription["currency"],
     ):
-        if item["_subscription"] == subscription["id"] and item["proration"]:
-            state.emit("invoiceitem.deleted", item)
-            state.put({"id": item["id"], "object": "invoiceitem", "deleted": True})
+        item["_subscription"] = None
+        state.put(item)
 
 
 def resume(state: Sandbox, subscription: Object, *, anchor: str) -> None:

@@ -72,6 +72,8 @@ def change(state: Sandbox, subscription: Object, params: dict[str, Any]) -> Decl
         reset = reset or subscription["status"] == "trialing"
     elif trial_end is not None:
         _start_trial(state, subscription, int(trial_end), bill, prorate=prorate)
+    # In a trial the new interval begins when the trial ends; nothing is charged before.
+    reset = reset and (subscription["status"] != "trialing" or trial_end == "now")
     anchored = reset or params.get("billing_cycle_anchor") == "now"
     if anchored:
         _reset_anchor(state, subscription, bill, prorate=prorate)

@@ -9,7 +9,7 @@ from sandbox import ranks
 from sandbox.agenda import due
 from sandbox.cards import Decline
 from sandbox.errors import ApiError
-from sandbox.invoicing import finalize, mark_paid
+from sandbox.invoicing import finalize
 from sandbox.methods import address as whole_address
 from sandbox.methods import keep
 from sandbox.paying import cancel, confirm, new_intent, when_settled
@@ -147,8 +147,11 @@ def _finish(
     if method is not None:
         _keep(state, session, buyer, method, customer)
     if session["mode"] == "subscription" and customer is not None:
-        sale = subscribe(state, session, customer, method=method["id"] if method else None)
-        _pay(state, sale, intent)
+        paid = intent if intent is not None and intent["object"] == "payment_intent" else None
+        card = method["id"] if method else None
+        sale = subscribe(state, session, customer, method=card, paid_by=paid)
+        if sale.subscription is not None:
+            settle(state, sale.subscription, sale.invoice, None)
         note(session, read_sale(state, session, sale))
     elif session["mode"] == "payment":
         sale = _sold_once(state, session, customer, intent)
@@ -188,49 +191,12 @@ def _keep(state: Sandbox, session: Object, buyer: Buyer, method: Object, custome
         keep(state, method, customer=customer["id"])
 
 
-def _pay(state: Sandbox, sale: Sale, intent: Object | None) -> None:
-    """Settle the first invoice with the payment that came before it."""
-    subscription, invoice = sale.subscription, sale.invoice
-    if subscription is None:
-        return
-    if invoice is None or invoice["status"] != "open":
-        settle(state, subscription, invoice, None)
-    elif intent is not None and intent["object"] == "payment_intent":
-        stand_for(state, invoice, intent)
-
-
-def stand_for(state: Sandbox, invoice: Object, intent: Object) -> None:
-    """Let a payment that was made before its invoice pay it."""
-    _forget(state, state.get("payment_intent", invoice["_intent"]))
-    intent["_invoice"], invoice["_intent"] = invoice["id"], intent["id"]
-    state.put(intent)
-    for row in list(state.every("invoice_payment")):
-        if row["invoice"] == invoice["id"]:
-            payment = state.get("invoice_payment", row["id"])
-            payment["payment"] = {"payment_intent": intent["id"], "type": "payment_intent"}
-            state.put(payment)
-    invoice["attempt_count"] = 1
-    mark_paid(state, invoice)
-
-
-def _forget(state: Sandbox, intent: Object) -> None:
-    # Finalizing prepared a payment of its own in this same change: nobody has seen it.
-    state.store.remove("payment_intent", intent["id"])
-    events = [each["id"] for each in state.every("event") if each["data"]["object"].get("id") == intent["id"]]
-    for row in [each for each in state.every("_delivery") if each["event"] in events]:
-        state.store.remove("_delivery", row["id"])
-    for each in events:
-        state.store.remove("event", each)
-
-
 def _sold_once(state: Sandbox, session: Object, customer: Object | None, intent: Object | None) -> Sale:
     if not session["invoice_creation"]["enabled"] or customer is None:
         return Sale(None)
     sale = draft_once(state, session, customer)
     if sale.invoice is not None:
-        finalize(state, sale.invoice)
-        if sale.invoice["status"] == "open" and intent is not None:
-            stand_for(state, sale.invoice, intent)
+        finalize(state, sale.invoice, paid_by=intent)
     return sale
 
 

@@ -98,10 +98,11 @@ def _pulled(state: Sandbox, invoice: Object, subscription: Object | None) -> lis
     return lines
 
 
-def finalize(state: Sandbox, invoice: Object) -> None:
+def finalize(state: Sandbox, invoice: Object, *, paid_by: Object | None = None) -> None:
     """Number and open a draft, apply the customer's balance and prepare the payment of what is due.
 
-    One with nothing due is paid at once.
+    One with nothing due is paid at once. `paid_by` is a payment intent that has brought the money already,
+    as it does where Checkout takes the payment first.
     """
     refresh_usage(state, invoice)
     add_up(state, invoice)
@@ -124,21 +125,10 @@ def finalize(state: Sandbox, invoice: Object) -> None:
     if invoice["collection_method"] == "send_invoice" and invoice["due_date"] is None:
         invoice["due_date"] = now + (invoice["_days_until_due"] or 0) * 86400
     if invoice["amount_due"] > 0:
-        intent = new_intent(
-            state,
-            amount=invoice["amount_due"],
-            currency=invoice["currency"],
-            customer=invoice["customer"],
-            description=_purpose(invoice),
-            invoice=invoice["id"],
-            # Only a subscription will charge the card again.
-            setup_future_usage="off_session" if subscription_of(invoice) else None,
-        )
-        invoice["_intent"] = intent["id"]
-        _invoice_payment(state, invoice, intent)
+        _prepare_payment(state, invoice, paid_by)
     state.put(invoice)
     state.emit("invoice.finalized", invoice)
-    if invoice["amount_due"] == 0:
+    if invoice["amount_due"] == 0 or paid_by is not None:
         mark_paid(state, invoice)
     elif invoice["due_date"] is not None:
         state.agenda.set("invoice.overdue", invoice["id"], invoice["due_date"])
@@ -167,6 +157,27 @@ def _purpose(invoice: Object) -> str:
     if subscription_of(invoice) is None:
         return "Payment for Invoice"
     return "Subscription creation" if created else "Subscription update"
+
+
+def _prepare_payment(state: Sandbox, invoice: Object, paid_by: Object | None) -> None:
+    intent = paid_by
+    if intent is None:
+        intent = new_intent(
+            state,
+            amount=invoice["amount_due"],
+            currency=invoice["currency"],
+            customer=invoice["customer"],
+            description=_purpose(invoice),
+            invoice=invoice["id"],
+            # Only a subscription will charge the card again.
+            setup_future_usage="off_session" if subscription_of(invoice) else None,
+        )
+    else:
+        intent["_invoice"] = invoice["id"]
+        state.put(intent)
+        invoice["attempt_count"] = 1
+    invoice["_intent"] = intent["id"]
+    _invoice_payment(state, invoice, intent)
 
 
 def _invoice_payment(state: Sandbox, invoice: Object, intent: Object) -> None:

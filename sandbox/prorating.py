@@ -1,20 +1,27 @@
 """Prorations: what is given back and what is charged for the rest of a period, to the second."""
 
+import math
+from fractions import Fraction
+
 from sandbox import discounting
+from sandbox.amounts import exact_amount
 from sandbox.lines import charge_lines, is_metered, proration_line
 from sandbox.state import Sandbox
 from sandbox.store import Object
 
 
-def share_of(amount: int, part: int, whole: int) -> int:
+def share_of(amount: int | Fraction, part: int, whole: int) -> int:
     """Return `amount` × part / whole in minor units, rounded half up; seconds in, never below zero."""
     if whole <= 0 or part <= 0:
         return 0
-    return (2 * amount * min(part, whole) + whole) // (2 * whole)
+    return math.floor(Fraction(amount) * min(part, whole) / whole + Fraction(1, 2))
 
 
-def net_amounts(state: Sandbox, subscription: Object, items: list[Object]) -> dict[str, int]:
-    """Return what one full period of each licensed item costs after the discounts in force, by item id."""
+def net_amounts(state: Sandbox, subscription: Object, items: list[Object]) -> dict[str, Fraction]:
+    """Return what one full period of each licensed item costs after the discounts in force, by item id.
+
+    Exact, as a share of it is rounded once.
+    """
     at = state.now()
     lines: list[Object] = []
     for item in items:
@@ -35,10 +42,17 @@ def net_amounts(state: Sandbox, subscription: Object, items: list[Object]) -> di
         "total_discount_amounts": [],
     }
     discounting.discount_lines(state, trial, at=at)
-    nets: dict[str, int] = {}
+    nets = {
+        item["id"]: Fraction(
+            exact_amount(
+                state.get("price", item["price"]), item["quantity"], currency=subscription["currency"]
+            )
+        )
+        for item in items
+        if "quantity" in item
+    }
     for line in lines:
-        off = sum(each["amount"] for each in line["discount_amounts"])
-        nets[line["_item"]] = nets.get(line["_item"], 0) + line["amount"] - off
+        nets[line["_item"]] -= sum(each["amount"] for each in line["discount_amounts"])
     return nets
 
 
@@ -65,7 +79,7 @@ def credit_line(state: Sandbox, item: Object, *, at: int, currency: str) -> Obje
 
 
 def debit_line(
-    state: Sandbox, item: Object, *, net: int, at: int, period: tuple[int, int], currency: str
+    state: Sandbox, item: Object, *, net: Fraction, at: int, period: tuple[int, int], currency: str
 ) -> Object | None:
     """Return the charge for the rest of a period at the item's new price, and note it on the item.
 

@@ -105,8 +105,18 @@ def redeemed(session: Object) -> list[dict[str, str]]:
     return [{name: value for name, value in each.items() if value} for each in session["discounts"]]
 
 
-def subscribe(state: Sandbox, session: Object, customer: Object, *, method: str | None) -> Sale:
-    """Start the subscription of a session and finalize its first invoice, which is not paid by this."""
+def subscribe(
+    state: Sandbox,
+    session: Object,
+    customer: Object,
+    *,
+    method: str | None,
+    paid_by: Object | None = None,
+) -> Sale:
+    """Start the subscription of a session and finalize its first invoice.
+
+    `paid_by` is the payment intent that has paid for it; without one the invoice is left open.
+    """
     given = session["_subscription_data"]
     lines = [each for each in session["_lines"] if each["quantity"] != 0]
     recurring = [each for each in lines if each["_recurring"]]
@@ -163,6 +173,7 @@ def subscribe(state: Sandbox, session: Object, customer: Object, *, method: str 
         subscription,
         customer=state.get("customer", customer["id"]),
         proration_behavior=given.get("proration_behavior", "create_prorations"),
+        paid_by=paid_by,
     )
     return Sale(invoice, subscription, sold)
 

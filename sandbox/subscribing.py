@@ -1,6 +1,7 @@
 """The life of a subscription: start, first invoice, end. Shared by the API, Checkout and the portal."""
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from sandbox.amounts import line_amount
@@ -174,11 +175,13 @@ def first_invoice(
     *,
     customer: Object,
     proration_behavior: str = "create_prorations",
+    paid_by: Object | None = None,
 ) -> Object | None:
     """Finalize and return the first invoice, or None where it would be empty (metered prices only).
 
     Flexible billing mode puts no line for a metered item on the invoice that starts a subscription.
     A first period shortened by an anchor is charged for by the second, or not at all with `none`.
+    `paid_by` is a payment intent that has paid for it already.
     """
     lines = first_lines(state, subscription, prorate=proration_behavior != "none")
     waiting = pending(
@@ -195,7 +198,7 @@ def first_invoice(
         period=(state.now(), state.now()),
     )
     note_debits(state, invoice)
-    finalize(state, invoice)
+    finalize(state, invoice, paid_by=paid_by)
     return invoice
 
 
@@ -203,7 +206,7 @@ def first_lines(state: Sandbox, subscription: Object, *, prorate: bool) -> list[
     trial = subscription["status"] == "trialing"
     lines: list[Object] = []
     items = items_of(state, subscription)
-    nets: dict[str, int] | None = None
+    nets: dict[str, Fraction] | None = None
     for item in items:
         price = state.get("price", item["price"])
         if is_metered(price):
@@ -236,7 +239,7 @@ def first_lines(state: Sandbox, subscription: Object, *, prorate: bool) -> list[
     return lines
 
 
-def _backdated_line(state: Sandbox, subscription: Object, item: Object, *, net: int) -> Object:
+def _backdated_line(state: Sandbox, subscription: Object, item: Object, *, net: Fraction) -> Object:
     """Return the charge for the time between the date a subscription is backdated to and now."""
     price = state.get("price", item["price"])
     start, at = subscription["start_date"], item["current_period_start"]
