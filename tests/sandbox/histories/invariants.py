@@ -167,7 +167,7 @@ def _billed(world: World, watch: Watch, invoices: list[Object]) -> list[Line]:
                     row,
                     item=details["subscription_item"],
                     proration=row["proration"],
-                    source=row["id"],
+                    source="what waits",
                 )
             )
     return lines

@@ -14,7 +14,8 @@ SUBSCRIPTION_MOVES = {
     "incomplete": {"active", "incomplete_expired"},
     "trialing": {"active", "past_due", "paused", "canceled"},
     "active": {"past_due", "unpaid", "canceled", "trialing"},
-    "past_due": {"active", "unpaid", "canceled"},
+    # A trial may begin with an invoice, of what the balance owed.
+    "past_due": {"active", "trialing", "unpaid", "canceled"},
     "unpaid": {"active", "canceled"},
     "paused": {"active", "canceled"},
     "canceled": set(),
