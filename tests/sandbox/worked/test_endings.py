@@ -1,7 +1,5 @@
 """Cancellation: now, at the end of the period, with and without money back."""
 
-import pytest
-
 from tests.sandbox.worked.life import Life, amounts, at
 
 
@@ -93,9 +91,6 @@ def test_prorations_that_wait_when_all_ends_are_invoiced_with_the_end(life: Life
     assert life.balance() == -500
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what waits is dropped, and the credit still counts what was never billed: −2000"
-)
 def test_prorations_that_wait_stay_where_the_end_invoices_nothing(life: Life) -> None:
     # Stripe removes them only where invoice_now and prorate are both set, for they are invoiced then.
     # −1500 + 3000 since the 16th and −2000 from the 21st: −500 for the customer's next invoice.

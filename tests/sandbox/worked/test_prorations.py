@@ -5,8 +5,6 @@ April 2026 has 30 days of 86,400 seconds, 2,592,000 in all; 3,000 a month is 100
 
 from collections.abc import Callable
 
-import pytest
-
 from tests.sandbox.worked.life import Life, amounts, at, period
 
 
@@ -213,7 +211,6 @@ def test_a_discount_counts_on_both_sides_of_a_change(life: Life) -> None:
     assert life.totals() == [1500, 750]
 
 
-@pytest.mark.xfail(strict=True, reason="the share is taken of the rounded price: 11 / 2 = 5.5 becomes 6")
 def test_a_share_of_a_fraction_of_a_cent_is_rounded_once(life: Life) -> None:
     # 15 of 30 days of 10.5: 5.25 → 5.
     subscription = life.subscribe(life.price(3000))
