@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Thread
+from threading import Barrier, Thread
 from typing import Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from django.core.wsgi import get_wsgi_application
+from django.db import connections
 
 from apikeys.demo.errors import DemoError
 
@@ -62,6 +63,19 @@ def open_ears(base_url: str) -> Iterator[None]:
         finally:
             server.shutdown()
             server.server_close()
+            hang_up(workers)
+
+
+def hang_up(workers: ThreadPoolExecutor) -> None:
+    """Close each thread's connection to the database, which would otherwise last as long as the process."""
+    together = Barrier(WORKERS)
+
+    def close() -> None:
+        together.wait()  # So that no thread closes twice and another not at all.
+        connections.close_all()
+
+    for closing in [workers.submit(close) for _ in range(WORKERS)]:
+        closing.result()
 
 
 def webhooks_only(application: Callable[..., Any]) -> Callable[..., Any]:

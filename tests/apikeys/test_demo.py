@@ -1,17 +1,21 @@
 import os
 import signal
 import socket
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import stripe
 from dateutil.relativedelta import relativedelta
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from djstripe import models as djstripe
+from werkzeug.serving import make_server
 
 from accounts import clock
 from accounts.models import Organization
@@ -27,9 +31,15 @@ from apikeys.demo.world import StandIn, session_id_of
 from apikeys.gate import admit
 from apikeys.management.commands.demo import Interrupted, interruptions, tasks_done_at_once
 from billing.models import Entitlement, Meter
+from billing.stripe import client as stripe_client
 from billing.stripe.catalog import publish_meter
+from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
 from sandbox import clockwork
+from sandbox.__main__ import QuietHandler
+from sandbox.app import create_app
+from sandbox.state import Sandbox
 from tests.billing.cast import deliver, pay, publish_all
+from tests.flows.stack import free_port
 from tests.usage.cast import make_event
 from usage.ledger import store
 from usage.models import MeterReport, UsageRollup
@@ -136,6 +146,39 @@ def test_a_month_is_played_up_to_the_present_and_every_count_of_it_agrees(world)
     assert clock.find_standing() is None
     assert abs(world.sandbox.now() - clock.now().timestamp()) <= 2
     assert admit(played.lives[0].secrets[0]).admitted
+
+
+@pytest.fixture
+def stand_in(plans, settings, monkeypatch) -> Iterator[StandIn]:
+    """A sandbox behind a port of its own, with the product's calls and its webhooks going over HTTP."""
+    sandbox = Sandbox()
+    server = make_server("127.0.0.1", 0, create_app(sandbox), threaded=True, request_handler=QuietHandler)
+    sandbox.base_url = origin = f"http://127.0.0.1:{server.port}"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    sandbox.webhooks.start()
+    settings.STRIPE_API_BASE = origin
+    settings.API_BASE_URL = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setattr(stripe, "api_base", origin)
+    stripe_client.use_http_client(stripe_client.new_http_client())
+    ensure_webhook_endpoint()
+    publish_meter(Meter.objects.get(slug="requests"))
+    publish_all()
+    yield StandIn(origin)
+    server.shutdown()
+    sandbox.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_running_sandbox_is_played_with_over_http(stand_in, settings):
+    buyer = company(
+        (0, "subscribe_declined", "pro"), (0, "subscribe", "pro"), (10, "cancel_now", ""), calls=1
+    )
+
+    with open_ears(settings.API_BASE_URL):
+        play(stand_in, buyer)
+
+    assert (entitlement_of(buyer).plan.slug, entitlement_of(buyer).status) == ("free", "canceled")
+    assert prove().differences == []
 
 
 @pytest.mark.django_db(transaction=True)
