@@ -3,8 +3,6 @@
 from decimal import Decimal
 from typing import Any
 
-from sandbox import ranks
-from sandbox.agenda import due
 from sandbox.amounts import line_amount, rounded
 from sandbox.clock import add_interval
 from sandbox.errors import ApiError, missing_resource
@@ -368,16 +366,15 @@ def spent(state: Sandbox, subscription: Object, invoice: Object | None = None) -
                 _take_off(state, holder, discount)
 
 
-@due("discount_end", rank=ranks.EXPIRY)
-def end_discount(state: Sandbox, identifier: str) -> None:
-    """Take a discount whose months are over off what holds it."""
+def end_discount(state: Sandbox, identifier: str) -> Object | None:
+    """Take a discount whose months are over off what holds it. Returns the subscription that has changed."""
     discount = state.find("discount", identifier)
-    if discount is None:
-        return
-    for kind, name in (("subscription_item", "subscription_item"), ("subscription", "subscription")):
-        holder = state.find(kind, discount[name]) if discount[name] else None
-        if holder is not None and identifier in holder["discounts"]:
+    for kind in ("subscription_item", "subscription"):
+        holder = state.find(kind, discount[kind]) if discount is not None and discount[kind] else None
+        if holder is not None and discount is not None and identifier in holder["discounts"]:
             _take_off(state, holder, discount)
+            return holder if kind == "subscription" else state.get("subscription", holder["subscription"])
+    return None
 
 
 def remove_discounts(state: Sandbox, holder: Object) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sandbox import ranks
+from sandbox import discounting, ranks
 from sandbox.agenda import due
 from sandbox.clock import boundary_after
 from sandbox.invoice_items import pending
@@ -37,6 +37,13 @@ def expire_incomplete(state: Sandbox, identifier: str) -> None:
     subscription = state.get("subscription", identifier)
     if subscription["status"] == "incomplete":
         end_subscription(state, subscription, reason="payment_failed")
+
+
+@due("discount_end", rank=ranks.EXPIRY)
+def end_discount(state: Sandbox, identifier: str) -> None:
+    subscription = discounting.end_discount(state, identifier)
+    if subscription is not None and subscription["status"] not in ENDED:
+        tell(state, subscription)
 
 
 @due("subscription.resume_collection", rank=ranks.TRIAL_END)

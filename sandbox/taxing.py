@@ -73,17 +73,16 @@ def get_tax_rates(state: Sandbox, identifiers: list[str], *, param: str) -> list
     return identifiers
 
 
+def shown_tax_rates(state: Sandbox, identifiers: list[Any]) -> list[Object]:
+    """Return tax rates as they are shown: whole. What comes shown already, from a preview, is left so."""
+    return [
+        each if isinstance(each, dict) else state.render(state.get("tax_rate", each)) for each in identifiers
+    ]
+
+
 def shows_tax_rates(kind: str, field: str) -> None:
     """Declare that a field of `kind` holds ids of tax rates and shows them whole."""
-    computed(
-        kind,
-        field,
-        lambda state, obj: [
-            # A preview comes here shown already.
-            each if isinstance(each, dict) else state.render(state.get("tax_rate", each))
-            for each in obj[field]
-        ],
-    )
+    computed(kind, field, lambda state, obj: shown_tax_rates(state, obj[field]))
 
 
 def require_automatic_tax(

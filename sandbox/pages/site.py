@@ -35,28 +35,9 @@ class Pages:
     def __init__(self, sandbox: Sandbox, *, recorder: "Recorder | None" = None) -> None:
         self.sandbox = sandbox
         self.recorder = recorder
-        self.templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self.templates.filters["money"] = money_text
-        self.templates.filters["moment"] = control.moment
-        self.templates.filters["date"] = control.date
-        self.routes = Map(
-            [
-                Rule("/healthz", methods=["GET"], endpoint=_health),
-                Rule("/static/sandbox.css", methods=["GET"], endpoint=_style),
-                # A rule belongs to one map.
-                *(rule.empty() for module in MODULES for rule in module.RULES),
-            ],
-            strict_slashes=False,
-        )
 
     def answer(self, request: Request) -> Response:
-        handler, args = self.routes.bind("", url_scheme="http").match(request.path, method=request.method)
+        handler, args = ROUTES.bind("", url_scheme="http").match(request.path, method=request.method)
         if request.method == "POST":
             self._check_origin(request)
         self.sandbox.run_due()
@@ -74,7 +55,7 @@ class Pages:
             raise Forbidden("This form was sent from another site.")
 
     def html(self, template: str, context: Mapping[str, Any], *, status: int = 200) -> Response:
-        text = self.templates.get_template(template).render(context)
+        text = TEMPLATES.get_template(template).render(context)
         return Response(text, status=status, content_type="text/html; charset=utf-8")
 
 
@@ -85,3 +66,29 @@ def _health(pages: Pages, request: Request) -> Response:
 def _style(pages: Pages, request: Request) -> Response:
     css = (HERE / "static" / "sandbox.css").read_text()
     return Response(css, content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=300"})
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["money"] = money_text
+    environment.filters["moment"] = control.moment
+    environment.filters["date"] = control.date
+    return environment
+
+
+# Both are made once: an application for each test would otherwise cost more than most tests.
+TEMPLATES = _environment()
+ROUTES = Map(
+    [
+        Rule("/healthz", methods=["GET"], endpoint=_health),
+        Rule("/static/sandbox.css", methods=["GET"], endpoint=_style),
+        *(rule.empty() for module in MODULES for rule in module.RULES),
+    ],
+    strict_slashes=False,
+)

@@ -24,7 +24,7 @@ from sandbox.params import (
     unsupported,
 )
 from sandbox.pricing import INTERVAL
-from sandbox.render import expandable
+from sandbox.render import computed, expandable
 from sandbox.routing import Call, get, lists, post, within
 from sandbox.schedule_phases import phase_from, read_phases
 from sandbox.scheduling import OVER, cancel, current_phase, enter, plan, release, save, start
@@ -39,6 +39,7 @@ from sandbox.subscription_params import (
     PRORATION,
     TAX_RATES,
 )
+from sandbox.taxing import shown_tax_rates
 
 expandable(
     "subscription_schedule",
@@ -50,6 +51,22 @@ expandable(
         "phases.default_payment_method": "payment_method",
     },
 )
+
+
+def _shown_phases(state: Sandbox, schedule: Object) -> list[Object]:
+    return [
+        {
+            **{name: value for name, value in phase.items() if not name.startswith("_")},
+            "default_tax_rates": shown_tax_rates(state, phase["default_tax_rates"]),
+            "items": [
+                {**item, "tax_rates": shown_tax_rates(state, item["tax_rates"])} for item in phase["items"]
+            ],
+        }
+        for phase in schedule["phases"]
+    ]
+
+
+computed("subscription_schedule", "phases", _shown_phases)
 
 NOW_OR_TIME = OneOf(Enum("now"), TIME)
 
