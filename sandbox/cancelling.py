@@ -1,5 +1,7 @@
 """Ending a subscription now, and waking one that was paused at the end of its trial."""
 
+from typing import Any
+
 from sandbox.collecting import charge
 from sandbox.errors import ApiError
 from sandbox.invoice_items import pending, set_aside
@@ -47,7 +49,7 @@ def cancel_now(
                 usage += usage_lines(state, item, customer=customer["id"], period=period, currency=currency)
         elif prorate and (line := credit_line(state, item, at=state.now(), currency=currency)):
             set_aside(state, line, customer=customer)
-    end = {"reason": "cancellation_requested", "feedback": feedback, "comment": comment}
+    end: dict[str, Any] = {"reason": "cancellation_requested", "feedback": feedback, "comment": comment}
     left = pending(state, customer=customer["id"], subscription=subscription["id"], currency=currency)
     if not invoice_now or not (usage or left):
         _release_waiting(state, subscription)

@@ -367,13 +367,19 @@ def spent(state: Sandbox, subscription: Object, invoice: Object | None = None) -
 
 
 def end_discount(state: Sandbox, identifier: str) -> Object | None:
-    """Take a discount whose months are over off what holds it. Returns the subscription that has changed."""
+    """Take a discount whose months are over off what holds it. Returns the subscription that has changed.
+
+    A subscription that has ended keeps what it ended with.
+    """
     discount = state.find("discount", identifier)
     for kind in ("subscription_item", "subscription"):
         holder = state.find(kind, discount[kind]) if discount is not None and discount[kind] else None
-        if holder is not None and discount is not None and identifier in holder["discounts"]:
+        if holder is None or discount is None or identifier not in holder["discounts"]:
+            continue
+        subscription = holder if kind == "subscription" else state.get("subscription", holder["subscription"])
+        if subscription["ended_at"] is None:
             _take_off(state, holder, discount)
-            return holder if kind == "subscription" else state.get("subscription", holder["subscription"])
+            return subscription
     return None
 
 

@@ -42,7 +42,7 @@ def expire_incomplete(state: Sandbox, identifier: str) -> None:
 @due("discount_end", rank=ranks.EXPIRY)
 def end_discount(state: Sandbox, identifier: str) -> None:
     subscription = discounting.end_discount(state, identifier)
-    if subscription is not None and subscription["status"] not in ENDED:
+    if subscription is not None:
         tell(state, subscription)
 
 

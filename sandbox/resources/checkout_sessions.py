@@ -29,9 +29,19 @@ expandable(
     },
 )
 inlined("item", {"price": "price"})
-included("item", "discounts", lambda state, item: item["_discounts"])
-included("item", "taxes", lambda state, item: item["_taxes"])
+included("item", "discounts", lambda state, item: _line_of(state, item)["_discounts"])
+included("item", "taxes", lambda state, item: _line_of(state, item)["_taxes"])
 included("checkout.session", "total_details.breakdown", lambda state, session: session["_breakdown"])
+
+
+def _line_of(state: Sandbox, item: Object) -> Object:
+    """Return the stored line of a shown one: lines live inside their sessions."""
+    return next(
+        line
+        for session in state.every("checkout.session")
+        for line in session["_lines"]
+        if line["id"] == item["id"]
+    )
 
 
 def _line_items(state: Sandbox, session: Object) -> Object:

@@ -200,19 +200,7 @@ def _edit(state: Sandbox, invoice: Object, params: dict[str, Any], *, customer: 
             invoice[name] = params[name]
     if "metadata" in params:
         invoice["metadata"] = merge_metadata(invoice["metadata"], params["metadata"])
-    method = invoice["collection_method"] = params.get("collection_method", invoice["collection_method"])
-    if "days_until_due" in params or "due_date" in params:
-        if method != "send_invoice":
-            raise ApiError(
-                "You may only specify `days_until_due` or `due_date` if `collection_method=send_invoice`.",
-                param="days_until_due" if "days_until_due" in params else "due_date",
-            )
-        invoice["_days_until_due"] = params.get("days_until_due", invoice["_days_until_due"])
-    elif method == "send_invoice" and invoice["_days_until_due"] is None and invoice["due_date"] is None:
-        raise ApiError(
-            "If `collection_method=send_invoice` is set, you must specify `days_until_due` or `due_date`.",
-            param="days_until_due",
-        )
+    _set_collection(invoice, params)
     if params.get("default_payment_method"):
         invoice["default_payment_method"] = get_attached(
             state, params["default_payment_method"], customer=customer["id"], param="default_payment_method"
@@ -240,6 +228,22 @@ def _edit(state: Sandbox, invoice: Object, params: dict[str, Any], *, customer: 
             currency=invoice["currency"],
         )
     add_up(state, invoice)
+
+
+def _set_collection(invoice: Object, params: dict[str, Any]) -> None:
+    method = invoice["collection_method"] = params.get("collection_method", invoice["collection_method"])
+    if "days_until_due" in params or "due_date" in params:
+        if method != "send_invoice":
+            raise ApiError(
+                "You may only specify `days_until_due` or `due_date` if `collection_method=send_invoice`.",
+                param="days_until_due" if "days_until_due" in params else "due_date",
+            )
+        invoice["_days_until_due"] = params.get("days_until_due", invoice["_days_until_due"])
+    elif method == "send_invoice" and invoice["_days_until_due"] is None and invoice["due_date"] is None:
+        raise ApiError(
+            "If `collection_method=send_invoice` is set, you must specify `days_until_due` or `due_date`.",
+            param="days_until_due",
+        )
 
 
 @get("/v1/invoices/search", {"query!": STR, "limit": Int(), "page": STR})

@@ -50,7 +50,9 @@ def test_no_parameter_is_taken_that_stripe_does_not_know(spec: Spec, endpoint: E
     known = sources(spec, endpoint)
     assert known, "neither Stripe's document nor stripe-python has this endpoint"
     ours = shapes.table_shape(endpoint.params)
-    ours.fields.pop("expand", None)  # "Available on all API requests", though the document leaves it out of some.
+    ours.fields.pop(
+        "expand", None
+    )  # "Available on all API requests", though the document leaves it out of some.
     assert [str(gap) for gap in shapes.unheard_of(ours, *known)] == []
 
 
