@@ -14,8 +14,8 @@ from sandbox.errors import ApiError
 from sandbox.faults import REQUEST_KINDS, ConnectionLost, Fault
 from sandbox.idempotency import find_answer, keep_answer
 from sandbox.ids import new_id
-from sandbox.inflight import InFlight
-from sandbox.metering_session import STREAM, check_token
+from sandbox.meters.inflight import InFlight
+from sandbox.meters.metering_session import STREAM, check_token
 from sandbox.params import read_table
 from sandbox.render import expand
 from sandbox.routing import Call, Endpoint

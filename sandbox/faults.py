@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sandbox.cards import DECLINES, GENERIC, Decline
 from sandbox.errors import ApiError
 from sandbox.ids import random_text
+from sandbox.payments.cards import DECLINES, GENERIC, Decline
 
 if TYPE_CHECKING:
     from sandbox.state import Sandbox

@@ -11,11 +11,11 @@ from typing import Any
 from sandbox.agenda import Agenda
 from sandbox.clock import Clock, seconds
 from sandbox.errors import missing_resource
+from sandbox.events.webhooks import Outbox
 from sandbox.faults import Faults
 from sandbox.ids import new_account_id, new_id
 from sandbox.render import differences, render
 from sandbox.store import Object, Store
-from sandbox.webhooks import Outbox
 from sandbox.wire import API_VERSION
 
 DEFAULT_URL = "http://127.0.0.1:12111"

@@ -10,7 +10,7 @@ from werkzeug.routing import Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
-from sandbox.authenticating import authenticate, return_url
+from sandbox.payments.authenticating import authenticate, return_url
 from sandbox.store import Object
 from sandbox.timeline import clock_of
 

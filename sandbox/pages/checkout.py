@@ -9,11 +9,7 @@ from werkzeug.routing import Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
-from sandbox.authenticating import authentication_url
-from sandbox.cards import Decline
-from sandbox.checkout import complete, needs_card, resume
 from sandbox.errors import ApiError
-from sandbox.methods import new_card
 from sandbox.pages.checkout_form import (
     apply_code,
     buyer_of,
@@ -24,7 +20,11 @@ from sandbox.pages.checkout_form import (
 )
 from sandbox.pages.checkout_view import view
 from sandbox.pages.forms import Form
-from sandbox.selling import Buyer, Reckoning, note, reckon
+from sandbox.payments.authenticating import authentication_url
+from sandbox.payments.cards import Decline
+from sandbox.payments.methods import new_card
+from sandbox.selling.checkout import complete, needs_card, resume
+from sandbox.selling.selling import Buyer, Reckoning, note, reckon
 from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.timeline import clock_of

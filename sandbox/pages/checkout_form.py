@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from werkzeug.datastructures import MultiDict
 
+from sandbox.catalog.promotions import refusal_of_code
 from sandbox.pages.forms import ADDRESS, Form, address_values
-from sandbox.promotions import refusal_of_code
-from sandbox.selling import Buyer
+from sandbox.selling.selling import Buyer
 from sandbox.state import Sandbox
 from sandbox.store import Object
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import decimal
 from typing import Any
 
-from sandbox.amounts import amount_in, line_amount, money_text, unit_text
-from sandbox.checkout import needs_card
+from sandbox.catalog.amounts import amount_in, line_amount, money_text, unit_text
 from sandbox.clock import add_interval
 from sandbox.errors import ApiError
-from sandbox.lines import renewal_text, tiers_in
+from sandbox.invoices.lines import renewal_text, tiers_in
 from sandbox.pages.checkout_form import buyer_of, fields_of, saved_cards
 from sandbox.pages.countries import COUNTRIES
 from sandbox.pages.forms import Form
-from sandbox.selling import Buyer, Reckoning, note, reckon, trial_end_of
+from sandbox.selling.checkout import needs_card
+from sandbox.selling.selling import Buyer, Reckoning, note, reckon, trial_end_of
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import is_metered
+from sandbox.subscriptions.subscribing import is_metered
 
 BUTTONS = {"book": "Book", "donate": "Donate"}
 

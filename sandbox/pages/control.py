@@ -13,14 +13,14 @@ from werkzeug.wrappers import Request, Response
 
 from sandbox import clockwork
 from sandbox.errors import ApiError, missing_resource
-from sandbox.metering_settings import configure, settings
+from sandbox.meters.metering_settings import configure, settings
+from sandbox.meters.rejecting import rejected
 from sandbox.pages.answers import as_json
 from sandbox.pages.control_input import CLOCK_FIELDS, FAULT, RESEND, SETTINGS, read
 from sandbox.pages.control_view import context
-from sandbox.rejecting import rejected
 from sandbox.resources import ENDPOINTS
 from sandbox.routing import Call
-from sandbox.subscribing import ENDED, end_subscription
+from sandbox.subscriptions.subscribing import ENDED, end_subscription
 from sandbox.timeline import CLOCK, clock_of
 
 if TYPE_CHECKING:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sandbox import clockwork, listening
+from sandbox import clockwork
 from sandbox.differences import DIFFERENCES
+from sandbox.events import listening
 from sandbox.faults import DECLINE_CODES, REQUEST_KINDS, WEBHOOK_KINDS
-from sandbox.metering import aggregate, counted, customers_of
-from sandbox.metering_settings import settings
-from sandbox.rejecting import rejected
+from sandbox.meters.metering import aggregate, counted, customers_of
+from sandbox.meters.metering_settings import settings
+from sandbox.meters.rejecting import rejected
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import ENDED
+from sandbox.subscriptions.subscribing import ENDED
 from sandbox.timeline import CLOCK, clock_of
 from sandbox.wire import API_VERSION
 

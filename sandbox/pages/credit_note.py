@@ -8,7 +8,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 from werkzeug.wrappers import Request, Response
 
-from sandbox.amounts import money_text
+from sandbox.catalog.amounts import money_text
 from sandbox.pages.control import date
 from sandbox.pages.pdf import write_pdf
 

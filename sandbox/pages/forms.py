@@ -8,8 +8,8 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
-from sandbox.cards import is_card_number
 from sandbox.pages.countries import COUNTRIES, tax_id_type
+from sandbox.payments.cards import is_card_number
 from sandbox.state import Sandbox
 
 ADDRESS = ("line1", "line2", "city", "state", "postal_code", "country")

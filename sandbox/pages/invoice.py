@@ -9,18 +9,18 @@ from werkzeug.routing import Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
-from sandbox.amounts import money_text
-from sandbox.authenticating import authentication_url
-from sandbox.checkout import NOT_AUTHENTICATED
-from sandbox.invoice_shape import subscription_of
-from sandbox.methods import new_card
+from sandbox.catalog.amounts import money_text
+from sandbox.invoices.invoice_shape import subscription_of
 from sandbox.pages.forms import Form
 from sandbox.pages.invoice_view import STATUS, billed_to, facts_of, lines_of, totals_of
 from sandbox.pages.pdf import LEFT, RIGHT, Document, wrapped
-from sandbox.paying import confirm
+from sandbox.payments.authenticating import authentication_url
+from sandbox.payments.methods import new_card
+from sandbox.payments.paying import confirm
+from sandbox.selling.checkout import NOT_AUTHENTICATED
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import paying_method
+from sandbox.subscriptions.subscribing import paying_method
 from sandbox.timeline import clock_of
 
 if TYPE_CHECKING:

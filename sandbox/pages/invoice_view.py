@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.amounts import money_text
+from sandbox.catalog.amounts import money_text
 from sandbox.pages.control import date
 from sandbox.pages.countries import COUNTRIES
 from sandbox.state import Sandbox

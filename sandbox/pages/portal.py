@@ -10,19 +10,19 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
 from sandbox.acting import demand
-from sandbox.authenticating import authentication_url
-from sandbox.cards import Decline
-from sandbox.checkout import NOT_AUTHENTICATED
 from sandbox.errors import ApiError, missing_resource
-from sandbox.methods import new_card
 from sandbox.pages import portal_plans
 from sandbox.pages.countries import COUNTRIES
 from sandbox.pages.forms import ADDRESS, Form, address_values
 from sandbox.pages.portal_view import overview
 from sandbox.pages.visits import Visit, visited
-from sandbox.portal import in_use
+from sandbox.payments.authenticating import authentication_url
+from sandbox.payments.cards import Decline
+from sandbox.payments.methods import new_card
+from sandbox.payments.setting_up import confirm_setup, new_setup_intent
 from sandbox.resources.billing_portal_configurations import REASONS, find_default, new_configuration
-from sandbox.setting_up import confirm_setup, new_setup_intent
+from sandbox.selling.checkout import NOT_AUTHENTICATED
+from sandbox.selling.portal import in_use
 from sandbox.store import Object
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from sandbox.acting import demand
-from sandbox.authenticating import authentication_url
-from sandbox.checkout import NOT_AUTHENTICATED
+from sandbox.catalog.promotions import refusal_of_code
 from sandbox.errors import ApiError, missing_resource
 from sandbox.pages.forms import Form
 from sandbox.pages.portal_view import plan, price_text
 from sandbox.pages.visits import Visit, visited
-from sandbox.portal import (
+from sandbox.payments.authenticating import authentication_url
+from sandbox.selling.checkout import NOT_AUTHENTICATED
+from sandbox.selling.portal import (
     Offer,
     cancel_form,
     cards_of,
@@ -30,9 +31,8 @@ from sandbox.portal import (
     schedule_form,
     waits_for_period_end,
 )
-from sandbox.promotions import refusal_of_code
 from sandbox.store import Object
-from sandbox.subscribing import items_of
+from sandbox.subscriptions.subscribing import items_of
 
 REASONS = {
     "too_expensive": "It's too expensive",

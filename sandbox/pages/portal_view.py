@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.exceptions import HTTPException
 
 from sandbox.acting import demand
-from sandbox.amounts import line_amount, money_text
+from sandbox.catalog.amounts import line_amount, money_text
 from sandbox.errors import ApiError
-from sandbox.lines import renewal_text
-from sandbox.portal import cards_of, change_refusal, in_use, invoices_of, may_resume, subscriptions_of
+from sandbox.invoices.lines import renewal_text
+from sandbox.selling.portal import cards_of, change_refusal, in_use, invoices_of, may_resume, subscriptions_of
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import is_metered, items_of, paying_method
+from sandbox.subscriptions.subscribing import is_metered, items_of, paying_method
 
 if TYPE_CHECKING:
     from sandbox.pages.visits import Visit

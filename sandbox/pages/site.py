@@ -9,7 +9,7 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from sandbox.amounts import money_text
+from sandbox.catalog.amounts import money_text
 from sandbox.pages import authenticate, checkout, control, credit_note, invoice, portal
 from sandbox.pages.answers import as_json
 from sandbox.state import Sandbox

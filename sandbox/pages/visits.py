@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request, Response
 
 from sandbox.acting import message_of
 from sandbox.errors import ApiError
-from sandbox.portal import find_session, keep_alive
+from sandbox.selling.portal import find_session, keep_alive
 from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.timeline import clock_of

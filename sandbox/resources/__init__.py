@@ -3,8 +3,8 @@
 import importlib
 import pkgutil
 
-from sandbox import renewing, scheduling  # noqa: F401  (imported for what time brings)
 from sandbox.routing import ENDPOINTS
+from sandbox.subscriptions import renewing, scheduling  # noqa: F401  (imported for what time brings)
 
 for _each in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_each.name}")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sandbox.catalog.pricing import get_price
 from sandbox.errors import ApiError, missing_parameter, missing_resource
 from sandbox.ids import random_text
 from sandbox.params import (
@@ -20,7 +21,6 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
-from sandbox.pricing import get_price
 from sandbox.render import included
 from sandbox.routing import Call, get, lists, post
 from sandbox.state import Sandbox

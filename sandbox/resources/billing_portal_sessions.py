@@ -2,14 +2,14 @@
 
 from typing import Any
 
+from sandbox.catalog.pricing import get_price
 from sandbox.errors import ApiError, missing_parameter, missing_resource
 from sandbox.ids import random_text
 from sandbox.params import ID, STR, Enum, Int, ListOf, Obj, Str, unsupported
-from sandbox.portal import change_refusal, may_cancel
-from sandbox.pricing import get_price
 from sandbox.render import expandable
 from sandbox.resources.billing_portal_configurations import find_default, get_configuration
 from sandbox.routing import Call, post
+from sandbox.selling.portal import change_refusal, may_cancel
 from sandbox.state import Sandbox
 from sandbox.store import Object
 

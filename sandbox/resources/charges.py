@@ -1,7 +1,6 @@
 """Charges: each is one try of a card."""
 
 from sandbox.errors import ApiError
-from sandbox.intent_options import SHIPPING, shipping
 from sandbox.params import (
     ID,
     INT,
@@ -15,6 +14,7 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
+from sandbox.payments.intent_options import SHIPPING, shipping
 from sandbox.render import expandable, included
 from sandbox.resources.refunds import refunds_of
 from sandbox.routing import Call, get, lists, post

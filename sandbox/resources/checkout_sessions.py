@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from sandbox.checkout import EXPIRES_AFTER, expire
-from sandbox.checkout_lines import read_lines
-from sandbox.checkout_params import CREATE
-from sandbox.checkout_session import check_mode, check_trial, check_urls, new_session
-from sandbox.discounting import redeemable
+from sandbox.catalog.discounting import redeemable
+from sandbox.catalog.taxing import location, require_automatic_tax
 from sandbox.errors import ApiError, missing_parameter
+from sandbox.invoices.totals import SMALLEST_CHARGE
 from sandbox.params import ID, METADATA, RANGE, STR, Enum, Obj, merge_metadata, unsupported
 from sandbox.render import expandable, included, inlined
 from sandbox.routing import Call, get, lists, post
-from sandbox.selling import Buyer, note, reckon
+from sandbox.selling.checkout import EXPIRES_AFTER, expire
+from sandbox.selling.checkout_lines import read_lines
+from sandbox.selling.checkout_params import CREATE
+from sandbox.selling.checkout_session import check_mode, check_trial, check_urls, new_session
+from sandbox.selling.selling import Buyer, note, reckon
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.taxing import location, require_automatic_tax
-from sandbox.totals import SMALLEST_CHARGE
 
 expandable(
     "checkout.session",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sandbox.crediting import Wanted, draft_note, issue, void_note
+from sandbox.invoices.crediting import Wanted, draft_note, issue, void_note
 from sandbox.params import (
     DEC,
     ID,

@@ -1,7 +1,7 @@
 """The transactions of a customer's balance: adjustments over the API, and what invoices and credit notes do."""
 
-from sandbox.balance import change_balance
 from sandbox.errors import missing_resource
+from sandbox.invoices.balance import change_balance
 from sandbox.params import CURRENCY, ID, INT, METADATA, RANGE, EmptyOr, Str, merge_metadata
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from sandbox.balance import change_balance
+from sandbox.catalog.taxing import location, verdict
 from sandbox.errors import ApiError
 from sandbox.ids import random_text
+from sandbox.invoices.balance import change_balance
 from sandbox.params import (
     ADDRESS,
     ID,
@@ -28,8 +29,7 @@ from sandbox.routing import Call, delete, get, lists, post
 from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import ENDED, end_subscription
-from sandbox.taxing import location, verdict
+from sandbox.subscriptions.subscribing import ENDED, end_subscription
 
 SHIPPING = EmptyOr(Obj({"address!": ADDRESS, "name!": STR, "phone": STR}))
 INVOICE_SETTINGS = Obj(

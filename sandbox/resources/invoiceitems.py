@@ -3,10 +3,13 @@
 import decimal
 from typing import Any
 
-from sandbox import discounting
-from sandbox.amounts import line_amount, rounded
+from sandbox.catalog import discounting
+from sandbox.catalog.amounts import line_amount, rounded
+from sandbox.catalog.pricing import build_price, get_price
+from sandbox.catalog.taxing import get_tax_rates, shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.invoice_items import line_of, new_item
+from sandbox.invoices.invoice_items import line_of, new_item
+from sandbox.invoices.totals import add_up
 from sandbox.params import (
     BOOL,
     CURRENCY,
@@ -24,14 +27,11 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
-from sandbox.pricing import build_price, get_price
 from sandbox.render import expandable
 from sandbox.routing import Call, delete, get, lists, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscription_params import DISCOUNTS, ONCE_PRICE, TAX_RATES
-from sandbox.taxing import get_tax_rates, shows_tax_rates
-from sandbox.totals import add_up
+from sandbox.subscriptions.subscription_params import DISCOUNTS, ONCE_PRICE, TAX_RATES
 
 expandable(
     "invoiceitem",
@@ -153,9 +153,9 @@ def _amount(
                 "`type=one_time`.",
                 param="pricing[price]",
             )
-        currency = params.get("currency", price["currency"]).lower()
+        currency = str(params.get("currency") or price["currency"]).lower()
         return line_amount(price, quantity, currency=currency), currency, quantity, price
-    currency = params.get("currency", customer["currency"] or "usd").lower()
+    currency = str(params.get("currency") or customer["currency"] or "usd").lower()
     if "amount" in params:
         if "quantity" in params:
             raise ApiError(

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from sandbox import discounting
-from sandbox.collecting import advance, revive
+from sandbox.catalog.taxing import shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter, missing_resource
-from sandbox.invoice_items import pending
-from sandbox.invoice_shape import subscription_of, subscription_parent
-from sandbox.invoicing import (
+from sandbox.invoices.collecting import advance, revive
+from sandbox.invoices.editing import EDITABLE, edit_draft, edit_finalized
+from sandbox.invoices.invoice_items import pending
+from sandbox.invoices.invoice_shape import subscription_of, subscription_parent
+from sandbox.invoices.invoicing import (
     collect,
     draft_invoice,
     finalize,
@@ -19,18 +20,10 @@ from sandbox.params import (
     BOOL,
     CURRENCY,
     ID,
-    METADATA,
     RANGE,
     STR,
-    TIME,
-    EmptyOr,
     Enum,
     Int,
-    ListOf,
-    Obj,
-    Str,
-    Table,
-    merge_metadata,
     unsupported,
 )
 from sandbox.render import computed, expandable, included
@@ -39,10 +32,7 @@ from sandbox.routing import Call, delete, get, lists, post, within
 from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import paying_method
-from sandbox.subscription_params import AUTOMATIC_TAX, DISCOUNTS, TAX_RATES
-from sandbox.taxing import get_tax_rates, require_automatic_tax, shows_tax_rates
-from sandbox.totals import add_up
+from sandbox.subscriptions.subscribing import paying_method
 
 expandable(
     "invoice",
@@ -63,37 +53,6 @@ expandable(
     "line_item",
     {"discounts": "discount", "pricing.price_details.price": "price", "subscription": "subscription"},
 )
-
-EDITABLE: Table = {
-    "auto_advance": BOOL,
-    "automatic_tax": AUTOMATIC_TAX,
-    "automatically_finalizes_at": TIME,
-    "collection_method": Enum("charge_automatically", "send_invoice"),
-    "custom_fields": EmptyOr(ListOf(Obj({"name!": Str(max=40), "value!": Str(max=140)}))),
-    "days_until_due": Int(min=0, max=1095),
-    "default_payment_method": EmptyOr(ID),
-    "default_tax_rates": TAX_RATES,
-    "description": EmptyOr(Str(max=1500)),
-    "discounts": DISCOUNTS,
-    "due_date": TIME,
-    "footer": EmptyOr(STR),
-    "metadata": METADATA,
-    "number": EmptyOr(Str(max=26)),
-    **unsupported(
-        "account_tax_ids",
-        "application_fee_amount",
-        "default_source",
-        "effective_at",
-        "issuer",
-        "on_behalf_of",
-        "payment_settings",
-        "rendering",
-        "shipping_cost",
-        "shipping_details",
-        "statement_descriptor",
-        "transfer_data",
-    ),
-}
 
 
 def _payments(state: Sandbox, invoice: Object) -> Object:
@@ -175,7 +134,7 @@ def create(call: Call) -> Object:
         parent=subscription_parent(subscription) if subscription else None,
     )
     before = state.render(invoice)
-    _edit(state, invoice, params, customer=customer)
+    edit_draft(state, invoice, params, customer=customer)
     state.put(invoice)
     if invoice["auto_advance"]:
         _plan(state, invoice)
@@ -188,62 +147,6 @@ def _plan(state: Sandbox, invoice: Object) -> None:
     invoice["automatically_finalizes_at"] = at
     state.agenda.set("invoice.finalize", invoice["id"], at)
     state.put(invoice)
-
-
-def _edit(state: Sandbox, invoice: Object, params: dict[str, Any], *, customer: Object) -> None:
-    """Change a draft. Raises ApiError for what does not fit together."""
-    for name in ("auto_advance", "automatically_finalizes_at", "custom_fields", "description", "due_date"):
-        if name in params:
-            invoice[name] = params[name]
-    for name in ("footer", "number"):
-        if name in params:
-            invoice[name] = params[name]
-    if "metadata" in params:
-        invoice["metadata"] = merge_metadata(invoice["metadata"], params["metadata"])
-    _set_collection(invoice, params)
-    if params.get("default_payment_method"):
-        invoice["default_payment_method"] = get_attached(
-            state, params["default_payment_method"], customer=customer["id"], param="default_payment_method"
-        )["id"]
-    if "default_tax_rates" in params:
-        invoice["default_tax_rates"] = get_tax_rates(
-            state, params["default_tax_rates"] or [], param="default_tax_rates"
-        )
-    if "automatic_tax" in params:
-        if params["automatic_tax"]["enabled"]:
-            require_automatic_tax(state, customer)
-        enabled = params["automatic_tax"]["enabled"]
-        invoice["automatic_tax"].update(
-            enabled=enabled,
-            provider="stripe" if enabled else None,
-            liability={"type": "self"} if enabled else None,
-        )
-    if "discounts" in params:
-        invoice["discounts"] = discounting.new_discounts(
-            state,
-            params["discounts"] or [],
-            customer=customer["id"],
-            invoice=invoice["id"],
-            subtotal=invoice["subtotal"],
-            currency=invoice["currency"],
-        )
-    add_up(state, invoice)
-
-
-def _set_collection(invoice: Object, params: dict[str, Any]) -> None:
-    method = invoice["collection_method"] = params.get("collection_method", invoice["collection_method"])
-    if "days_until_due" in params or "due_date" in params:
-        if method != "send_invoice":
-            raise ApiError(
-                "You may only specify `days_until_due` or `due_date` if `collection_method=send_invoice`.",
-                param="days_until_due" if "days_until_due" in params else "due_date",
-            )
-        invoice["_days_until_due"] = params.get("days_until_due", invoice["_days_until_due"])
-    elif method == "send_invoice" and invoice["_days_until_due"] is None and invoice["due_date"] is None:
-        raise ApiError(
-            "If `collection_method=send_invoice` is set, you must specify `days_until_due` or `due_date`.",
-            param="days_until_due",
-        )
 
 
 @get("/v1/invoices/search", {"query!": STR, "limit": Int(), "page": STR})
@@ -267,30 +170,15 @@ def update(call: Call) -> Object:
         raise ApiError(f"Finalized invoices can't be updated in this way ({named}).", param=named)
     before = state.render(invoice)
     if invoice["status"] == "draft":
-        _edit(state, invoice, params, customer=state.get("customer", invoice["customer"]))
+        edit_draft(state, invoice, params, customer=state.get("customer", invoice["customer"]))
         state.agenda.drop("invoice.finalize", identifier=invoice["id"])
         if invoice["auto_advance"]:
             _plan(state, invoice)
         else:
             invoice["automatically_finalizes_at"] = None
     else:
-        _edit_finalized(state, invoice, params)
+        edit_finalized(state, invoice, params)
     return state.update(invoice, before=before, event="invoice.updated")
-
-
-def _edit_finalized(state: Sandbox, invoice: Object, params: dict[str, Any]) -> None:
-    if "metadata" in params:
-        invoice["metadata"] = merge_metadata(invoice["metadata"], params["metadata"])
-    for name in ("description", "auto_advance", "footer"):
-        if name in params:
-            invoice[name] = params[name]
-    if params.get("default_payment_method"):
-        invoice["default_payment_method"] = get_attached(
-            state,
-            params["default_payment_method"],
-            customer=invoice["customer"],
-            param="default_payment_method",
-        )["id"]
 
 
 @delete("/v1/invoices/<id>")

@@ -1,11 +1,11 @@
 """Meter events, their adjustments and their summaries, under /v1."""
 
 from sandbox.errors import missing_parameter
-from sandbox.metering import Report, cancel, take
+from sandbox.meters.metering import Report, cancel, take
+from sandbox.meters.summarizing import summaries
 from sandbox.params import ID, TIME, Enum, Obj, Str, Strings
 from sandbox.routing import Call, lists, post
 from sandbox.store import Object
-from sandbox.summarizing import summaries
 
 IDENTIFIER = Str(max=100)
 EVENT_NAME = Str(max=100)

@@ -2,25 +2,7 @@
 
 from typing import Any
 
-from sandbox import paying
 from sandbox.errors import ApiError, unsupported_parameter
-from sandbox.intent_options import (
-    AUTOMATIC,
-    CARD_OPTIONS,
-    DESCRIPTOR,
-    MANDATE_DATA,
-    METHOD_TYPES,
-    SHIPPING,
-    apply_card_options,
-    automatic_methods,
-    check_amount,
-    check_return_url,
-    check_secret,
-    method_options,
-    only_with_confirm,
-    shipping,
-)
-from sandbox.methods import usable
 from sandbox.params import (
     BOOL,
     CURRENCY,
@@ -39,7 +21,25 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
-from sandbox.payment_types import PAYMENT_OPTIONS
+from sandbox.payments import paying
+from sandbox.payments.intent_options import (
+    AUTOMATIC,
+    CARD_OPTIONS,
+    DESCRIPTOR,
+    MANDATE_DATA,
+    METHOD_TYPES,
+    SHIPPING,
+    apply_card_options,
+    automatic_methods,
+    check_amount,
+    check_return_url,
+    check_secret,
+    method_options,
+    only_with_confirm,
+    shipping,
+)
+from sandbox.payments.methods import usable
+from sandbox.payments.payment_types import PAYMENT_OPTIONS
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post
 from sandbox.search import search

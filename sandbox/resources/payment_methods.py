@@ -1,7 +1,6 @@
 """Payment methods: test cards and the customers they belong to."""
 
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.methods import address, attach, checked_number, get_attached, new_card, of_token, resolve
 from sandbox.params import (
     ADDRESS,
     ID,
@@ -17,7 +16,16 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
-from sandbox.payment_types import METHOD_TYPES, OTHER_TYPES
+from sandbox.payments.methods import (
+    address,
+    attach,
+    checked_number,
+    get_attached,
+    new_card,
+    of_token,
+    resolve,
+)
+from sandbox.payments.payment_types import METHOD_TYPES, OTHER_TYPES
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post
 from sandbox.store import Object

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from sandbox.cards import Decline
-from sandbox.challenge import next_action
-from sandbox.checkout import check_open, complete, needs_card
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.methods import usable
 from sandbox.params import ADDRESS, BOOL, ID, STR, Int, Obj, Str
+from sandbox.payments.cards import Decline
+from sandbox.payments.challenge import next_action
+from sandbox.payments.methods import usable
 from sandbox.routing import Call, get, post
-from sandbox.selling import Buyer, note, reckon
+from sandbox.selling.checkout import check_open, complete, needs_card
+from sandbox.selling.selling import Buyer, note, reckon
 from sandbox.state import Sandbox
 from sandbox.store import Object
 

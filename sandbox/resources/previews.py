@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from sandbox.catalog.taxing import get_tax_rates, require_automatic_tax
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.invoice_items import new_item
-from sandbox.invoicing import draft_invoice
+from sandbox.invoices.invoice_items import new_item
+from sandbox.invoices.invoicing import draft_invoice
+from sandbox.invoices.previewing import preview_change, preview_next, replace_discounts, shown
 from sandbox.params import (
     BOOL,
     CURRENCY,
@@ -22,13 +24,12 @@ from sandbox.params import (
     Str,
     unsupported,
 )
-from sandbox.previewing import preview_change, preview_next, replace_discounts, shown
 from sandbox.resources.subscriptions import read_wanted, trial_end_of
 from sandbox.routing import Call, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import ENDED, begin, build, first_lines
-from sandbox.subscription_params import (
+from sandbox.subscriptions.subscribing import ENDED, begin, build, first_lines
+from sandbox.subscriptions.subscription_params import (
     AUTOMATIC_TAX,
     CANCEL_AT,
     CHANGED_ITEM,
@@ -37,7 +38,6 @@ from sandbox.subscription_params import (
     PRORATION,
     TAX_RATES,
 )
-from sandbox.taxing import get_tax_rates, require_automatic_tax
 
 DETAILS = Obj(
     {

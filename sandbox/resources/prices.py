@@ -2,6 +2,16 @@
 
 from typing import Any
 
+from sandbox.catalog.pricing import (
+    CURRENCY_OPTIONS,
+    INLINE_PRICE,
+    INTERVAL,
+    TAX_BEHAVIOR,
+    TIER,
+    build_price,
+    currency_options,
+    set_currency_options,
+)
 from sandbox.errors import ApiError
 from sandbox.params import (
     BOOL,
@@ -18,16 +28,6 @@ from sandbox.params import (
     Obj,
     Str,
     merge_metadata,
-)
-from sandbox.pricing import (
-    CURRENCY_OPTIONS,
-    INLINE_PRICE,
-    INTERVAL,
-    TAX_BEHAVIOR,
-    TIER,
-    build_price,
-    currency_options,
-    set_currency_options,
 )
 from sandbox.render import ABSENT, expandable, included
 from sandbox.resources import products

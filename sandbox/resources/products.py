@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sandbox.catalog.pricing import CURRENCY_OPTIONS, INLINE_PRICE, build_price
 from sandbox.errors import ApiError, missing_resource
 from sandbox.params import (
     BOOL,
@@ -18,7 +19,6 @@ from sandbox.params import (
     Table,
     merge_metadata,
 )
-from sandbox.pricing import CURRENCY_OPTIONS, INLINE_PRICE, build_price
 from sandbox.render import expandable
 from sandbox.resources.tax_codes import check_tax_code
 from sandbox.routing import Call, delete, get, lists, post

@@ -2,7 +2,7 @@
 
 from sandbox.errors import ApiError
 from sandbox.params import ID, INT, METADATA, RANGE, Enum, merge_metadata, unsupported
-from sandbox.refunding import check_refundable, refund_charge
+from sandbox.payments.refunding import check_refundable, refund_charge
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post
 from sandbox.state import Sandbox

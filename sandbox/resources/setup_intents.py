@@ -2,21 +2,7 @@
 
 from typing import Any
 
-from sandbox import setting_up
 from sandbox.errors import ApiError
-from sandbox.intent_options import (
-    AUTOMATIC,
-    CARD_OPTIONS,
-    MANDATE_DATA,
-    METHOD_TYPES,
-    apply_card_options,
-    automatic_methods,
-    check_return_url,
-    check_secret,
-    method_options,
-    only_with_confirm,
-)
-from sandbox.methods import usable
 from sandbox.params import (
     BOOL,
     ID,
@@ -29,7 +15,21 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
-from sandbox.payment_types import SETUP_OPTIONS
+from sandbox.payments import setting_up
+from sandbox.payments.intent_options import (
+    AUTOMATIC,
+    CARD_OPTIONS,
+    MANDATE_DATA,
+    METHOD_TYPES,
+    apply_card_options,
+    automatic_methods,
+    check_return_url,
+    check_secret,
+    method_options,
+    only_with_confirm,
+)
+from sandbox.payments.methods import usable
+from sandbox.payments.payment_types import SETUP_OPTIONS
 from sandbox.render import expandable
 from sandbox.routing import Call, get, lists, post
 from sandbox.state import Sandbox

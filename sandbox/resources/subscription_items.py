@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from sandbox.changing import change
+from sandbox.catalog.taxing import shows_tax_rates
 from sandbox.errors import ApiError
 from sandbox.params import BOOL, ID, METADATA, TIME, Enum, Table, unsupported
 from sandbox.render import expandable, inlined
 from sandbox.routing import Call, delete, get, lists, post
 from sandbox.store import Object
-from sandbox.subscribing import ENDED, items_of
-from sandbox.subscription_params import (
+from sandbox.subscriptions.changing import change
+from sandbox.subscriptions.subscribing import ENDED, items_of
+from sandbox.subscriptions.subscription_params import (
     BEHAVIOURS,
     DISCOUNTS,
     PRORATION,
@@ -17,7 +18,6 @@ from sandbox.subscription_params import (
     RECURRING_PRICE,
     TAX_RATES,
 )
-from sandbox.taxing import shows_tax_rates
 
 inlined("subscription_item", {"price": "price"})
 expandable("subscription_item", {"discounts": "discount"})

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sandbox.catalog.pricing import INTERVAL
+from sandbox.catalog.taxing import shown_tax_rates
 from sandbox.errors import ApiError, missing_parameter
 from sandbox.params import (
     BOOL,
@@ -23,15 +25,14 @@ from sandbox.params import (
     merge_metadata,
     unsupported,
 )
-from sandbox.pricing import INTERVAL
 from sandbox.render import computed, expandable
 from sandbox.routing import Call, get, lists, post, within
-from sandbox.schedule_phases import phase_from, read_phases
-from sandbox.scheduling import OVER, cancel, current_phase, enter, plan, release, save, start
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import ENDED, items_of, tell
-from sandbox.subscription_params import (
+from sandbox.subscriptions.schedule_phases import phase_from, read_phases
+from sandbox.subscriptions.scheduling import OVER, cancel, current_phase, enter, plan, release, save, start
+from sandbox.subscriptions.subscribing import ENDED, items_of, tell
+from sandbox.subscriptions.subscription_params import (
     AUTOMATIC_TAX,
     DISCOUNTS,
     FLEXIBLE,
@@ -39,7 +40,6 @@ from sandbox.subscription_params import (
     PRORATION,
     TAX_RATES,
 )
-from sandbox.taxing import shown_tax_rates
 
 expandable(
     "subscription_schedule",

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from sandbox import discounting
-from sandbox.cancelling import cancel_now, resume
-from sandbox.changing import change, changes_anything, keep_end_in_step
+from sandbox.catalog import discounting
+from sandbox.catalog.taxing import get_tax_rates, shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.item_changes import price_given
-from sandbox.lines import is_metered
+from sandbox.invoices.lines import is_metered
 from sandbox.params import (
     BOOL,
     CURRENCY,
@@ -28,7 +26,10 @@ from sandbox.routing import Call, delete, get, lists, post, within
 from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import (
+from sandbox.subscriptions.cancelling import cancel_now, resume
+from sandbox.subscriptions.changing import change, changes_anything, keep_end_in_step
+from sandbox.subscriptions.item_changes import price_given
+from sandbox.subscriptions.subscribing import (
     ENDED,
     Wanted,
     begin,
@@ -39,7 +40,7 @@ from sandbox.subscribing import (
     settle,
     tell,
 )
-from sandbox.subscription_params import (
+from sandbox.subscriptions.subscription_params import (
     BEHAVIOURS,
     CANCELLATION,
     CHANGED_ITEM,
@@ -49,8 +50,7 @@ from sandbox.subscription_params import (
     SHARED,
     STATUSES,
 )
-from sandbox.subscription_settings import add_invoice_items, apply_settings, pause
-from sandbox.taxing import get_tax_rates, shows_tax_rates
+from sandbox.subscriptions.subscription_settings import add_invoice_items, apply_settings, pause
 
 expandable(
     "subscription",

@@ -2,9 +2,21 @@
 
 from typing import Any
 
-from sandbox.currencies import check_currency
+from sandbox.catalog.currencies import check_currency
+from sandbox.catalog.identifying import TYPES, check_tax_id
+from sandbox.catalog.tax_places import STATE_NAMES
+from sandbox.catalog.taxing import (
+    SETTINGS,
+    Verdict,
+    behavior,
+    location,
+    require_automatic_tax,
+    tax_ids_of,
+    taxes_on,
+    usable,
+    verdict,
+)
 from sandbox.errors import ApiError
-from sandbox.identifying import TYPES, check_tax_id
 from sandbox.params import (
     CURRENCY,
     ID,
@@ -26,18 +38,6 @@ from sandbox.resources.tax_codes import check_tax_code
 from sandbox.routing import Call, get, lists, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.tax_places import STATE_NAMES
-from sandbox.taxing import (
-    SETTINGS,
-    Verdict,
-    behavior,
-    location,
-    require_automatic_tax,
-    tax_ids_of,
-    taxes_on,
-    usable,
-    verdict,
-)
 
 KEPT = 90 * 86400
 PARTS = ("city", "country", "line1", "line2", "postal_code", "state")

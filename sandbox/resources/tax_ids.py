@@ -4,8 +4,8 @@ from typing import Any
 
 from sandbox import ranks
 from sandbox.agenda import due
+from sandbox.catalog.identifying import TYPES, VERIFIED, check_tax_id, country_of, verified
 from sandbox.errors import ApiError, missing_parameter, missing_resource
-from sandbox.identifying import TYPES, VERIFIED, check_tax_id, country_of, verified
 from sandbox.params import ID, Enum, Obj, Str, Table, unsupported
 from sandbox.render import expandable
 from sandbox.routing import Call, delete, get, lists, post

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from sandbox import tax_places
+from sandbox.catalog import tax_places
+from sandbox.catalog.taxing import registration_status
 from sandbox.errors import ApiError, missing_parameter
 from sandbox.params import TIME, EmptyOr, Enum, ListOf, Obj, OneOf, Str, Table, Type
 from sandbox.render import computed
 from sandbox.routing import Call, get, lists, post
 from sandbox.store import Object
-from sandbox.taxing import registration_status
 
 STANDARD = [
     "ae", "al", "ao", "au", "aw", "ba", "bb", "bd", "bf", "bh", "bs", "cd", "ch", "et", "gb", "gn",

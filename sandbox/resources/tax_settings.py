@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sandbox.catalog.taxing import SETTINGS, missing_settings, new_settings
 from sandbox.errors import ApiError
 from sandbox.params import STR, Enum, Obj, Str
 from sandbox.render import computed, differences
@@ -9,7 +10,6 @@ from sandbox.resources.tax_codes import check_tax_code
 from sandbox.routing import Call, get, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.taxing import SETTINGS, missing_settings, new_settings
 
 OFFICE = Obj(
     {

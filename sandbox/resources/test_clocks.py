@@ -6,7 +6,7 @@ from sandbox.params import ID, TIME, Str
 from sandbox.routing import Call, delete, get, lists, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscribing import ENDED, end_subscription, items_of
+from sandbox.subscriptions.subscribing import ENDED, end_subscription, items_of
 from sandbox.timeline import CLOCK
 
 KEPT_FOR = 30 * 86400

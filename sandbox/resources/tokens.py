@@ -1,9 +1,9 @@
 """Tokens: card details given once, to be used once."""
 
-from sandbox.cards import COUNTRIES, FUNDING, brand_of, number_of
 from sandbox.errors import missing_parameter
-from sandbox.methods import checked_number, fingerprint_of
 from sandbox.params import STR, Enum, Obj, OneOf, unsupported
+from sandbox.payments.cards import COUNTRIES, FUNDING, brand_of, number_of
+from sandbox.payments.methods import checked_number, fingerprint_of
 from sandbox.routing import Call, get, post
 from sandbox.state import Sandbox
 from sandbox.store import Object

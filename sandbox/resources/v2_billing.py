@@ -1,8 +1,8 @@
 """Meter events under /v2: one at a time, adjusted, and streamed with a session's token."""
 
 from sandbox.errors import ApiError
-from sandbox.metering import Report, cancel, take_checked, take_streamed
-from sandbox.metering_session import STREAM, open_session
+from sandbox.meters.metering import Report, cancel, take_checked, take_streamed
+from sandbox.meters.metering_session import STREAM, open_session
 from sandbox.params import Enum, ListOf, Obj, Str, Strings
 from sandbox.routing import Call, post
 from sandbox.store import Object

@@ -1,9 +1,9 @@
 """Event destinations and thin events, under /v2."""
 
-from sandbox import thin
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.event_types import snapshot_types, thin_types
-from sandbox.listening import DESTINATION, PING, THIN
+from sandbox.events import thin
+from sandbox.events.event_types import snapshot_types, thin_types
+from sandbox.events.listening import DESTINATION, PING, THIN
 from sandbox.params import Enum, ListOf, Obj, Str, Type, unsupported
 from sandbox.resources.webhook_endpoints import check_target
 from sandbox.routing import Call, delete, get, post, within

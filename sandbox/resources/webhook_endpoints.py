@@ -4,7 +4,7 @@ import ipaddress
 import urllib.parse
 
 from sandbox.errors import ApiError
-from sandbox.event_types import snapshot_types
+from sandbox.events.event_types import snapshot_types
 from sandbox.params import BOOL, METADATA, STR, EmptyOr, ListOf, merge_metadata, unsupported
 from sandbox.routing import Call, delete, get, lists, post
 from sandbox.store import Object

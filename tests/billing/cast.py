@@ -12,8 +12,8 @@ from billing.models import Plan
 from billing.stripe.catalog import publish_plan
 from billing.stripe.checkout import complete_checkout, start_checkout
 from sandbox.app import create_app
+from sandbox.events.webhooks import Delivery
 from sandbox.state import Sandbox
-from sandbox.webhooks import Delivery
 
 ATTEMPT = "00000000-0000-4000-8000-000000000001"
 CARD = "4242424242424242"

@@ -9,8 +9,8 @@ import stripe
 from django.test import Client
 from djstripe import models as djstripe
 
+from sandbox.events.webhooks import sign
 from sandbox.transport import SandboxHTTPClient
-from sandbox.webhooks import sign
 from tests.sandbox.helpers import KEY
 from tests.sandbox.histories.actions import ACTIONS, HOUR, Step, World
 from tests.sandbox.histories.play import BEGIN

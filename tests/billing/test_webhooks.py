@@ -10,7 +10,7 @@ from apikeys.gate import admit
 from billing.entitlements import refresh_entitlement
 from billing.models import Entitlement
 from billing.stripe.client import get_client
-from sandbox.webhooks import sign
+from sandbox.events.webhooks import sign
 from tests.billing.cast import deliver, subscribe
 
 pytestmark = pytest.mark.django_db

@@ -3,11 +3,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import stripe
 
-from sandbox import Sandbox, paying
-from sandbox.authenticating import authenticate, authentication_url
-from sandbox.cards import Decline
+from sandbox import Sandbox
 from sandbox.errors import ApiError
-from sandbox.methods import resolve
+from sandbox.payments import paying
+from sandbox.payments.authenticating import authenticate, authentication_url
+from sandbox.payments.cards import Decline
+from sandbox.payments.methods import resolve
 from sandbox.store import Object
 from tests.sandbox.challenges import (
     ALWAYS,

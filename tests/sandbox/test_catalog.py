@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import stripe
 
-from sandbox import Sandbox, pricing
-from sandbox.amounts import amount_in, line_amount, money_text, unit_text
+from sandbox import Sandbox
+from sandbox.catalog import pricing
+from sandbox.catalog.amounts import amount_in, line_amount, money_text, unit_text
 from sandbox.errors import ApiError
 from tests.sandbox.helpers import Shop
 

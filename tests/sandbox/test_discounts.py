@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import stripe
 
-from sandbox import Sandbox, discounting
+from sandbox import Sandbox
+from sandbox.catalog import discounting
 from sandbox.errors import ApiError
 from tests.sandbox.helpers import Shop
 

@@ -7,7 +7,7 @@ import stripe
 from werkzeug.test import Client
 
 from sandbox import Sandbox
-from sandbox.metering import Report, take, usage_between
+from sandbox.meters.metering import Report, take, usage_between
 from sandbox.transport import SandboxHTTPClient
 from tests.sandbox.helpers import KEY, Shop
 

@@ -1,8 +1,9 @@
 import pytest
 import stripe
 
-from sandbox import Sandbox, paying
-from sandbox.methods import resolve
+from sandbox import Sandbox
+from sandbox.payments import paying
+from sandbox.payments.methods import resolve
 from tests.sandbox.challenges import (
     ALWAYS,
     BACK,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox import Sandbox
-from sandbox.cards import NAMES, is_card_number, number_of
+from sandbox.payments.cards import NAMES, is_card_number, number_of
 from sandbox.transport import SandboxHTTPClient
 from tests.sandbox.helpers import KEY, Shop
 

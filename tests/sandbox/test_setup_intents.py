@@ -3,8 +3,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import stripe
 
-from sandbox import Sandbox, setting_up
-from sandbox.cards import Decline
+from sandbox import Sandbox
+from sandbox.payments import setting_up
+from sandbox.payments.cards import Decline
 from sandbox.store import Object
 from tests.sandbox.challenges import (
     BACK,

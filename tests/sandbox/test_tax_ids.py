@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import stripe
 
-from sandbox import Sandbox, taxing
+from sandbox import Sandbox
+from sandbox.catalog import taxing
 from tests.sandbox.helpers import Shop
 
 

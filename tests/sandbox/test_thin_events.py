@@ -8,7 +8,7 @@ import stripe
 from werkzeug.test import Client
 
 from sandbox import Sandbox
-from sandbox.webhooks import Delivery
+from sandbox.events.webhooks import Delivery
 from tests.sandbox.helpers import Shop
 from tests.sandbox.test_v2 import destination
 

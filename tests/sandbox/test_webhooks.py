@@ -8,8 +8,8 @@ import stripe
 from werkzeug.test import Client
 
 from sandbox import Sandbox
+from sandbox.events.webhooks import BACK_OFF
 from sandbox.transport import SandboxHTTPClient
-from sandbox.webhooks import BACK_OFF
 from tests.sandbox.helpers import KEY, Shop
 
 URL = "http://127.0.0.1:9/hook"

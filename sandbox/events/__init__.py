@@ -1,0 +1,1 @@
+"""Telling others: events, webhooks and their endpoints."""

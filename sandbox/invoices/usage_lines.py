@@ -1,0 +1,42 @@
+"""Metered usage on invoices: in arrears, for the period that closed."""
+
+from sandbox.invoices.lines import charge_lines
+from sandbox.meters.metering import usage_between
+from sandbox.state import Sandbox
+from sandbox.store import Object, copied
+
+
+def used(state: Sandbox, item: Object, *, customer: str, period: tuple[int, int]) -> int:
+    """Return the units a metered item bills for a period; corrections below zero bill nothing."""
+    price = state.get("price", item["price"])
+    meter = state.get("billing.meter", price["recurring"]["meter"])
+    return max(usage_between(state, meter, customer=customer, start=period[0], end=period[1]), 0)
+
+
+def usage_lines(
+    state: Sandbox, item: Object, *, customer: str, period: tuple[int, int], currency: str
+) -> list[Object]:
+    quantity = used(state, item, customer=customer, period=period)
+    lines = charge_lines(state, item, quantity=quantity, period=period, currency=currency)
+    for line in lines:
+        # The item as it was when its period closed: a change of price must not reach back.
+        line["_usage_of"] = copied({name: value for name, value in item.items() if name != "_debit"})
+    return lines
+
+
+def refresh_usage(state: Sandbox, invoice: Object) -> None:
+    """Count a draft's usage once more: what was reported since it was drafted belongs on it too."""
+    fresh: list[Object] = []
+    done: set[tuple[str, int]] = set()
+    for line in invoice["lines"]["data"]:
+        item = line.get("_usage_of")
+        if item is None:
+            fresh.append(line)
+            continue
+        period = (line["period"]["start"], line["period"]["end"])
+        if (item["id"], period[0]) not in done:
+            done.add((item["id"], period[0]))
+            fresh += usage_lines(
+                state, item, customer=invoice["customer"], period=period, currency=invoice["currency"]
+            )
+    invoice["lines"]["data"] = fresh

@@ -1,0 +1,1 @@
+"""Usage: meter events, what counts of them, and what they add up to."""

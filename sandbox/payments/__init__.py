@@ -1,0 +1,1 @@
+"""Taking money: cards, intents, 3-D Secure, charges and refunds."""

@@ -1,0 +1,1 @@
+"""What customers do for themselves: Checkout and the portal."""

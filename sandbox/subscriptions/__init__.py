@@ -1,0 +1,1 @@
+"""The life of a subscription: its start, its changes, its renewals and its end."""
