@@ -17,6 +17,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from sandbox.app import create_app
 from sandbox.contract.recorder import Recorder
 from sandbox.contract.spec import SpecMissing, load_spec
+from sandbox.differences import DIFFERENCES
 from sandbox.resources.webhook_endpoints import is_loopback
 from sandbox.state import Sandbox
 
@@ -110,7 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     threading.Thread(target=_tick, args=(sandbox, stopping), daemon=True).start()
     state = arguments.state or "in memory"
     sys.stdout.write(
-        f"Stripe sandbox ready on {sandbox.base_url} (account {sandbox.account_id}, state {state})\n"
+        f"Stripe sandbox ready on {sandbox.base_url} (account {sandbox.account_id}, state {state}); "
+        f"{len(DIFFERENCES)} known differences from Stripe: {sandbox.base_url}/#differences\n"
     )
     sys.stdout.flush()
     server.serve_forever(poll_interval=0.1)

@@ -1,4 +1,4 @@
-"""The list of endpoints and parameters in the README, written from the tables themselves.
+"""The lists in the README: of endpoints and parameters, from the tables themselves, and of differences.
 
 python -m sandbox.listing writes it anew.
 """
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import sandbox.api  # noqa: F401  (imports every resource, which registers its endpoints)
 from sandbox.contract.shapes import Shape, table_shape
+from sandbox.differences import as_markdown
 from sandbox.params import EXPAND, PAGE
 from sandbox.routing import ENDPOINTS, Endpoint
 
@@ -79,10 +80,10 @@ def _refused(shape: Shape, prefix: str) -> Iterator[str]:
 
 
 def with_listing(text: str) -> str:
-    """Return a text with the list between its two marks. Raises ValueError where it lacks them."""
+    """Return a text with the lists between their two marks. Raises ValueError where it lacks them."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{listing()}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{listing()}\n\n## Where it differs from Stripe\n\n{as_markdown()}\n\n{END}{after}"
 
 
 if __name__ == "__main__":
