@@ -385,17 +385,15 @@ def test_a_discount_for_once_goes_with_the_first_invoice_it_lowers(
     assert shop.event_types()[-1] == "customer.discount.deleted"
 
 
-def test_a_discount_leaves_its_subscription_when_its_months_are_over(
-    sandbox: Sandbox, shop: Shop, redeem: Any
-) -> None:
+def test_a_discount_leaves_its_subscription_when_its_months_are_over(sandbox: Sandbox, shop: Shop) -> None:
     sandbox.set_clock(frozen_at=1_767_225_600)
     coupon = shop.api.coupons.create({"percent_off": 10, "duration": "repeating", "duration_in_months": 1})
-    discount = redeem({"coupon": coupon.id}, customer=shop.customer().id, subscription="sub_1")
-    holder(sandbox, discount)
+    yearly = shop.price(recurring={"interval": "year"})
+    subscription = shop.subscription(shop.payer(), yearly, discounts=[{"coupon": coupon.id}])
 
     sandbox.set_clock(advance=31 * DAY - 1)
-    assert sandbox.get("subscription", "sub_1")["discounts"] == [discount]
+    assert len(shop.api.subscriptions.retrieve(subscription.id).discounts) == 1
     sandbox.set_clock(advance=1)
 
-    assert sandbox.get("subscription", "sub_1")["discounts"] == []
-    assert shop.event_types()[-1] == "customer.discount.deleted"
+    assert shop.api.subscriptions.retrieve(subscription.id).discounts == []
+    assert shop.event_types()[-2:] == ["customer.discount.deleted", "customer.subscription.updated"]
