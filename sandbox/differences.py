@@ -33,7 +33,6 @@ BY_TOPIC: dict[str, tuple[str, ...]] = {
         "except where its period was cut short.",
         "An invoice that cancels a subscription with invoice_now is finalized at once; one at a scheduled end an "
         "hour later.",
-        "A subscription incomplete for 23 hours ends with customer.subscription.deleted, like a cancelled one.",
         "There is no invoice.upcoming, no billing threshold, no backdating together with a trial, and no anchor "
         "together with a trial.",
         "Schedules know the end behaviours release and cancel.",

@@ -37,7 +37,9 @@ def expire_incomplete(state: Sandbox, identifier: str) -> None:
     """A first invoice not paid within 23 hours ends the subscription before it began."""
     subscription = state.get("subscription", identifier)
     if subscription["status"] == "incomplete":
-        end_subscription(state, subscription, reason="payment_failed")
+        # Stripe tells of this one end as of a change: nothing was there yet to be deleted.
+        event = "customer.subscription.updated"
+        end_subscription(state, subscription, reason="payment_failed", event=event)
 
 
 @due("discount_end", rank=ranks.EXPIRY)

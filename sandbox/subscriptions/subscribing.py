@@ -372,10 +372,11 @@ def end_subscription(
     reason: str,
     feedback: str | None = None,
     comment: str | None = None,
+    event: str = "customer.subscription.deleted",
 ) -> None:
     """End a subscription at once: canceled, or incomplete_expired where it never began.
 
-    Its open invoices stay open and are no longer collected by themselves.
+    Its open invoices stay open and are no longer collected by themselves. `event` tells of the end.
     """
     now, identifier = state.now(), subscription["id"]
     never_paid = subscription["status"] == "incomplete"
@@ -402,7 +403,7 @@ def end_subscription(
             elif invoice["collection_method"] == "charge_automatically":
                 _stop_collecting(state, invoice)
     _let_go_of_schedule(state, subscription)
-    tell(state, subscription, event="customer.subscription.deleted")
+    tell(state, subscription, event=event)
 
 
 def _stop_collecting(state: Sandbox, invoice: Object) -> None:

@@ -42,6 +42,9 @@ def test_a_first_invoice_nobody_pays_expires_after_23_hours(life: Life) -> None:
 
     assert life.again(subscription).status == "incomplete_expired"
     assert (life.last().status, life.last().amount_paid) == ("void", 0)
+    # Told of as a change, unlike every other end.
+    assert life.events("customer.subscription.updated")
+    assert life.events("customer.subscription.deleted") == []
 
 
 def test_a_first_invoice_paid_in_time_makes_it_active(life: Life) -> None:
