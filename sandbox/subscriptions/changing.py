@@ -202,7 +202,7 @@ def _reset_anchor(state: Sandbox, subscription: Object, bill: Bill, *, prorate: 
     subscription["billing_cycle_anchor"] = now
     for item in items_of(state, subscription):
         price = state.get("price", item["price"])
-        if not trial and item["current_period_start"] < now:
+        if not trial:
             already = any(
                 line["parent"]["subscription_item_details"]["subscription_item"] == item["id"]
                 for line in bill.waiting

@@ -56,7 +56,6 @@ def _read_one(state: Sandbox, given: dict[str, Any], *, customer: str, begin: in
             "billing_thresholds": None,
             "discounts": [],
             "metadata": merge_metadata({}, each.get("metadata") or {}),
-            "plan": price["id"],
             "price": price["id"],
             "tax_rates": get_tax_rates(state, each.get("tax_rates") or [], param=f"{name}[tax_rates]"),
         }
@@ -158,7 +157,6 @@ def phase_from(state: Sandbox, subscription: Object, items: list[Object]) -> Obj
             "billing_thresholds": None,
             "discounts": [],
             "metadata": dict(item["metadata"]),
-            "plan": item["price"],
             "price": item["price"],
             "tax_rates": list(item["tax_rates"]),
         }

@@ -236,6 +236,32 @@ class World:
                 subscription.id, {"cancel_at_period_end": not subscription.cancel_at_period_end}
             )
 
+    def change_usage_price(self, a: int, b: int, c: int) -> None:
+        subscription = self.chosen(a)
+        rows = [
+            each
+            for each in (subscription["items"].data if subscription else [])
+            if self.offers[each.price.id].metered
+        ]
+        if subscription is not None and rows:
+            row = {"id": rows[0].id, "price": self.prices[METERED[b % len(METERED)]]}
+            self.api.subscriptions.update(
+                subscription.id, {"items": [row], "proration_behavior": BEHAVIOURS[c % 3]}
+            )
+
+    def end_trial(self, a: int, b: int, c: int) -> None:
+        subscription = self.chosen(a)
+        if subscription is not None and subscription.status == "trialing":
+            self.api.subscriptions.update(subscription.id, {"trial_end": "now"})
+
+    def cancel_at(self, a: int, b: int, c: int) -> None:
+        subscription = self.chosen(a)
+        if subscription is not None:
+            at: Any = "" if subscription.cancel_at else self.now + (1 + b * 3) * DAY + c
+            self.api.subscriptions.update(
+                subscription.id, {"cancel_at": at, "proration_behavior": BEHAVIOURS[c % 3]}
+            )
+
     def cancel_now(self, a: int, b: int, c: int) -> None:
         subscription = self.chosen(a)
         if subscription is not None:
@@ -373,7 +399,10 @@ ACTIONS: dict[str, Callable[[World, int, int, int], None]] = {
         "change_quantity",
         "add_item",
         "remove_item",
+        "change_usage_price",
+        "end_trial",
         "cancel_at_period_end",
+        "cancel_at",
         "cancel_now",
         "reset_anchor",
         "change_card",
@@ -401,16 +430,16 @@ STEPS = st.builds(
     b=st.integers(0, 15),
     c=st.integers(0, 15),
 )
-# The first step is always a subscription, so that no history is empty.
-PLANS = st.builds(
-    lambda first, rest: [first, *rest],
-    st.builds(
+
+
+def plans(least: int) -> st.SearchStrategy[list[Step]]:
+    """Draw a plan of at least so many steps after the first, which is always a subscription."""
+    first = st.builds(
         Step,
         wait=st.just(0),
         do=st.just("subscribe"),
         a=st.integers(0, 15),
         b=st.integers(0, 15),
         c=st.integers(0, 15),
-    ),
-    st.lists(STEPS, min_size=0, max_size=40),
-)
+    )
+    return st.builds(lambda one, rest: [one, *rest], first, st.lists(STEPS, min_size=least, max_size=40))

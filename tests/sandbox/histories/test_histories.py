@@ -7,7 +7,7 @@ from fractions import Fraction
 import hypothesis
 import pytest
 
-from tests.sandbox.histories.actions import ACTIONS, PLANS, Step
+from tests.sandbox.histories.actions import ACTIONS, Step, plans
 from tests.sandbox.histories.model import METERED, MONTHLY, coverage, half_up, heights
 from tests.sandbox.histories.play import BEGIN, MONTHS_24, play
 from tests.sandbox.histories.watching import check_invoice, rewound
@@ -22,7 +22,7 @@ from tests.sandbox.histories.watching import check_invoice, rewound
     phases=[hypothesis.Phase.generate],
     suppress_health_check=list(hypothesis.HealthCheck),
 )
-@hypothesis.given(plan=PLANS)
+@hypothesis.given(plan=plans(6))
 def test_random_lives_hold_every_invariant(part: int, plan: list[Step]) -> None:
     play([plan[0], *(Step(each.wait, each.do, each.a + part, each.b, each.c) for each in plan[1:])])
 

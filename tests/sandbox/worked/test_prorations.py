@@ -221,3 +221,12 @@ def test_a_share_of_a_fraction_of_a_cent_is_rounded_once(life: Life) -> None:
     )
 
     assert amounts(life.last()) == [5]
+
+
+def test_a_period_begun_anew_in_its_first_second_is_given_back_whole(life: Life) -> None:
+    # 30.00 for April, and at once −30.00 and 30.00 again.
+    subscription = life.subscribe(life.price(3000))
+    life.api.subscriptions.update(subscription.id, {"billing_cycle_anchor": "now"})
+
+    assert amounts(life.last()) == [3000, -3000]
+    assert sum(life.totals()) == 3000
