@@ -228,5 +228,5 @@ def test_a_period_begun_anew_in_its_first_second_is_given_back_whole(life: Life)
     subscription = life.subscribe(life.price(3000))
     life.api.subscriptions.update(subscription.id, {"billing_cycle_anchor": "now"})
 
-    assert amounts(life.last()) == [3000, -3000]
+    assert amounts(life.last()) == [-3000, 3000]
     assert sum(life.totals()) == 3000
