@@ -102,7 +102,7 @@ def _failed(state: Sandbox, invoice: Object, *, counted: bool = False) -> None:
     state.put(invoice)
     state.emit("invoice.payment_failed", invoice)
     _set_delinquent(state, invoice["customer"], delinquent=True)
-    if subscription is None or awaits(subscription, invoice):
+    if subscription is None or awaits(subscription, invoice) or invoice["status"] == "uncollectible":
         return
     if subscription["status"] in ("active", "trialing"):
         subscription["status"] = "past_due"

@@ -102,12 +102,12 @@ def finalize(state: Sandbox, invoice: Object, *, paid_by: Object | None = None) 
     """Number and open a draft, apply the customer's balance and prepare the payment of what is due.
 
     One with nothing due is paid at once. `paid_by` is a payment intent that has brought the money already,
-    as it does where Checkout takes the payment first.
+    as it does where Checkout takes the payment first. Raises ApiError (400) where the customer is deleted.
     """
+    customer = state.get_customer(invoice["customer"])
     refresh_usage(state, invoice)
     add_up(state, invoice)
     state.agenda.drop("invoice.finalize", identifier=invoice["id"])
-    customer = state.get("customer", invoice["customer"])
     invoice["number"] = (
         invoice["number"] or f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
     )
@@ -197,11 +197,11 @@ def _invoice_payment(state: Sandbox, invoice: Object, intent: Object) -> None:
 
 
 def collect(state: Sandbox, invoice: Object, method: Object, *, off_session: bool = False) -> Decline | None:
-    """Try a card on an open invoice; nothing happens to a paid one. Returns why it was declined, else None.
+    """Try a card on an open or written-off invoice; a paid one is left alone. Returns a decline's reason or None.
 
     None may also mean that the payer has to authenticate first: the invoice's status tells.
     """
-    if invoice["status"] != "open":
+    if invoice["status"] not in ("open", "uncollectible"):
         return None
     return confirm(state, state.get("payment_intent", invoice["_intent"]), method, off_session=off_session)
 
@@ -224,7 +224,9 @@ def mark_paid(state: Sandbox, invoice: Object, *, paid_out_of_band: bool = False
     if paid_out_of_band:
         give_up_payment(state, invoice)
     state.emit("invoice.paid", invoice)
-    state.emit("invoice.payment_succeeded", invoice)
+    if not paid_out_of_band:
+        # Money that came by another way was no payment attempt.
+        state.emit("invoice.payment_succeeded", invoice)
     for row in list(state.every("invoice_payment")):
         if row["invoice"] == invoice["id"] and row["status"] == "open":
             payment = state.get("invoice_payment", row["id"])
@@ -258,10 +260,11 @@ def void(state: Sandbox, invoice: Object) -> None:
     state.agenda.drop("invoice.retry", "invoice.overdue", "invoice.finalize", identifier=invoice["id"])
     state.put(invoice)
     moved = invoice.get("_balance_moved", 0)
-    if moved:
+    customer = state.get("customer", invoice["customer"])
+    if moved and not customer.get("deleted"):
         change_balance(
             state,
-            state.get("customer", invoice["customer"]),
+            customer,
             amount=-moved,
             type="unapplied_from_invoice",
             currency=invoice["currency"],

@@ -29,7 +29,7 @@ from sandbox.routing import Call, delete, get, lists, post
 from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscriptions.subscribing import ENDED, end_subscription
+from sandbox.subscriptions.leaving import part_with
 
 SHIPPING = EmptyOr(Obj({"address!": ADDRESS, "name!": STR, "phone": STR}))
 INVOICE_SETTINGS = Obj(
@@ -315,11 +315,7 @@ def update(call: Call) -> Object:
 def remove(call: Call) -> Object:
     state = call.state
     customer = state.get_customer(call.args["id"], param="id", status=404)
-    for subscription in list(state.every("subscription")):
-        if subscription["customer"] == customer["id"] and subscription["status"] not in ENDED:
-            end_subscription(
-                state, state.get("subscription", subscription["id"]), reason="cancellation_requested"
-            )
+    part_with(state, customer)
     state.emit("customer.deleted", customer)
     stub = {"id": customer["id"], "object": "customer", "deleted": True}
     state.put(stub)

@@ -262,7 +262,7 @@ def pay(call: Call) -> "Object | ApiError":
     if decline is not None:
         # Returned, not raised: the failed charge and its events stay.
         return decline.error()
-    if invoice["status"] == "open":
+    if invoice["status"] != "paid":
         return ApiError(
             "This payment requires additional user action before it can be completed successfully.",
             status=402,

@@ -6,7 +6,8 @@ from sandbox.params import ID, TIME, Str
 from sandbox.routing import Call, delete, get, lists, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscriptions.subscribing import ENDED, end_subscription, items_of
+from sandbox.subscriptions.leaving import part_with
+from sandbox.subscriptions.subscribing import ENDED, items_of
 from sandbox.timeline import CLOCK
 
 KEPT_FOR = 30 * 86400
@@ -97,11 +98,7 @@ def remove(call: Call) -> Object:
         for customer in list(state.every("customer")):
             if customer.get("test_clock") != clock["id"]:
                 continue
-            for each in list(state.every("subscription")):
-                if each["customer"] == customer["id"] and each["status"] not in ENDED:
-                    end_subscription(
-                        state, state.get("subscription", each["id"]), reason="cancellation_requested"
-                    )
+            part_with(state, customer)
             state.emit("customer.deleted", state.get("customer", customer["id"]))
             state.put({"id": customer["id"], "object": "customer", "deleted": True})
     state.agenda.forget_clock(clock["id"])
