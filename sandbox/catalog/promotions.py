@@ -1,6 +1,6 @@
 """Promotion codes as people type them."""
 
-from sandbox.catalog.discounting import is_active, redeemable
+from sandbox.catalog.redeeming import is_active, redeemable
 from sandbox.errors import ApiError
 from sandbox.state import Sandbox
 from sandbox.store import Object

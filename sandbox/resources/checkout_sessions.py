@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sandbox.catalog.discounting import redeemable
+from sandbox.catalog.redeeming import redeemable
 from sandbox.catalog.taxing import location, require_automatic_tax
 from sandbox.errors import ApiError, missing_parameter
 from sandbox.invoices.totals import SMALLEST_CHARGE

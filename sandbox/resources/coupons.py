@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from sandbox.catalog.currencies import ByCurrency, check_currency
-from sandbox.catalog.discounting import is_valid
+from sandbox.catalog.redeeming import is_valid
 from sandbox.errors import ApiError, missing_parameter
 from sandbox.params import (
     CURRENCY,

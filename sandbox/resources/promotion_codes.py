@@ -3,7 +3,7 @@
 from typing import Any
 
 from sandbox.catalog.currencies import ByCurrency, check_currency
-from sandbox.catalog.discounting import is_active
+from sandbox.catalog.redeeming import is_active
 from sandbox.errors import ApiError, missing_parameter
 from sandbox.ids import random_text
 from sandbox.params import (
