@@ -30,7 +30,17 @@ from sandbox.routing import Call, get, lists, post, within
 from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.subscriptions.schedule_phases import phase_from, read_phases
-from sandbox.subscriptions.scheduling import OVER, cancel, current_phase, enter, plan, release, save, start
+from sandbox.subscriptions.scheduling import (
+    OVER,
+    announce_end,
+    cancel,
+    current_phase,
+    enter,
+    plan,
+    release,
+    save,
+    start,
+)
 from sandbox.subscriptions.subscribing import ENDED, items_of, tell
 from sandbox.subscriptions.subscription_params import (
     AUTOMATIC_TAX,
@@ -265,6 +275,9 @@ def update(call: Call) -> Object:
         _replace_phases(state, schedule, params)
     state.put(schedule)
     plan(state, schedule)
+    announce_end(state, schedule)
+    if (subscription := state.find("subscription", schedule["subscription"] or "")) is not None:
+        tell(state, subscription)
     return state.update(schedule, before=before, event="subscription_schedule.updated")
 
 
@@ -315,7 +328,7 @@ def _check_open(schedule: Object) -> None:
 def release_now(call: Call) -> Object:
     schedule = _get(call)
     _check_open(schedule)
-    release(call.state, schedule, preserve_cancel_date=call.params.get("preserve_cancel_date", True))
+    release(call.state, schedule, preserve_cancel_date=call.params.get("preserve_cancel_date", False))
     return schedule
 
 

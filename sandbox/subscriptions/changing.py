@@ -49,11 +49,14 @@ def changes_anything(params: dict[str, Any]) -> bool:
     return bool(params.get("items")) or "trial_end" in params or params.get("billing_cycle_anchor") == "now"
 
 
-def change(state: Sandbox, subscription: Object, params: dict[str, Any]) -> Decline | None:
+def change(
+    state: Sandbox, subscription: Object, params: dict[str, Any], *, agreed: bool = False
+) -> Decline | None:
     """Make a change as asked and bill it as asked. Returns why collecting failed, else None.
 
-    `params` are those of POST /v1/subscriptions/{id}. Raises ApiError for items that are not the
-    subscription's, for dates out of reach, and with payment_behavior=error_if_incomplete for a decline.
+    One that was `agreed` on earlier may use prices archived since. `params` are those of
+    POST /v1/subscriptions/{id}. Raises ApiError for items that are not the subscription's, for dates out of
+    reach, and with payment_behavior=error_if_incomplete for a decline.
     """
     behaviour = params.get("proration_behavior", "create_prorations")
     payment = params.get("payment_behavior", "allow_incomplete")
@@ -64,7 +67,7 @@ def change(state: Sandbox, subscription: Object, params: dict[str, Any]) -> Decl
     at = _proration_date(state, subscription, params)
     # Past due subscriptions prorate like active ones; one that never began has nothing to prorate.
     prorate = behaviour != "none" and subscription["status"] in ("active", "past_due", "unpaid")
-    changes = read_changes(state, subscription, params.get("items") or [])
+    changes = read_changes(state, subscription, params.get("items") or [], agreed=agreed)
     bill = Bill()
     reset = _change_items(state, subscription, changes, bill, at=at, prorate=prorate)
     trial_end = params.get("trial_end")

@@ -5,6 +5,7 @@ from typing import Any
 
 from sandbox.catalog import discounting
 from sandbox.catalog.pricing import build_price, get_price
+from sandbox.catalog.taxing import get_tax_rates
 from sandbox.errors import ApiError, missing_parameter
 from sandbox.invoices.lines import is_metered
 from sandbox.params import merge_metadata
@@ -58,9 +59,16 @@ def price_given(state: Sandbox, given: dict[str, Any], *, where: str) -> Object 
     return None
 
 
-def read_changes(state: Sandbox, subscription: Object, given: list[dict[str, Any]]) -> list[ItemChange]:
-    """Return the changes in order. Raises ApiError for items of others and for prices that do not fit."""
-    changes = [_read_one(state, subscription, each, index=index) for index, each in enumerate(given)]
+def read_changes(
+    state: Sandbox, subscription: Object, given: list[dict[str, Any]], *, agreed: bool = False
+) -> list[ItemChange]:
+    """Return the changes in order. Raises ApiError for items of others and for prices that do not fit.
+
+    What was `agreed` on earlier stands, though its prices and tax rates may be archived by now.
+    """
+    changes = [
+        _read_one(state, subscription, each, index=index, agreed=agreed) for index, each in enumerate(given)
+    ]
     named = [each.item["id"] for each in changes if each.item is not None]
     if len(set(named)) < len(named):
         raise ApiError("An item may be named only once in `items`.", param="items")
@@ -72,9 +80,15 @@ def _says_something(change: ItemChange) -> bool:
     return change.rebills or bool({"metadata", "discounts", "tax_rates"} & set(change.given))
 
 
-def _read_one(state: Sandbox, subscription: Object, given: dict[str, Any], *, index: int) -> ItemChange:
+def _read_one(
+    state: Sandbox, subscription: Object, given: dict[str, Any], *, index: int, agreed: bool
+) -> ItemChange:
     where = f"items[{index}]"
-    price = price_given(state, given, where=where)
+    if agreed:
+        price = state.get("price", given["price"]) if "price" in given else None
+    else:
+        price = price_given(state, given, where=where)
+        get_tax_rates(state, given.get("tax_rates") or [], param=f"{where}[tax_rates]")
     if "id" not in given:
         if price is None:
             raise missing_parameter(f"{where}[price]")

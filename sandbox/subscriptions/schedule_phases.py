@@ -54,7 +54,9 @@ def _read_one(state: Sandbox, given: dict[str, Any], *, customer: str, begin: in
         wanted.append(Wanted(price, quantity))
         item = {
             "billing_thresholds": None,
-            "discounts": [],
+            "discounts": [
+                _shown(state, one, customer=customer, where=name) for one in each.get("discounts") or []
+            ],
             "metadata": merge_metadata({}, each.get("metadata") or {}),
             "price": price["id"],
             "tax_rates": get_tax_rates(state, each.get("tax_rates") or [], param=f"{name}[tax_rates]"),
@@ -84,8 +86,9 @@ def _read_one(state: Sandbox, given: dict[str, Any], *, customer: str, begin: in
         trial_end=trial_end,
         _trial=given.get("trial", False),
     )
-    phase["_discounts"] = list(given.get("discounts") or [])
-    phase["discounts"] = [_shown(state, each, customer=customer, where=where) for each in phase["_discounts"]]
+    phase["discounts"] = [
+        _shown(state, each, customer=customer, where=where) for each in given.get("discounts") or []
+    ]
     if "automatic_tax" in given:
         phase["automatic_tax"]["enabled"] = given["automatic_tax"]["enabled"]
     return phase
@@ -96,6 +99,10 @@ def _shown(state: Sandbox, given: dict[str, Any], *, customer: str, where: str) 
     with state.scratch():
         discounting.new_discounts(state, [given], customer=customer, param=f"{where}[discounts]")
     return {name: given.get(name) for name in ("coupon", "discount", "promotion_code")}
+
+
+def _of(discount: str) -> Object:
+    return {"coupon": None, "discount": discount, "promotion_code": None}
 
 
 def phase_of(items: list[Object], *, currency: str, start: int, end: int | None, **fields: Any) -> Object:
@@ -155,7 +162,7 @@ def phase_from(state: Sandbox, subscription: Object, items: list[Object]) -> Obj
     for item in items:
         entry = {
             "billing_thresholds": None,
-            "discounts": [],
+            "discounts": [_of(discount) for discount in item["discounts"]],
             "metadata": dict(item["metadata"]),
             "price": item["price"],
             "tax_rates": list(item["tax_rates"]),
@@ -172,11 +179,8 @@ def phase_from(state: Sandbox, subscription: Object, items: list[Object]) -> Obj
         default_payment_method=subscription["default_payment_method"],
         default_tax_rates=list(subscription["default_tax_rates"]),
         description=subscription["description"],
-        discounts=[
-            {"coupon": None, "discount": each, "promotion_code": None} for each in subscription["discounts"]
-        ],
+        discounts=[_of(each) for each in subscription["discounts"]],
         metadata=dict(subscription["metadata"]),
         trial_end=subscription["trial_end"] if subscription["status"] == "trialing" else None,
-        _discounts=[{"discount": each} for each in subscription["discounts"]],
         _trial=False,
     )

@@ -5,6 +5,7 @@ from typing import Any
 from sandbox import ranks
 from sandbox.agenda import due
 from sandbox.catalog import discounting
+from sandbox.errors import ApiError
 from sandbox.invoices.collecting import charge
 from sandbox.invoices.lines import is_metered
 from sandbox.state import Sandbox
@@ -70,7 +71,11 @@ def start(state: Sandbox, schedule: Object) -> None:
         schedule=schedule["id"],
     )
     _apply_settings(state, subscription, phase)
+    for item, each in zip(items_of(state, subscription), phase["items"], strict=True):
+        given = _redeemable(state, item, each["discounts"], subscription=subscription)
+        discounting.replace_discounts(state, item, given, currency=subscription["currency"])
     schedule.update(subscription=subscription["id"], status="active")
+    announce_end(state, schedule)
     _show_current(state, schedule)
     state.put(schedule)
     begin(state, subscription)
@@ -136,7 +141,7 @@ def enter(state: Sandbox, schedule: Object, phase: Object, *, proration_behavior
     if trial_end is not None and trial_end > state.now() and trial_end != subscription["trial_end"]:
         params["trial_end"] = trial_end
     if len(params) > 1:
-        change(state, subscription, params)
+        change(state, subscription, params, agreed=True)
     _show_current(state, schedule)
     state.put(schedule)
     tell(state, subscription)
@@ -149,13 +154,54 @@ def _apply_settings(state: Sandbox, subscription: Object, phase: Object) -> None
     subscription["metadata"] = {**subscription["metadata"], **phase["metadata"]}
     subscription["default_tax_rates"] = list(phase["default_tax_rates"])
     subscription["automatic_tax"]["enabled"] = phase["automatic_tax"]["enabled"]
-    subscription["discounts"] = discounting.new_discounts(
-        state,
-        phase["_discounts"],
-        customer=subscription["customer"],
-        subscription=subscription["id"],
-        currency=subscription["currency"],
-    )
+    given = _redeemable(state, subscription, phase["discounts"], subscription=subscription)
+    discounting.replace_discounts(state, subscription, given, currency=subscription["currency"])
+
+
+def _redeemable(
+    state: Sandbox, holder: Object, agreed: list[Object], *, subscription: Object
+) -> list[dict[str, Any]]:
+    """Return what of a phase's discounts a subscription or item gets when the phase begins.
+
+    One that it has already goes on, and one that can no longer be redeemed is left out: nobody is there
+    to be told.
+    """
+    given: list[dict[str, Any]] = []
+    for each in agreed:
+        named = {name: value for name, value in each.items() if value is not None}
+        held = next((own for own in holder["discounts"] if _is_of(state.get("discount", own), named)), None)
+        if held is not None:
+            named = {"discount": held}
+        try:
+            # Tried out, so that a code is counted once, when it is really redeemed.
+            with state.scratch():
+                discounting.new_discounts(
+                    state, [named], customer=subscription["customer"], currency=subscription["currency"]
+                )
+        except ApiError:
+            continue
+        given.append(named)
+    return given
+
+
+def _is_of(discount: Object, named: dict[str, Any]) -> bool:
+    if "coupon" in named:
+        return discount["source"]["coupon"] == named["coupon"] and discount["promotion_code"] is None
+    return named.get("promotion_code") is not None and discount["promotion_code"] == named["promotion_code"]
+
+
+def announce_end(state: Sandbox, schedule: Object) -> None:
+    """Show on the subscription when its schedule will cancel it, if it will."""
+    subscription = state.find("subscription", schedule["subscription"] or "")
+    if subscription is None or subscription["status"] in ENDED:
+        return
+    end = schedule["phases"][-1]["end_date"] if schedule["end_behavior"] == "cancel" else None
+    if end is not None:
+        subscription["cancel_at"] = end
+    elif schedule.get("_ends_at") == subscription["cancel_at"]:
+        subscription["cancel_at"] = None
+    schedule["_ends_at"] = end
+    state.put(schedule)
     state.put(subscription)
 
 
@@ -174,7 +220,14 @@ def _differences(state: Sandbox, subscription: Object, phase: Object) -> list[di
         entry: dict[str, Any] = {"id": item["id"], "price": each["price"]}
         if "quantity" in each:
             entry["quantity"] = each["quantity"]
-        if item["price"] != each["price"] or item.get("quantity") != each.get("quantity"):
+        if each["metadata"]:
+            entry["metadata"] = each["metadata"]
+        if item["tax_rates"] != each["tax_rates"]:
+            entry["tax_rates"] = each["tax_rates"]
+        if item["discounts"] or each["discounts"]:
+            entry["discounts"] = _redeemable(state, item, each["discounts"], subscription=subscription)
+        same = item["price"] == each["price"] and item.get("quantity") == each.get("quantity")
+        if not same or len(entry) > 2 + ("quantity" in each):
             entries.append(entry)
 
     for item in list(left):
@@ -190,7 +243,12 @@ def _differences(state: Sandbox, subscription: Object, phase: Object) -> list[di
             pair(item, like)
     entries += [{"id": item["id"], "deleted": True} for item in left]
     for each in wanted:
-        entry = {"price": each["price"], "tax_rates": each["tax_rates"]}
+        entry = {
+            "price": each["price"],
+            "tax_rates": each["tax_rates"],
+            "metadata": each["metadata"],
+            "discounts": _redeemable(state, {"discounts": []}, each["discounts"], subscription=subscription),
+        }
         entries.append({**entry, "quantity": each["quantity"]} if "quantity" in each else entry)
     return entries
 
@@ -208,8 +266,11 @@ def _finish(state: Sandbox, schedule: Object) -> None:
     state.emit("subscription_schedule.completed", schedule)
 
 
-def release(state: Sandbox, schedule: Object, *, preserve_cancel_date: bool = True) -> None:
-    """Take the schedule off its subscription, which goes on as it is."""
+def release(state: Sandbox, schedule: Object, *, preserve_cancel_date: bool = False) -> None:
+    """Take the schedule off its subscription, which goes on as it is.
+
+    A cancellation that the schedule has set goes with it, unless it is to be preserved.
+    """
     subscription = state.find("subscription", schedule["subscription"] or "")
     state.agenda.drop("subscription_schedule.phase", identifier=schedule["id"])
     schedule.update(
@@ -222,9 +283,10 @@ def release(state: Sandbox, schedule: Object, *, preserve_cancel_date: bool = Tr
     state.put(schedule)
     if subscription is not None:
         subscription["schedule"] = None
-        if not preserve_cancel_date:
+        mine = schedule.get("_ends_at")
+        if not preserve_cancel_date and mine is not None and subscription["cancel_at"] == mine:
             subscription.update(cancel_at=None, cancel_at_period_end=False)
-            keep_end_in_step(state, subscription)
+        keep_end_in_step(state, subscription)
         tell(state, subscription)
     state.emit("subscription_schedule.released", schedule)
 
