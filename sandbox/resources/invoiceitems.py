@@ -85,6 +85,12 @@ def create(call: Call) -> Object:
         if subscription["customer"] != customer["id"]:
             raise ApiError("The subscription belongs to another customer.", param="subscription")
     amount, currency, quantity, price = _amount(state, params, customer=customer)
+    if customer["currency"] not in (None, currency):
+        raise ApiError(
+            "You cannot combine currencies on a single customer. This customer has an active subscription, "
+            f"discount, or invoice item with currency {customer['currency']}.",
+            param="currency",
+        )
     period = params.get("period", {"start": state.now(), "end": state.now()})
     product = state.find("product", price["product"]) if price else None
     item = new_item(

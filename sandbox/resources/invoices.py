@@ -32,6 +32,7 @@ from sandbox.routing import Call, delete, get, lists, post, within
 from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.resuming import settled
 from sandbox.subscriptions.subscribing import paying_method
 
 expandable(
@@ -296,6 +297,7 @@ def write_off(call: Call) -> Object:
     if invoice["status"] == "draft":
         finalize(state, invoice)
     mark_uncollectible(state, invoice)
+    settled(state, invoice)
     subscription = state.find("subscription", subscription_of(invoice) or "")
     if subscription is not None:
         revive(state, subscription, invoice)

@@ -24,7 +24,7 @@ from sandbox.params import (
     Str,
     unsupported,
 )
-from sandbox.resources.subscriptions import read_wanted, trial_end_of
+from sandbox.resources.subscriptions import read_wanted, redeem_for_items, trial_end_of
 from sandbox.routing import Call, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
@@ -103,6 +103,11 @@ def create_preview(call: Call) -> Object:
             customer = state.get("customer", subscription["customer"])
             _set(state, subscription, params, customer=customer)
             details = params.get("subscription_details", {})
+            if isinstance(details.get("billing_cycle_anchor"), int):
+                raise ApiError(
+                    "billing_cycle_anchor must be either `now` or `unchanged` for an existing subscription.",
+                    param="subscription_details[billing_cycle_anchor]",
+                )
             return state.render(preview_change(state, subscription, details))
         if "customer" not in params:
             raise missing_parameter("customer")
@@ -203,6 +208,7 @@ def _preview_new(state: Sandbox, params: dict[str, Any], *, customer: Object) ->
         currency=(params.get("currency") or wanted[0].price["currency"]).lower(),
     )
     _set(state, subscription, params, customer=customer)
+    redeem_for_items(state, subscription, wanted)
     lines = first_lines(state, subscription, prorate=details.get("proration_behavior") != "none")
     if not lines:
         subscription["status"] = "active"

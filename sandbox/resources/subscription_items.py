@@ -1,9 +1,10 @@
 """Subscription items: each change here is a change of its subscription."""
 
+import re
 from typing import Any
 
 from sandbox.catalog.taxing import shows_tax_rates
-from sandbox.errors import ApiError
+from sandbox.errors import ApiError, missing_resource
 from sandbox.params import BOOL, ID, METADATA, TIME, Enum, Table, unsupported
 from sandbox.render import expandable, inlined
 from sandbox.routing import Call, delete, get, lists, post
@@ -40,7 +41,15 @@ HOW: Table = {
 
 @get("/v1/subscription_items/<id>")
 def retrieve(call: Call) -> Object:
-    return call.state.get("subscription_item", call.args["id"], noun="subscription_item", param="item")
+    return _live(call)
+
+
+def _live(call: Call) -> Object:
+    """Return the item. Raises ApiError (404) also for one that has been removed from its subscription."""
+    item = call.state.get("subscription_item", call.args["id"], noun="subscription_item", param="item")
+    if item["id"] not in call.state.get("subscription", item["subscription"])["_items"]:
+        raise missing_resource("subscription_item", item["id"], param="item")
+    return item
 
 
 @post(
@@ -61,7 +70,7 @@ def create(call: Call) -> Object:
     {**ITEM, **HOW, "off_session": BOOL, **unsupported("billing_thresholds")},
 )
 def update(call: Call) -> Object:
-    item = call.state.get("subscription_item", call.args["id"], noun="subscription_item", param="item")
+    item = _live(call)
     subscription = _changeable(call, item["subscription"])
     given = {name: value for name, value in call.params.items() if name in ITEM}
     _change(call, subscription, {"id": item["id"], **given})
@@ -70,7 +79,7 @@ def update(call: Call) -> Object:
 
 @delete("/v1/subscription_items/<id>", {**HOW, **unsupported("clear_usage")})
 def remove(call: Call) -> Object:
-    item = call.state.get("subscription_item", call.args["id"], noun="subscription_item", param="item")
+    item = _live(call)
     subscription = _changeable(call, item["subscription"])
     _change(call, subscription, {"id": item["id"], "deleted": True})
     return {"id": item["id"], "object": "subscription_item", "deleted": True}
@@ -92,8 +101,20 @@ def _changeable(call: Call, identifier: str) -> Object:
 
 
 def _change(call: Call, subscription: Object, given: dict[str, Any]) -> None:
-    how = {name: value for name, value in call.params.items() if name in HOW}
-    change(call.state, subscription, {"items": [given], **how})
+    how = {name: value for name, value in call.params.items() if name in HOW or name == "off_session"}
+    try:
+        change(call.state, subscription, {"items": [given], **how})
+    except ApiError as refusal:
+        _name_as_given(refusal)
+        raise
+
+
+def _name_as_given(refusal: ApiError) -> None:
+    """Let a refusal name the parameter as this endpoint has it: price, not items[0][price]."""
+    error = refusal.body["error"]
+    error["message"] = re.sub(r"items\[0\]\[(\w+)\]", r"\1", error["message"])
+    if "param" in error:
+        error["param"] = re.sub(r"^items\[0\]\[(\w+)\]", r"\1", error["param"])
 
 
 @lists("/v1/subscription_items", {"subscription!": ID})

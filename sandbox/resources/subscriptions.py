@@ -26,9 +26,16 @@ from sandbox.routing import Call, delete, get, lists, post, within
 from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
-from sandbox.subscriptions.cancelling import cancel_now, resume
-from sandbox.subscriptions.changing import change, changes_anything, keep_end_in_step
+from sandbox.subscriptions.cancelling import cancel_now
+from sandbox.subscriptions.changing import (
+    LONGEST_TRIAL,
+    change,
+    changes_anything,
+    check_pending,
+    keep_end_in_step,
+)
 from sandbox.subscriptions.item_changes import price_given
+from sandbox.subscriptions.resuming import resume
 from sandbox.subscriptions.subscribing import (
     ENDED,
     Wanted,
@@ -75,7 +82,6 @@ def _shown_items(state: Sandbox, subscription: Object) -> Object:
         "object": "list",
         "data": [state.render(each) for each in items],
         "has_more": False,
-        "total_count": len(items),
         "url": f"/v1/subscription_items?subscription={subscription['id']}",
     }
 
@@ -97,6 +103,8 @@ def trial_end_of(state: Sandbox, params: dict[str, Any]) -> int | None:
         raise ApiError(
             "Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end"
         )
+    if end > state.now() + LONGEST_TRIAL:
+        raise ApiError("Invalid trial_end: a trial may last two years at most.", param="trial_end")
     return int(end)
 
 
@@ -144,14 +152,22 @@ def create(call: Call) -> Object:
         **_backdated(state, params),
     )
     apply_settings(state, subscription, params, customer=customer)
-    for each, item in zip(wanted, items_of(state, subscription), strict=True):
-        if each.discounts:
-            item["discounts"] = discounting.new_discounts(
-                state, each.discounts, customer=customer["id"], item=item["id"], currency=currency
-            )
-            state.put(item)
+    redeem_for_items(state, subscription, wanted)
     add_invoice_items(state, subscription, params, customer=customer)
     return _begin(state, subscription, customer, params)
+
+
+def redeem_for_items(state: Sandbox, subscription: Object, wanted: list[Wanted]) -> None:
+    """Give a new subscription's items the discounts asked for. Raises ApiError for one not to be redeemed."""
+    for index, (each, item) in enumerate(zip(wanted, items_of(state, subscription), strict=True)):
+        if each.discounts:
+            discounting.replace_discounts(
+                state,
+                item,
+                each.discounts,
+                currency=subscription["currency"],
+                param=f"items[{index}][discounts]",
+            )
 
 
 def _backdated(state: Sandbox, params: dict[str, Any]) -> dict[str, int]:
@@ -260,6 +276,8 @@ def update(call: Call) -> "Object | ApiError":
     state, params = call.state, call.params
     subscription = state.get("subscription", call.args["id"])
     _check_updatable(subscription, params)
+    if params.get("payment_behavior") == "pending_if_incomplete":
+        check_pending(params)
     customer = state.get("customer", subscription["customer"])
     apply_settings(state, subscription, params, customer=customer)
     if "cancellation_details" in params:
@@ -342,7 +360,12 @@ def cancel(call: Call) -> Object:
 )
 def resume_paused(call: Call) -> Object:
     subscription = call.state.get("subscription", call.args["id"])
-    resume(call.state, subscription, anchor=call.params.get("billing_cycle_anchor", "now"))
+    resume(
+        call.state,
+        subscription,
+        anchor=call.params.get("billing_cycle_anchor", "now"),
+        proration_behavior=call.params.get("proration_behavior", "create_prorations"),
+    )
     return subscription
 
 

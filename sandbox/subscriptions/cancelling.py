@@ -1,12 +1,11 @@
-"""Ending a subscription now, and waking one that was paused at the end of its trial."""
+"""Ending a subscription now."""
 
 from typing import Any
 
-from sandbox.errors import ApiError
 from sandbox.invoices.collecting import charge
 from sandbox.invoices.invoice_items import pending, set_aside
 from sandbox.invoices.invoicing import draft_invoice, finalize
-from sandbox.invoices.lines import charge_lines, is_metered
+from sandbox.invoices.lines import is_metered
 from sandbox.invoices.usage_lines import usage_lines
 from sandbox.state import Sandbox
 from sandbox.store import Object
@@ -15,10 +14,6 @@ from sandbox.subscriptions.prorating import credit_line
 from sandbox.subscriptions.subscribing import (
     end_subscription,
     items_of,
-    natural_period,
-    note_debits,
-    plan_period_end,
-    tell,
 )
 
 
@@ -81,47 +76,3 @@ def _release_waiting(state: Sandbox, subscription: Object) -> None:
     ):
         item["_subscription"] = None
         state.put(item)
-
-
-def resume(state: Sandbox, subscription: Object, *, anchor: str) -> None:
-    """Wake a paused subscription; it is active once what is due for its new period has been paid.
-
-    Raises ApiError for one that is not paused.
-    """
-    if subscription["status"] != "paused":
-        raise ApiError(
-            "You cannot resume the subscription because it is not paused: its status is "
-            f"{subscription['status']}."
-        )
-    now = state.now()
-    customer = state.get("customer", subscription["customer"])
-    if anchor == "now":
-        subscription["billing_cycle_anchor"] = now
-    lines: list[Object] = []
-    for item in items_of(state, subscription):
-        price = state.get("price", item["price"])
-        period = (now, natural_period(subscription, price, at=now)[1])
-        item.update(current_period_start=period[0], current_period_end=period[1], _debit=None)
-        state.put(item)
-        if not is_metered(price):
-            lines += charge_lines(
-                state, item, quantity=item["quantity"], period=period, currency=subscription["currency"]
-            )
-    plan_period_end(state, subscription)
-    invoice = draft_invoice(
-        state,
-        customer=customer,
-        subscription=subscription,
-        lines=lines,
-        reason="subscription_update",
-        period=(now, now),
-    )
-    note_debits(state, invoice)
-    finalize(state, invoice)
-    if invoice["status"] == "open":
-        charge(state, invoice, automatic=False)
-    if invoice["status"] == "paid":
-        subscription["status"] = "active"
-    tell(state, subscription)
-    if subscription["status"] == "active":
-        state.emit("customer.subscription.resumed", subscription)

@@ -61,7 +61,7 @@ def change(
     behaviour = params.get("proration_behavior", "create_prorations")
     payment = params.get("payment_behavior", "allow_incomplete")
     if payment == "pending_if_incomplete":
-        _check_pending(params)
+        check_pending(params)
     drop_pending_update(state, subscription)
     before = snapshot(state, subscription)
     at = _proration_date(state, subscription, params)
@@ -106,7 +106,8 @@ def change(
     return decline
 
 
-def _check_pending(params: dict[str, Any]) -> None:
+def check_pending(params: dict[str, Any]) -> None:
+    """Raise ApiError for a parameter that cannot wait for an invoice to be paid."""
     others = sorted(set(params) - PENDING_TAKES)
     if others:
         raise ApiError(
@@ -291,7 +292,7 @@ def _invoice(
 def keep_end_in_step(state: Sandbox, subscription: Object) -> None:
     """Let a cancellation at the period's end follow the period, and enter the date of any cancellation."""
     if subscription["cancel_at_period_end"]:
-        subscription["cancel_at"] = max(each["current_period_end"] for each in items_of(state, subscription))
+        subscription["cancel_at"] = min(each["current_period_end"] for each in items_of(state, subscription))
     if subscription["cancel_at"] is None:
         state.agenda.drop("subscription.cancel", identifier=subscription["id"])
     else:

@@ -42,10 +42,14 @@ def restore(state: Sandbox, subscription: Object, kept: Snapshot) -> None:
 def hold_back(
     state: Sandbox, subscription: Object, *, before: Snapshot, invoice: Object, anchored: bool
 ) -> None:
-    """Undo an update that has been made, and keep it until its invoice is paid or 23 hours have passed."""
+    """Undo an update that has been made, and keep it until its invoice is paid.
+
+    It is kept for 23 hours, or until a period ends.
+    """
     after = snapshot(state, subscription)
     restore(state, subscription, before)
-    expires_at = state.now() + PENDING_FOR
+    ends = [each["current_period_end"] for each in items_of(state, subscription)]
+    expires_at = min(state.now() + PENDING_FOR, *ends)
     fields = after["fields"]
     subscription["_pending"] = {"invoice": invoice["id"], "after": after}
     subscription["pending_update"] = {

@@ -163,12 +163,13 @@ def close(state: Sandbox, subscription: Object) -> None:
     customer = subscription["customer"]
     currency = subscription["currency"]
     lines: list[Object] = []
-    trial = subscription["status"] == "trialing"
+    # Of a trial, and of what was paused after one, no usage is billed.
+    free = subscription["status"] in ("trialing", "paused")
     items = items_of(state, subscription)
     for item in items:
         period = (item["current_period_start"], now)
         if is_metered(state.get("price", item["price"])):
-            if not trial and period[1] > period[0]:
+            if not free and period[1] > period[0]:
                 lines += usage_lines(state, item, customer=customer, period=period, currency=currency)
         elif subscription["_prorates_cancel"]:
             line = credit_line(state, item, at=now, currency=currency)

@@ -29,6 +29,7 @@ ENTRIES = (
     "subscription.incomplete_expire",
     "subscription.pending_update_expire",
     "subscription.resume_collection",
+    "subscription.resume_expire",
 )
 
 
@@ -384,7 +385,6 @@ def end_subscription(
         status="incomplete_expired" if never_paid else "canceled",
         ended_at=now,
         canceled_at=subscription["canceled_at"] or now,
-        pause_collection=None,
         pending_update=None,
     )
     subscription["_pending"] = None

@@ -101,7 +101,8 @@ def set_end(state: Sandbox, subscription: Object, params: dict[str, Any]) -> Non
         raise ApiError("`cancel_at` must be a timestamp in the future.", param="cancel_at")
     whole = params.get("cancel_at_period_end", False)
     subscription["cancel_at_period_end"] = whole
-    subscription["cancel_at"] = max(ends) if whole else at
+    # With several intervals the end is that of the period that ends first.
+    subscription["cancel_at"] = min(ends) if whole else at
     subscription["_prorates_cancel"] = params.get("proration_behavior", "create_prorations") != "none"
     if subscription["cancel_at"] is None:
         subscription["canceled_at"] = None
