@@ -15,15 +15,15 @@ PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def check_value(spec: Spec, value: Any, schema: Schema, *, path: str, closed: bool = False) -> Iterator[str]:
-    """Yield where a value departs from a schema, one sentence each; `closed`, where it has more, too."""
+def check_value(spec: Spec, value: Any, schema: Schema, *, path: str) -> Iterator[str]:
+    """Yield where a value lacks, bends or adds to what a schema says, one sentence each."""
     if value is None:
         if not (schema.get("nullable") or spec.resolve(schema).get("nullable")):
             yield f"{path} is null"
         return
     schema = spec.resolve(schema)
     if "anyOf" in schema:
-        yield from _check_branches(spec, value, schema["anyOf"], path=path, closed=closed)
+        yield from _check_branches(spec, value, schema["anyOf"], path=path)
         return
     kind = schema.get("type")
     if kind is not None:
@@ -35,9 +35,9 @@ def check_value(spec: Spec, value: Any, schema: Schema, *, path: str, closed: bo
         yield from _check_text(value, schema, path=path)
     elif isinstance(value, list) and "items" in schema:
         for index, each in enumerate(value):
-            yield from check_value(spec, each, schema["items"], path=f"{path}[{index}]", closed=closed)
+            yield from check_value(spec, each, schema["items"], path=f"{path}[{index}]")
     elif isinstance(value, dict):
-        yield from _check_members(spec, value, schema, path=path, closed=closed)
+        yield from _check_members(spec, value, schema, path=path)
 
 
 def _check_text(value: str, schema: Schema, *, path: str) -> Iterator[str]:
@@ -48,26 +48,22 @@ def _check_text(value: str, schema: Schema, *, path: str) -> Iterator[str]:
         yield f"{path} is longer than {schema['maxLength']} characters"
 
 
-def _check_members(
-    spec: Spec, value: dict[str, Any], schema: Schema, *, path: str, closed: bool
-) -> Iterator[str]:
+def _check_members(spec: Spec, value: dict[str, Any], schema: Schema, *, path: str) -> Iterator[str]:
     for name in schema.get("required", []):
         if name not in value:
             yield f"{path}.{name} is missing"
     properties = schema.get("properties", {})
     for name, each in value.items():
         if name in properties:
-            yield from check_value(spec, each, properties[name], path=f"{path}.{name}", closed=closed)
+            yield from check_value(spec, each, properties[name], path=f"{path}.{name}")
         elif isinstance(schema.get("additionalProperties"), dict):
             inner = schema["additionalProperties"]
-            yield from check_value(spec, each, inner, path=f"{path}.{name}", closed=closed)
-        elif closed and ("properties" in schema or schema.get("additionalProperties") is False):
+            yield from check_value(spec, each, inner, path=f"{path}.{name}")
+        elif "properties" in schema or schema.get("additionalProperties") is False:
             yield f"{path}.{name} is unknown"
 
 
-def _check_branches(
-    spec: Spec, value: Any, branches: list[Schema], *, path: str, closed: bool
-) -> Iterator[str]:
+def _check_branches(spec: Spec, value: Any, branches: list[Schema], *, path: str) -> Iterator[str]:
     """An expandable field is its id or the whole object; the object's own name picks its branch."""
     resolved = [spec.resolve(each) for each in branches]
     if isinstance(value, dict) and isinstance(value.get("object"), str):
@@ -78,7 +74,7 @@ def _check_branches(
             and ("deleted" in each.get("properties", {})) == bool(value.get("deleted"))
         ]
         resolved = named or resolved
-    tries = [list(check_value(spec, value, each, path=path, closed=closed)) for each in resolved]
+    tries = [list(check_value(spec, value, each, path=path)) for each in resolved]
     if all(tries):
         yield from min(tries, key=len)
 

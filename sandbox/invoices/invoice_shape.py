@@ -69,7 +69,6 @@ def new_invoice(
                 "object": "list",
                 "data": [],
                 "has_more": False,
-                "total_count": 0,
                 "url": f"/v1/invoices/{identifier}/lines",
             },
             "metadata": {},

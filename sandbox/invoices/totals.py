@@ -15,7 +15,6 @@ def add_up(state: Sandbox, invoice: Object) -> None:
     for line in lines:
         line["invoice"] = invoice["id"]
         line["discount_amounts"], line["taxes"] = [], []
-    invoice["lines"]["total_count"] = len(lines)
     discounting.discount_lines(state, invoice, at=state.now())
     taxing.tax_lines(state, invoice)
     whole = set(invoice["discounts"])

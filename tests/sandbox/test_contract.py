@@ -58,6 +58,16 @@ def test_an_object_that_lacks_or_bends_a_field_is_a_problem(spec: Spec) -> None:
     ]
 
 
+def test_a_field_that_stripe_does_not_show_is_a_problem_at_every_depth(spec: Spec) -> None:
+    recorder = Recorder(spec)
+    customer = {"object": "customer", "id": "cus_1", "created": 1, "livemode": False, "mood": "fine"}
+    recorder.check_object({**customer, "address": {"planet": "Mars"}, "_note": "our own"}, where="here")
+    assert [each.what for each in recorder.problems] == [
+        "customer.mood is unknown",
+        "customer.address.planet is unknown",
+    ]
+
+
 def test_an_unheard_of_event_type_is_a_problem(spec: Spec) -> None:
     recorder = Recorder(spec)
     sandbox = Sandbox()
