@@ -10,8 +10,9 @@ from sandbox.payments.cards import Decline
 from sandbox.payments.paying import when_settled
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.ending import end_subscription
 from sandbox.subscriptions.pending_updates import apply_pending_update, awaits
-from sandbox.subscriptions.subscribing import end_subscription, paying_method, tell
+from sandbox.subscriptions.subscribing import paying_method, tell
 
 DAY = 86400
 # Stripe's classic schedule of a seller who has not chosen smart retries: days after the failure before.

@@ -20,7 +20,8 @@ from sandbox.pages.control_input import CLOCK_FIELDS, FAULT, RESEND, SETTINGS, r
 from sandbox.pages.control_view import context
 from sandbox.resources import ENDPOINTS
 from sandbox.routing import Call
-from sandbox.subscriptions.subscribing import ENDED, end_subscription
+from sandbox.subscriptions.ending import end_subscription
+from sandbox.subscriptions.subscribing import ENDED
 from sandbox.timeline import CLOCK, clock_of
 
 if TYPE_CHECKING:

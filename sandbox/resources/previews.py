@@ -24,10 +24,10 @@ from sandbox.params import (
     Str,
     unsupported,
 )
-from sandbox.resources.subscriptions import read_wanted, redeem_for_items, trial_end_of
 from sandbox.routing import Call, post
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.asking import read_wanted, redeem_for_items, trial_end_of
 from sandbox.subscriptions.subscribing import ENDED, begin, build, first_lines
 from sandbox.subscriptions.subscription_params import (
     AUTOMATIC_TAX,

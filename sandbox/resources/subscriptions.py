@@ -3,9 +3,8 @@
 from typing import Any
 
 from sandbox.catalog import discounting
-from sandbox.catalog.taxing import get_tax_rates, shows_tax_rates
+from sandbox.catalog.taxing import shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.invoices.lines import is_metered
 from sandbox.params import (
     BOOL,
     CURRENCY,
@@ -18,7 +17,6 @@ from sandbox.params import (
     Int,
     ListOf,
     Obj,
-    merge_metadata,
     unsupported,
 )
 from sandbox.render import computed, expandable
@@ -26,19 +24,17 @@ from sandbox.routing import Call, delete, get, lists, post, within
 from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.asking import backdated, read_wanted, redeem_for_items, trial_end_of
 from sandbox.subscriptions.cancelling import cancel_now
 from sandbox.subscriptions.changing import (
-    LONGEST_TRIAL,
     change,
     changes_anything,
     check_pending,
     keep_end_in_step,
 )
-from sandbox.subscriptions.item_changes import price_given
 from sandbox.subscriptions.resuming import resume
 from sandbox.subscriptions.subscribing import (
     ENDED,
-    Wanted,
     begin,
     build,
     first_invoice,
@@ -90,24 +86,6 @@ computed("subscription", "items", _shown_items)
 shows_tax_rates("subscription", "default_tax_rates")
 
 
-def trial_end_of(state: Sandbox, params: dict[str, Any]) -> int | None:
-    """Return when the trial asked for ends, in unix seconds. Raises ApiError for a date in the past."""
-    days, end = params.get("trial_period_days"), params.get("trial_end")
-    if days is not None and end is not None:
-        raise ApiError("You may only specify one of these parameters: trial_end, trial_period_days.")
-    if days is not None:
-        return state.now() + int(days) * 86400
-    if end is None or end == "now":
-        return None
-    if end <= state.now():
-        raise ApiError(
-            "Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end"
-        )
-    if end > state.now() + LONGEST_TRIAL:
-        raise ApiError("Invalid trial_end: a trial may last two years at most.", param="trial_end")
-    return int(end)
-
-
 @post(
     "/v1/subscriptions",
     {
@@ -149,55 +127,12 @@ def create(call: Call) -> Object:
         trial_end=trial_end_of(state, params),
         billing_cycle_anchor=params.get("billing_cycle_anchor"),
         currency=currency,
-        **_backdated(state, params),
+        **backdated(state, params),
     )
     apply_settings(state, subscription, params, customer=customer)
     redeem_for_items(state, subscription, wanted)
     add_invoice_items(state, subscription, params, customer=customer)
     return _begin(state, subscription, customer, params)
-
-
-def redeem_for_items(state: Sandbox, subscription: Object, wanted: list[Wanted]) -> None:
-    """Give a new subscription's items the discounts asked for. Raises ApiError for one not to be redeemed."""
-    for index, (each, item) in enumerate(zip(wanted, items_of(state, subscription), strict=True)):
-        if each.discounts:
-            discounting.replace_discounts(
-                state,
-                item,
-                each.discounts,
-                currency=subscription["currency"],
-                param=f"items[{index}][discounts]",
-            )
-
-
-def _backdated(state: Sandbox, params: dict[str, Any]) -> dict[str, int]:
-    """Return the start date a subscription is backdated to. Raises ApiError for one that is not past."""
-    start = params.get("backdate_start_date")
-    if start is None:
-        return {}
-    if start > state.now():
-        raise ApiError("backdate_start_date must be in the past.", param="backdate_start_date")
-    if trial_end_of(state, params) is not None:
-        raise ApiError(
-            "The sandbox does not backdate a subscription with a trial (Stripe does).",
-            code="sandbox_unsupported",
-            param="backdate_start_date",
-        )
-    return {"start_date": start}
-
-
-def read_wanted(state: Sandbox, given: dict[str, Any], *, where: str) -> Wanted:
-    """Return what an entry of `items` asks for. Raises ApiError for a price that cannot be sold."""
-    price = price_given(state, given, where=where)
-    if price is None:
-        raise missing_parameter(f"{where}[price]")
-    return Wanted(
-        price,
-        given.get("quantity", None if is_metered(price) else 1),
-        merge_metadata({}, given.get("metadata") or {}),
-        given.get("discounts") or [],
-        get_tax_rates(state, given.get("tax_rates") or [], param=f"{where}[tax_rates]"),
-    )
 
 
 def _begin(state: Sandbox, subscription: Object, customer: Object, params: dict[str, Any]) -> Object:

@@ -9,10 +9,10 @@ from sandbox.invoices.lines import is_metered
 from sandbox.invoices.usage_lines import usage_lines
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.ending import end_subscription
 from sandbox.subscriptions.pending_updates import drop_pending_update
 from sandbox.subscriptions.prorating import credit_line
 from sandbox.subscriptions.subscribing import (
-    end_subscription,
     items_of,
 )
 

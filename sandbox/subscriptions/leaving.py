@@ -2,8 +2,9 @@
 
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.ending import end_subscription
 from sandbox.subscriptions.scheduling import cancel
-from sandbox.subscriptions.subscribing import ENDED, end_subscription
+from sandbox.subscriptions.subscribing import ENDED
 
 
 def part_with(state: Sandbox, customer: Object) -> None:

@@ -12,11 +12,11 @@ from sandbox.invoices.lines import charge_lines, is_metered
 from sandbox.invoices.usage_lines import usage_lines
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.ending import end_subscription
 from sandbox.subscriptions.pending_updates import drop_pending_update
 from sandbox.subscriptions.prorating import credit_line
 from sandbox.subscriptions.subscribing import (
     ENDED,
-    end_subscription,
     items_of,
     note_debits,
     paying_method,

@@ -1,4 +1,4 @@
-"""The life of a subscription: start, first invoice, end. Shared by the API, Checkout and the portal."""
+"""The start of a subscription and its first invoice. Shared by the API, Checkout and the portal."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -8,8 +8,7 @@ from sandbox.catalog.amounts import line_amount
 from sandbox.clock import add_interval, boundary_after, period_around
 from sandbox.errors import ApiError
 from sandbox.invoices.invoice_items import new_item, pending
-from sandbox.invoices.invoice_shape import subscription_of
-from sandbox.invoices.invoicing import collect, draft_invoice, finalize, void
+from sandbox.invoices.invoicing import collect, draft_invoice, finalize
 from sandbox.invoices.lines import charge_lines, is_metered, proration_line
 from sandbox.payments.cards import Decline
 from sandbox.render import differences
@@ -364,60 +363,3 @@ def paying_method(
         or (customer.get("invoice_settings") or {}).get("default_payment_method")
     )
     return state.find("payment_method", chosen) if chosen else None
-
-
-def end_subscription(
-    state: Sandbox,
-    subscription: Object,
-    *,
-    reason: str,
-    feedback: str | None = None,
-    comment: str | None = None,
-    event: str = "customer.subscription.deleted",
-) -> None:
-    """End a subscription at once: canceled, or incomplete_expired where it never began.
-
-    Its open invoices stay open and are no longer collected by themselves. `event` tells of the end.
-    """
-    now, identifier = state.now(), subscription["id"]
-    never_paid = subscription["status"] == "incomplete"
-    subscription.update(
-        status="incomplete_expired" if never_paid else "canceled",
-        ended_at=now,
-        canceled_at=subscription["canceled_at"] or now,
-        pending_update=None,
-    )
-    subscription["_pending"] = None
-    details = subscription["cancellation_details"]
-    subscription["cancellation_details"] = {
-        "comment": comment or details["comment"],
-        "feedback": feedback or details["feedback"],
-        "reason": reason,
-    }
-    state.agenda.drop(*ENTRIES, identifier=identifier)
-    for each in list(state.every("invoice")):
-        if subscription_of(each) == identifier and each["status"] == "open":
-            invoice = state.get("invoice", each["id"])
-            if never_paid:
-                void(state, invoice)
-            elif invoice["collection_method"] == "charge_automatically":
-                _stop_collecting(state, invoice)
-    _let_go_of_schedule(state, subscription)
-    tell(state, subscription, event=event)
-
-
-def _stop_collecting(state: Sandbox, invoice: Object) -> None:
-    before = state.render(invoice)
-    invoice.update(auto_advance=False, next_payment_attempt=None)
-    state.agenda.drop("invoice.retry", identifier=invoice["id"])
-    state.update(invoice, before=before, event="invoice.updated")
-
-
-def _let_go_of_schedule(state: Sandbox, subscription: Object) -> None:
-    schedule = state.find("subscription_schedule", subscription["schedule"] or "")
-    if schedule is None or schedule["status"] not in ("active", "not_started"):
-        return
-    schedule.update(status="canceled", canceled_at=state.now(), current_phase=None)
-    state.agenda.drop("subscription_schedule.phase", identifier=schedule["id"])
-    state.put(schedule)
-    state.emit("subscription_schedule.canceled", schedule)
