@@ -135,6 +135,13 @@ def retry(state: Sandbox, identifier: str) -> None:
         charge(state, invoice)
 
 
+def resume_collecting(state: Sandbox, invoice: Object) -> None:
+    """Have an open invoice tried again, an hour from now: Stripe names no time for it."""
+    if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
+        invoice["next_payment_attempt"] = state.now() + 3600
+        state.agenda.set("invoice.retry", invoice["id"], invoice["next_payment_attempt"])
+
+
 def _give_up(state: Sandbox, subscription: Object) -> None:
     then = retry_policy(state)["then"]
     if then == "cancel":

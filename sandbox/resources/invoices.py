@@ -4,7 +4,7 @@ from typing import Any
 
 from sandbox.catalog.taxing import shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter, missing_resource
-from sandbox.invoices.collecting import advance, revive
+from sandbox.invoices.collecting import advance, resume_collecting, revive
 from sandbox.invoices.editing import EDITABLE, edit_draft, edit_finalized
 from sandbox.invoices.invoice_items import pending
 from sandbox.invoices.invoice_shape import subscription_of, subscription_parent
@@ -32,6 +32,7 @@ from sandbox.routing import Call, delete, get, lists, post, within
 from sandbox.search import search
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.pending_updates import awaits, drop_pending_update
 from sandbox.subscriptions.resuming import settled
 from sandbox.subscriptions.subscribing import paying_method
 
@@ -179,6 +180,8 @@ def update(call: Call) -> Object:
             invoice["automatically_finalizes_at"] = None
     else:
         edit_finalized(state, invoice, params)
+        if params.get("auto_advance") and not before["auto_advance"]:
+            resume_collecting(state, invoice)
     return state.update(invoice, before=before, event="invoice.updated")
 
 
@@ -284,6 +287,9 @@ def void_now(call: Call) -> Object:
     void(state, invoice)
     subscription = state.find("subscription", subscription_of(invoice) or "")
     if subscription is not None:
+        if awaits(subscription, invoice):
+            # Voiding its invoice is how a seller gives a pending update up.
+            drop_pending_update(state, subscription)
         revive(state, subscription, invoice)
     return invoice
 

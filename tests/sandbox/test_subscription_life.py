@@ -267,3 +267,33 @@ def test_a_preview_of_a_new_subscription_knows_its_items_discounts(life: Life) -
     life.subscribe(item)
 
     assert preview.total == life.last().total == 1500
+
+
+def test_voiding_its_invoice_gives_a_pending_update_up(life: Life) -> None:
+    subscription = life.subscribe(life.price(3000))
+    life.advance("2026-04-16")
+    life.pay_with("pm_card_chargeCustomerFail")
+    life.change(
+        subscription,
+        life.price(9000),
+        payment_behavior="pending_if_incomplete",
+        proration_behavior="always_invoice",
+    )
+    life.api.invoices.void_invoice(life.last().id)
+
+    assert life.again(subscription).pending_update is None
+    assert len(life.events("customer.subscription.pending_update_expired")) == 1
+
+
+def test_collecting_again_by_itself_tries_the_card_again(life: Life) -> None:
+    life.subscribe(life.price(3000))
+    life.pay_with("pm_card_chargeCustomerFail")
+    life.advance("2026-05-01T01:00:00")
+    life.api.invoices.update(life.last().id, {"auto_advance": False})
+    life.advance("2026-05-10")
+    assert life.last().attempt_count == 1
+    life.pay_with("pm_card_visa")
+    life.api.invoices.update(life.last().id, {"auto_advance": True})
+    life.advance("2026-05-10T01:00:00")
+
+    assert life.last().status == "paid"
