@@ -29,8 +29,7 @@ BY_TOPIC: dict[str, tuple[str, ...]] = {
         "A credit after a change without proration names the current price, though its amount comes from what was "
         "billed.",
         "An item added in mid-period shows its own start as current_period_start.",
-        "A graduated price has one invoice line a tier reached; a metered item with no usage has a line of 0, "
-        "except where its period was cut short.",
+        "A graduated price has one invoice line a tier reached; a metered item with no usage has a line of 0.",
         "An invoice that cancels a subscription with invoice_now is finalized at once; one at a scheduled end an "
         "hour later.",
         "There is no invoice.upcoming, no billing threshold, no backdating together with a trial, and no anchor "

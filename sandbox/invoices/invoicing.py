@@ -6,10 +6,9 @@ from typing import Any
 from sandbox.catalog import discounting
 from sandbox.catalog.taxing import tax_ids_of
 from sandbox.invoices.balance import change_balance
-from sandbox.invoices.invoice_items import line_of, pending
+from sandbox.invoices.invoice_items import lines_of, pending, refresh_usage
 from sandbox.invoices.invoice_shape import new_invoice, subscription_of, subscription_parent
 from sandbox.invoices.totals import add_up, after_balance
-from sandbox.invoices.usage_lines import refresh_usage
 from sandbox.payments.cards import Decline
 from sandbox.payments.paying import confirm, new_intent
 from sandbox.state import Sandbox
@@ -91,7 +90,7 @@ def _pulled(state: Sandbox, invoice: Object, subscription: Object | None) -> lis
         subscription=subscription["id"] if subscription else None,
         currency=invoice["currency"],
     )
-    lines = [line_of(state, item) for item in found]
+    lines = [line for item in found for line in lines_of(state, item)]
     for item in found:
         item["invoice"] = invoice["id"]
         state.put(item)

@@ -22,21 +22,3 @@ def usage_lines(
         # The item as it was when its period closed: a change of price must not reach back.
         line["_usage_of"] = copied({name: value for name, value in item.items() if name != "_debit"})
     return lines
-
-
-def refresh_usage(state: Sandbox, invoice: Object) -> None:
-    """Count a draft's usage once more: what was reported since it was drafted belongs on it too."""
-    fresh: list[Object] = []
-    done: set[tuple[str, int]] = set()
-    for line in invoice["lines"]["data"]:
-        item = line.get("_usage_of")
-        if item is None:
-            fresh.append(line)
-            continue
-        period = (line["period"]["start"], line["period"]["end"])
-        if (item["id"], period[0]) not in done:
-            done.add((item["id"], period[0]))
-            fresh += usage_lines(
-                state, item, customer=invoice["customer"], period=period, currency=invoice["currency"]
-            )
-    invoice["lines"]["data"] = fresh

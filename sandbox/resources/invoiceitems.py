@@ -8,7 +8,7 @@ from sandbox.catalog.amounts import line_amount, rounded
 from sandbox.catalog.pricing import build_price, get_price
 from sandbox.catalog.taxing import get_tax_rates, shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter
-from sandbox.invoices.invoice_items import line_of, new_item
+from sandbox.invoices.invoice_items import lines_of, new_item
 from sandbox.invoices.totals import add_up
 from sandbox.params import (
     BOOL,
@@ -195,9 +195,10 @@ def _rewrite_lines(state: Sandbox, invoice: Object) -> None:
         if (line["parent"].get("invoice_item_details") or {}).get("invoice_item") is None
     ]
     own = [
-        line_of(state, each)
+        line
         for each in state.every("invoiceitem")
-        if each.get("invoice") == invoice["id"] and each["_line"] is None
+        if each.get("invoice") == invoice["id"] and each["_line"] is None and each["_usage_of"] is None
+        for line in lines_of(state, state.get("invoiceitem", each["id"]))
     ]
     before = state.render(invoice)
     invoice["lines"]["data"] = kept + own

@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.acting import demand
 from sandbox.catalog.amounts import line_amount
 from sandbox.catalog.discounting import new_discounts
-from sandbox.invoices.invoice_items import line_of, new_item
+from sandbox.invoices.invoice_items import lines_of, new_item
 from sandbox.invoices.invoicing import draft_invoice
 from sandbox.payments.methods import address as whole_address
 from sandbox.resources.customers import new_customer
@@ -203,7 +203,7 @@ def draft_once(state: Sandbox, session: Object, customer: Object) -> Sale:
     invoice = draft_invoice(
         state,
         customer=customer,
-        lines=[line_of(state, each) for each in items.values()],
+        lines=[line for each in items.values() for line in lines_of(state, each)],
         reason="manual",
         period=(now, now),
         currency=session["currency"],

@@ -5,7 +5,7 @@ from typing import Any
 
 from sandbox.errors import ApiError
 from sandbox.invoices.collecting import charge
-from sandbox.invoices.invoice_items import set_aside
+from sandbox.invoices.invoice_items import set_aside, set_aside_usage
 from sandbox.invoices.invoicing import draft_invoice, finalize
 from sandbox.invoices.lines import charge_lines, is_metered
 from sandbox.invoices.usage_lines import usage_lines
@@ -42,6 +42,8 @@ class Bill:
     """What a change puts on an invoice: lines that may wait for the next one, and such that may not."""
 
     waiting: list[Object] = field(default_factory=list)
+    # The lines of each metered item that was closed out; they wait as well.
+    usage: list[list[Object]] = field(default_factory=list)
     now: list[Object] = field(default_factory=list)
 
 
@@ -90,8 +92,10 @@ def change(
     customer = state.get("customer", subscription["customer"])
     for line in bill.waiting:
         set_aside(state, line, customer=customer)
+    for lines in bill.usage:
+        set_aside_usage(state, lines, customer=customer)
     decline = None
-    if bill.now or (behaviour == "always_invoice" and bill.waiting):
+    if bill.now or (behaviour == "always_invoice" and (bill.waiting or bill.usage)):
         decline = _invoice(
             state,
             subscription,
@@ -155,14 +159,9 @@ def _close_out(
         now = state.now()
         period = (item["current_period_start"], now)
         if subscription["status"] != "trialing" and period[1] > period[0]:
-            bill.waiting += [
-                line
-                for line in usage_lines(
-                    state, item, customer=subscription["customer"], period=period, currency=currency
-                )
-                # Nothing used shows only where the period is over: the invoice being made then counts once more.
-                if line["quantity"] or line["amount"] or item["current_period_end"] <= now
-            ]
+            bill.usage.append(
+                usage_lines(state, item, customer=subscription["customer"], period=period, currency=currency)
+            )
         item["current_period_start"] = now
         state.put(item)
     elif prorate:

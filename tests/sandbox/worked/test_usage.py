@@ -199,3 +199,17 @@ def test_a_subscription_that_ends_with_its_month_still_bills_the_usage(life: Lif
 
     assert life.again(subscription).status == "canceled"
     assert life.totals() == [4900, 250]
+
+
+def test_usage_told_of_after_a_change_of_price_is_billed_at_the_price_of_its_day(life: Life) -> None:
+    # 7 units until the 11th at 10 = 70, reported on the 12th; 3 units after it at 20 = 60.
+    meter = life.meter()
+    subscription = life.subscribe(life.metered_price(meter))
+    life.advance("2026-04-11")
+    life.change(subscription, life.metered_price(meter, unit_amount_decimal="20"))
+    life.advance("2026-04-12")
+    life.use(7, "2026-04-05T12:00:00")
+    life.use(3)
+    life.advance("2026-05-01T02:00:00")
+
+    assert amounts(life.last()) == [60, 70]
