@@ -25,7 +25,7 @@ TICK = 1.0
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Keeps connections open between requests and writes no access log; `--log` has its own."""
+    """Writes no access log; `--log` has its own."""
 
     protocol_version = "HTTP/1.1"
     # Without this a small answer waits for the client's delayed acknowledgement, some 40 ms.

@@ -50,7 +50,8 @@ class Api:
     def answer(self, request: Request, *, request_id: str) -> Response:
         """Return the response, errors included.
 
-        Raises ConnectionLost where a fault takes the answer away, and nothing else.
+        Raises ConnectionLost where a fault takes the answer away, and werkzeug's HTTPException for a
+        request too large to be read.
         """
         headers = {"Request-Id": request_id}
         v2 = request.path.startswith(v2_wire.PREFIX)
@@ -72,7 +73,7 @@ class Api:
         except ApiError as error:
             status, body = error.status, v2_wire.error_body(error) if v2 else error.body
             headers.update(error.headers)
-        except ConnectionLost:
+        except (ConnectionLost, HTTPException):
             raise
         except Exception:
             log.exception("%s %s failed", request.method, request.path)

@@ -2,16 +2,18 @@
 
 import logging
 import time
+import urllib.parse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MisdirectedRequest
 from werkzeug.wrappers import Request, Response
 
 from sandbox.api import Api, new_request_id
 from sandbox.faults import ConnectionLost
 from sandbox.pages import Pages
+from sandbox.resources.webhook_endpoints import is_loopback
 from sandbox.state import RequestLine, Sandbox
 
 if TYPE_CHECKING:
@@ -48,17 +50,26 @@ class Application:
         started = time.perf_counter()
         request_id = new_request_id(self.sandbox)
         try:
+            self._check_host(request)
             if request.path.startswith(("/v1/", "/v2/")):
                 response = self.api.answer(request, request_id=request_id)
             else:
                 response = self.pages.answer(request)
         except HTTPException as error:
-            response = error.get_response(request.environ)
+            response = self.pages.refuse(request, error)
         except ConnectionLost:
             self._note(request, 0, request_id, started)
             raise
         self._note(request, response.status_code, request_id, started)
         return response
+
+    def _check_host(self, request: Request) -> None:
+        # Any site can point a name of its own at 127.0.0.1 and have its visitors' browsers talk to this
+        # server as to itself. It cannot do so under these names.
+        host = urllib.parse.urlsplit(f"//{request.host}").hostname or ""
+        own = urllib.parse.urlsplit(self.sandbox.base_url).hostname
+        if not (host == own or is_loopback(host) or host.endswith(".stripe.com")):
+            raise MisdirectedRequest("The sandbox is not known under this name. Use 127.0.0.1 or localhost.")
 
     def _note(self, request: Request, status: int, request_id: str, started: float) -> None:
         """Keep a line on a request; its status is 0 where no answer went out."""

@@ -13,10 +13,11 @@ from werkzeug.wrappers import Request, Response
 
 from sandbox import clockwork
 from sandbox.errors import ApiError, missing_resource
+from sandbox.invoices.collecting import retry_policy, set_retry_policy
 from sandbox.meters.metering_settings import configure, settings
 from sandbox.meters.rejecting import rejected
-from sandbox.pages.answers import as_json
-from sandbox.pages.control_input import CLOCK_FIELDS, FAULT, RESEND, SETTINGS, read
+from sandbox.pages.answers import as_json, wants_page
+from sandbox.pages.control_input import CLOCK_FIELDS, FAULT, METERING, RESEND, RETRIES, read
 from sandbox.pages.control_view import context
 from sandbox.resources import ENDPOINTS
 from sandbox.routing import Call
@@ -60,10 +61,6 @@ def _style(pages: Pages, request: Request) -> Response:
     return Response(css, content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=300"})
 
 
-def _wants_page(request: Request) -> bool:
-    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
-
-
 def action(section: str) -> Callable[[Action], Action]:
     """Make a handler of a function that returns JSON-like data.
 
@@ -75,10 +72,10 @@ def action(section: str) -> Callable[[Action], Action]:
             try:
                 data = work(pages, request, **args)
             except ApiError as error:
-                if _wants_page(request):
+                if wants_page(request):
                     return show(pages, request, problem=str(error), status=error.status)
                 return as_json(error.body, status=error.status)
-            return redirect(f"/#{section}", code=303) if _wants_page(request) else as_json(data)
+            return redirect(f"/#{section}", code=303) if wants_page(request) else as_json(data)
 
         return handle
 
@@ -121,7 +118,7 @@ def move_clock(pages: Pages, request: Request) -> dict[str, Any]:
     if len(asked) != 1:
         raise ApiError(f"Give exactly one of {', '.join(sorted(CLOCK_FIELDS))}.")
     ((name, value),) = asked.items()
-    state, wait = pages.sandbox, PATIENCE if _wants_page(request) else None
+    state, wait = pages.sandbox, PATIENCE if wants_page(request) else None
     now = state.clock.now()
     if name == "resume":
         clockwork.resume(state)
@@ -180,9 +177,26 @@ def metering(pages: Pages, request: Request) -> Response:
     return as_json(settings(pages.sandbox))
 
 
-@action("meters")
+@action("settings")
 def set_metering(pages: Pages, request: Request) -> dict[str, int]:
-    return configure(pages.sandbox, **read(request, SETTINGS))
+    return configure(pages.sandbox, **read(request, METERING))
+
+
+def retries(pages: Pages, request: Request) -> Response:
+    with pages.sandbox.lock:
+        return as_json(retry_policy(pages.sandbox))
+
+
+@action("settings")
+def set_retries(pages: Pages, request: Request) -> dict[str, Any]:
+    """Change what is given of {retry_days, then} and return both."""
+    given = read(request, RETRIES)
+    with pages.sandbox.change() as state:
+        try:
+            set_retry_policy(state, **{**retry_policy(state), **given})
+        except ValueError as error:
+            raise ApiError(f"Invalid settings: {error} are wanted.") from None
+        return retry_policy(state)
 
 
 def faults(pages: Pages, request: Request) -> Response:
@@ -231,6 +245,8 @@ RULES = [
     Rule("/sandbox/clock", methods=["GET"], endpoint=clock),
     Rule("/sandbox/clock", methods=["POST"], endpoint=move_clock),
     Rule("/sandbox/test_clocks/<id>", methods=["POST"], endpoint=move_test_clock),
+    Rule("/sandbox/settings", methods=["GET"], endpoint=retries),
+    Rule("/sandbox/settings", methods=["POST"], endpoint=set_retries),
     Rule("/sandbox/metering", methods=["GET"], endpoint=metering),
     Rule("/sandbox/metering", methods=["POST"], endpoint=set_metering),
     Rule("/sandbox/meter_events/rejected", methods=["GET"], endpoint=rejected_meter_events),

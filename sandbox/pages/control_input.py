@@ -67,6 +67,12 @@ def instant(value: Any) -> int:
     return int((at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp())
 
 
+def days(value: Any) -> list[int]:
+    """Return numbers of days from a list, or from a text such as "3, 5, 7"; "none" is an empty list."""
+    parts = value if isinstance(value, list) else re.split(r"[\s,]+", text(value).strip())
+    return [] if parts == ["none"] else [whole(each) for each in parts]
+
+
 CLOCK_FIELDS: dict[str, Reader] = {
     "advance": forward,
     "freeze": yes,
@@ -76,7 +82,8 @@ CLOCK_FIELDS: dict[str, Reader] = {
     "step": step,
     "to": instant,
 }
-SETTINGS: dict[str, Reader] = {"lag": whole, "report_after": whole}
+METERING: dict[str, Reader] = {"lag": whole, "report_after": whole}
+RETRIES: dict[str, Reader] = {"retry_days": days, "then": text}
 RESEND: dict[str, Reader] = {"endpoint": text}
 FAULT: dict[str, Reader] = {
     "kind": text,

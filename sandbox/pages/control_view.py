@@ -8,6 +8,7 @@ from sandbox import clockwork
 from sandbox.differences import DIFFERENCES
 from sandbox.events import listening
 from sandbox.faults import DECLINE_CODES, REQUEST_KINDS, WEBHOOK_KINDS
+from sandbox.invoices.collecting import OUTCOMES, retry_policy
 from sandbox.meters.metering import aggregate, counted, customers_of
 from sandbox.meters.metering_settings import settings
 from sandbox.meters.rejecting import rejected
@@ -47,6 +48,8 @@ def context(pages: Pages) -> dict[str, Any]:
         "events": _events(state),
         "meters": [_meter(state, each) for each in state.newest("billing.meter")[:SHOWN]],
         "metering": settings(state),
+        "retries": retry_policy(state),
+        "retry_outcomes": OUTCOMES,
         "rejected": rejected(state)[:SHOWN],
         "subscriptions": [_subscription(state, each) for each in state.newest("subscription")[:SHOWN]],
         "subscription_count": state.store.count("subscription"),

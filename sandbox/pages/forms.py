@@ -9,7 +9,7 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 
 from sandbox.pages.countries import COUNTRIES, tax_id_type
-from sandbox.payments.cards import is_card_number
+from sandbox.payments.cards import NOT_FOR_TESTS, is_card_number, is_test_number
 from sandbox.state import Sandbox
 
 ADDRESS = ("line1", "line2", "city", "state", "postal_code", "country")
@@ -56,6 +56,10 @@ class Form:
             self.errors["number"] = "Enter a card number."
         elif not is_card_number(number):
             self.errors["number"] = "Your card number is invalid."
+        elif not is_test_number(number):
+            self.errors["number"] = NOT_FOR_TESTS.message
+            # Whatever card that is, it is not to be written into a page.
+            self.values["number"] = self.values["cvc"] = ""
         month, year = self._read_expiry(state)
         if not re.fullmatch(r"\d{4}" if number.startswith(("34", "37")) else r"\d{3}", self.get("cvc")):
             self.errors["cvc"] = "Your card's security code is incomplete."

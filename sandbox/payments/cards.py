@@ -126,6 +126,27 @@ NAMES = {
     "card_threeDSecureRequiredChargeDeclined": "4000008400001629",
     "card_threeDSecureOptional": "4000000000003055",
 }
+# Stripe's other test numbers begin so, or are these.
+TEST_PREFIX = "400000"
+TEST_NUMBERS = frozenset(NAMES.values()) | {
+    *DECLINES,
+    "2223003122003222",
+    "371449635398431",
+    "4000056655665556",
+    "36227206271667",
+    "5200828282828210",
+    "6011000990139424",
+    "6011981111111113",
+    "6200000000000047",
+    "6205500000000000004",
+    "6555900000604105",
+}
+NOT_FOR_TESTS = Decline(
+    "card_declined",
+    "Your card was declined. Your request was in test mode, but used a non test (live) card. For a list of "
+    "valid test cards, visit: https://stripe.com/docs/testing.",
+    "test_mode_live_card",
+)
 COUNTRIES = {
     "4000008260000000": "GB",
     "4000008260003178": "GB",
@@ -187,3 +208,8 @@ def is_card_number(number: str) -> bool:
     digits = [int(digit) for digit in number[::-1]]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+def is_test_number(number: str) -> bool:
+    """Return whether a number is one of Stripe's test cards: any other may be somebody's."""
+    return number.startswith(TEST_PREFIX) or number in TEST_NUMBERS

@@ -4,7 +4,16 @@ import hashlib
 from typing import Any
 
 from sandbox.errors import ApiError, missing_resource
-from sandbox.payments.cards import COUNTRIES, FUNDING, brand_of, decline_of, is_card_number, number_of
+from sandbox.payments.cards import (
+    COUNTRIES,
+    FUNDING,
+    NOT_FOR_TESTS,
+    brand_of,
+    decline_of,
+    is_card_number,
+    is_test_number,
+    number_of,
+)
 from sandbox.state import Sandbox
 from sandbox.store import Object
 
@@ -182,6 +191,8 @@ def checked_number(state: Sandbox, card: dict[str, Any]) -> str:
     number = str(card["number"]).replace(" ", "").replace("-", "")
     if not is_card_number(number):
         raise card_error("Your card number is incorrect.", code="incorrect_number", param="number")
+    if not is_test_number(number):
+        raise NOT_FOR_TESTS.error(param="number")
     today = state.clock.today()
     month, year = int(card["exp_month"]), int(card["exp_year"])
     year += 2000 if year < 100 else 0

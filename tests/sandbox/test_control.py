@@ -215,3 +215,53 @@ def test_the_page_is_quick_with_many_events(frozen: Sandbox, browser: Client, sh
     started = time.perf_counter()
     assert browser.get("/", headers=HTML).status_code == 200
     assert time.perf_counter() - started < 2
+
+
+def test_the_retry_policy_is_set_by_form_and_by_json(frozen: Sandbox, browser: Client) -> None:
+    assert browser.get("/sandbox/settings").json == {"retry_days": [3, 5, 7], "then": "cancel"}
+    form = {"retry_days": "1, 2", "then": "unpaid"}
+    assert browser.post("/sandbox/settings", data=form, headers=HTML).location == "/#settings"
+    assert browser.get("/sandbox/settings").json == {"retry_days": [1, 2], "then": "unpaid"}
+    page = browser.get("/").text
+    assert 'value="1, 2"' in page
+    assert '<option value="unpaid" selected>' in page
+    kept = browser.post("/sandbox/settings", json={"then": "past_due"}).json
+    assert kept == {"retry_days": [1, 2], "then": "past_due"}
+    assert browser.post("/sandbox/settings", data={"retry_days": "none"}).json == {
+        "retry_days": [],
+        "then": "past_due",
+    }
+
+
+def test_a_failed_renewal_follows_the_policy_that_was_set(
+    frozen: Sandbox, browser: Client, shop: Shop
+) -> None:
+    browser.post("/sandbox/settings", json={"retry_days": [2], "then": "unpaid"})
+    customer = shop.payer()
+    subscription = shop.subscription(customer, shop.price())
+    failing = shop.api.payment_methods.attach("pm_card_chargeCustomerFail", {"customer": customer.id})
+    shop.api.customers.update(customer.id, {"invoice_settings": {"default_payment_method": failing.id}})
+    (item,) = subscription["items"].data
+    browser.post("/sandbox/clock", json={"to": item.current_period_end + 2 * 3600})
+    assert shop.api.subscriptions.retrieve(subscription.id).status == "past_due"
+    browser.post("/sandbox/clock", json={"advance": 2 * 86400})
+    assert shop.api.subscriptions.retrieve(subscription.id).status == "unpaid"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"retry_days": "soon"}, "retry_days"),
+        ({"retry_days": [0]}, "days"),
+        ({"retry_days": [1] * 9}, "days"),
+        ({"then": "forgive"}, "cancel"),
+        ({"never": 1}, "never"),
+    ],
+)
+def test_a_retry_policy_that_makes_no_sense_is_refused(
+    browser: Client, asked: dict[str, object], field: str
+) -> None:
+    refused = browser.post("/sandbox/settings", json=asked)
+    assert refused.status_code == 400
+    assert field in refused.text
+    assert browser.get("/sandbox/settings").json == {"retry_days": [3, 5, 7], "then": "cancel"}
