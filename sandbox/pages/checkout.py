@@ -32,7 +32,9 @@ from sandbox.timeline import clock_of
 if TYPE_CHECKING:
     from sandbox.pages.site import Pages
 
-STAYS = ("apply", "remove", "update")
+# What each button checks before it shows the page again: the fields that begin so; "" is all.
+STAYS = {"apply": "promotion_code", "remove": "promotion_code", "quantity": "quantity_", "update": ""}
+CARD = ("number", "expiry", "cvc", "saved")
 
 
 def _find(pages: Pages, identifier: str) -> Object:
@@ -66,6 +68,8 @@ def submit(pages: Pages, request: Request, *, id: str) -> Response:
             form = starting_form(state, session, request.form)
             read_quantities(session, form)
             action = form.get("action")
+            if not action and _only_code(state, session, form):
+                action = "apply"
             if action in STAYS:
                 return _stay(pages, session, form, action)
             return _pay(pages, session, form)
@@ -79,15 +83,24 @@ def _stay(pages: Pages, session: Object, form: Form, action: str) -> Response:
     elif action == "remove":
         session["discounts"] = []
     buyer = Buyer() if action == "remove" else buyer_of(state, session, form, card_needed=False)
-    if action != "update":
-        # Only the code was asked about: the rest is checked when it is sent.
-        form.errors = {name: text for name, text in form.errors.items() if name == "promotion_code"}
+    # The rest is checked when it is sent.
+    form.errors = {name: text for name, text in form.errors.items() if name.startswith(STAYS[action])}
     asked = fields_of(state, session)
     session["_typed"] = {name: form.get(name) for name in asked.kept if form.get(name)}
     if not form.errors:
         _try_reckoning(state, session, form, buyer)
     state.put(session)
     return _page(pages, session, form, status=422 if form.errors or form.alert else 200)
+
+
+def _only_code(state: Sandbox, session: Object, form: Form) -> bool:
+    """Return whether Enter was pressed in the field of the promotion code, rather than to pay."""
+    return _typed_code(state, session, form) and not any(form.get(name) for name in CARD)
+
+
+def _typed_code(state: Sandbox, session: Object, form: Form) -> bool:
+    asked = fields_of(state, session).promotion_code and not session["discounts"]
+    return asked and bool(form.get("promotion_code"))
 
 
 def _try_reckoning(state: Sandbox, session: Object, form: Form, buyer: Buyer) -> Reckoning | None:
@@ -107,6 +120,9 @@ def _try_reckoning(state: Sandbox, session: Object, form: Form, buyer: Buyer) ->
 
 def _pay(pages: Pages, session: Object, form: Form) -> Response:
     state = pages.sandbox
+    if _typed_code(state, session, form):
+        # Whoever typed a code and then pays means to pay with it.
+        apply_code(state, session, form)
     known = _try_reckoning(state, session, Form({}), Buyer(email=form.get("email")))
     card_needed = needs_card(session, due=known.due if known else 1)
     buyer = buyer_of(state, session, form, card_needed=card_needed)
