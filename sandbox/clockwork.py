@@ -35,8 +35,8 @@ class Move:
 
     def _run(self, state: Sandbox) -> None:
         try:
-            while (now := state.clock.now()) < self.target:
-                state.set_clock(advance=min(self.target - now, STEP))
+            while _step(state, self.target):
+                pass
         except Exception as error:
             self.error = error
             raise
@@ -47,6 +47,15 @@ class Move:
         if self.error is not None:
             raise self.error
         return not self._thread.is_alive()
+
+
+def _step(state: Sandbox, target: int) -> bool:
+    """Move on by a day, or less where the target is nearer. Returns whether the target lies ahead still."""
+    with state.lock:
+        now = state.clock.now()
+        if now < target:
+            state.set_clock(advance=min(target - now, STEP))
+        return state.clock.now() < target
 
 
 def moving(state: Sandbox) -> Move | None:
@@ -61,9 +70,9 @@ def move_to(state: Sandbox, target: int, *, wait: float | None = None) -> bool:
     Raises ApiError for a moment that has passed or is too far off, and (409) while another move is
     under way.
     """
-    _check(state, target)
-    move = Move(state, target)
-    _MOVING[state] = move
+    with state.lock:
+        _check(state, target)
+        move = _MOVING[state] = Move(state, target)
     return move.wait(wait)
 
 
@@ -82,9 +91,10 @@ def _check(state: Sandbox, target: int) -> None:
 
 def freeze(state: Sandbox, at: int | None = None, *, wait: float | None = None) -> bool:
     """Stop the clock, now or once it has moved on to `at`. Returns and raises as `move_to` does."""
-    if at is not None:
-        _check(state, at)
-    state.set_clock(frozen_at=state.clock.now())
+    with state.lock:
+        if at is not None:
+            _check(state, at)
+        state.set_clock(frozen_at=state.clock.now())
     return True if at is None else move_to(state, at, wait=wait)
 
 

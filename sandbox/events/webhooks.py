@@ -223,12 +223,12 @@ class Outbox:
             if not self._running:
                 return None
             now = self._sandbox.clock.now()
-            for row in self._sandbox.every("_delivery"):
-                if _is_due(row, now) and row["id"] not in self._taken:
-                    signed = self._signed(row)
-                    if signed is not None:
-                        self._taken.add(signed.id)
-                        return signed
+            waiting = (row for row in self._sandbox.every("_delivery") if row["id"] not in self._taken)
+            for row in sorted((row for row in waiting if _is_due(row, now)), key=lambda row: row["due_at"]):
+                signed = self._signed(row)
+                if signed is not None:
+                    self._taken.add(signed.id)
+                    return signed
         return None
 
     def _signed(self, row: Object) -> Delivery | None:
@@ -299,7 +299,8 @@ def _attempt(post: Post, delivery: Delivery) -> tuple[int, str | None, str | Non
     """Return status, answer and error of one try; the status is 0 where there was no answer."""
     try:
         answered = post(delivery.url, delivery.body, delivery.headers)
-    except (OSError, http.client.HTTPException) as error:
+    # A ValueError is an address that cannot be written into a request.
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return 0, None, f"{type(error).__name__}: {error}"
     status, answer = answered if isinstance(answered, tuple) else (answered, None)
     return status, answer, None
