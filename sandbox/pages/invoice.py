@@ -146,8 +146,7 @@ def write_invoice(state: Sandbox, invoice: Object) -> bytes:
     document.down(15)
     document.text("Sandbox: no real money")
     for each in billed_to(invoice):
-        document.text(each, x=LEFT + 260)
-        document.down(14)
+        document.paragraph(each, x=LEFT + 260, within=RIGHT - LEFT - 260)
     document.down(16)
     due = money_text(invoice["amount_remaining"], invoice["currency"])
     paid = invoice["status"] == "paid"

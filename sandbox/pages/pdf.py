@@ -58,15 +58,25 @@ def width(text: str, size: float) -> float:
 
 
 def wrapped(text: str, *, within: float, size: float) -> list[str]:
-    """Return the text cut into lines no wider than `within` points; a longer word stands alone."""
+    """Return the text cut into lines no wider than `within` points; a longer word is cut too."""
     lines = [""]
-    for word in text.split():
+    for word in (part for each in text.split() for part in _pieces(each, within=within, size=size)):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and width(longer, size) > within:
             lines.append(word)
         else:
             lines[-1] = longer
     return lines
+
+
+def _pieces(word: str, *, within: float, size: float) -> list[str]:
+    pieces = [""]
+    for letter in word:
+        if pieces[-1] and width(pieces[-1] + letter, size) > within:
+            pieces.append(letter)
+        else:
+            pieces[-1] += letter
+    return pieces
 
 
 def write_pdf(lines: Iterable[str]) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 import stripe
 from werkzeug.test import Client
 
+from sandbox.pages.pdf import width, wrapped
 from tests.sandbox.helpers import DECLINED_CARD, GOOD_CARD, Shop
 
 CHALLENGED = {**GOOD_CARD, "number": "4000002500003155"}
@@ -198,3 +199,10 @@ def test_a_long_invoice_fills_several_pages(shop: Shop, browser: Client) -> None
     data = browser.get(invoice.invoice_pdf).data
     assert re.findall(rb"/Count (\d+)", data) != [b"1"]
     assert {f"Hour {number}" for number in range(40)} <= set(text_of(data))
+
+
+def test_a_word_too_long_for_its_column_goes_on_below() -> None:
+    lines = wrapped("Donau" + "dampf" * 60, within=300, size=10)
+    assert len(lines) > 1
+    assert all(width(line, 10) <= 300 for line in lines)
+    assert "".join(lines) == "Donau" + "dampf" * 60
