@@ -5,6 +5,7 @@ An entry belongs to the clock that was in force when it was set: a test clock, o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from sandbox.store import Object
 
 if TYPE_CHECKING:
     from sandbox.state import Sandbox
+
+log = logging.getLogger("sandbox")
 
 Work = Callable[["Sandbox", str], None]
 
@@ -77,11 +80,20 @@ class Agenda:
         return min(rows, key=lambda each: each[:3])[3] if rows else None
 
     def run(self, *, clock: str | None, until: int) -> int:
-        """Do what is due on a clock, in order of time and each at its own moment. Returns how many were."""
+        """Do what is due on a clock, in order of time and each at its own moment. Returns how many were.
+
+        An entry that fails is undone, logged, noted in `mishaps` and given up.
+        """
         done = 0
         while (row := self.next(clock=clock, until=until)) is not None:
-            with self._state.change(), self._state.on_clock(clock, at=row["at"]):
-                self.drop(row["what"], identifier=row["id"])
-                _WORK[row["what"]][1](self._state, row["id"])
+            try:
+                with self._state.change(), self._state.on_clock(clock, at=row["at"]):
+                    self.drop(row["what"], identifier=row["id"])
+                    _WORK[row["what"]][1](self._state, row["id"])
+            except Exception as error:  # Whatever it is: met again at each request, it would stop everything.
+                log.exception("%s of %s failed and is given up", row["what"], row["id"])
+                with self._state.change():
+                    self.drop(row["what"], identifier=row["id"])
+                self._state.mishaps.append(f"{row['what']} of {row['id']}: {type(error).__name__}: {error}")
             done += 1
         return done

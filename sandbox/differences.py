@@ -34,7 +34,14 @@ BY_TOPIC: dict[str, tuple[str, ...]] = {
         "hour later.",
         "There is no invoice.upcoming, no billing threshold, no backdating together with a trial, and no anchor "
         "together with a trial.",
-        "Schedules know the end behaviours release and cancel.",
+        "Schedules know the end behaviours release and cancel. A phase leaves out a coupon that can no longer be "
+        "redeemed when it begins, and keeps a running discount of the same coupon.",
+        "A cancel_at in mid-period charges that period in full and credits the rest when it comes; Stripe shortens "
+        "the last invoice.",
+        "Cancelling within the hour of a draft does not stop that draft; any intervals may be mixed.",
+        "Deleting a customer leaves drafts as drafts and open invoices open, none collected by itself.",
+        "Pending updates take neither metadata nor new invoice items.",
+        "An invoice's transitions tell of themselves, without an invoice.updated beside them.",
     ),
     "Money": (
         "Discounts whose once coupon takes nothing off, as in a trial, stay for the next invoice.",

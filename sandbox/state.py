@@ -79,6 +79,8 @@ class Sandbox:
         self.clock = clock if clock is not None else Clock(**settings["clock"])
         self.started_at = self.clock.now()
         self.agenda = Agenda(self)
+        # What failed on the agenda, one sentence each: every one is a bug of the sandbox.
+        self.mishaps: list[str] = []
         self.faults = Faults()
         self.webhooks = Outbox(self)
         # Told of each event as it is made; the contract recorder listens here.

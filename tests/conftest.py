@@ -62,6 +62,7 @@ def sandbox(recorder: Recorder) -> Iterator[Sandbox]:
     stripe_client.use_http_client(SandboxHTTPClient(sandbox, recorder=recorder))
     recorder.problems.clear()
     yield sandbox
+    assert sandbox.mishaps == []
     assert [str(problem) for problem in recorder.problems] == []
 
 

@@ -10,6 +10,7 @@ from sandbox.payments.cards import Decline
 from sandbox.payments.paying import when_settled
 from sandbox.state import Sandbox
 from sandbox.store import Object
+from sandbox.subscriptions.default_card import keep_card
 from sandbox.subscriptions.ending import end_subscription
 from sandbox.subscriptions.pending_updates import apply_pending_update, awaits
 from sandbox.subscriptions.subscribing import paying_method, tell
@@ -83,6 +84,9 @@ def hear_of_payment(state: Sandbox, intent: Object, decline: Decline | None) -> 
     invoice["attempted"] = True
     if intent["status"] == "succeeded":
         invoice["attempt_count"] += 1
+        subscription = _subscription(state, invoice)
+        if subscription is not None:
+            keep_card(state, subscription, intent["payment_method"])
         mark_paid(state, invoice)
     elif intent["status"] == "requires_action":
         invoice["attempt_count"] += 1

@@ -32,6 +32,7 @@ from sandbox.subscriptions.changing import (
     check_pending,
     keep_end_in_step,
 )
+from sandbox.subscriptions.default_card import ask_for_card
 from sandbox.subscriptions.resuming import resume
 from sandbox.subscriptions.subscribing import (
     ENDED,
@@ -151,6 +152,8 @@ def _begin(state: Sandbox, subscription: Object, customer: Object, params: dict[
         _trust(state, subscription, invoice)
     elif behaviour == "default_incomplete":
         settle(state, subscription, invoice, None)
+        if not due and method is None:
+            ask_for_card(state, subscription, customer=customer["id"])
     else:
         if due and method is None:
             raise ApiError(

@@ -35,8 +35,10 @@ def recorder(spec: Spec) -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def sandbox() -> Sandbox:
-    return Sandbox()
+def sandbox() -> Iterator[Sandbox]:
+    sandbox = Sandbox()
+    yield sandbox
+    assert sandbox.mishaps == []
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ def play(plan: list[Step], *, path: pathlib.Path | None = None) -> Tally:
     _raise(watch)
     check_all(world, watch)
     assert not recorder.problems, "; ".join(str(each) for each in recorder.problems[:3])
+    assert not sandbox.mishaps, sandbox.mishaps[0]
     if path is not None:
         _check_it_survives(sandbox, path)
     return Tally(1, watch.seen, world.done, world.refused)
