@@ -37,7 +37,7 @@ class Str(Type):
                 f"Invalid string: {value[:10]}...{value[-6:]}; must be at most {self.max} characters",
                 param=name,
             )
-        if self.pattern and not re.fullmatch(self.pattern, value):
+        if self.pattern and not re.fullmatch(self.pattern, value, re.ASCII):
             raise ApiError(f"Invalid {name}: {value[:100]}", param=name)
         return value
 
@@ -50,7 +50,7 @@ class Int(Type):
     def read(self, value: Any, *, name: str) -> int:
         if isinstance(value, int) and not isinstance(value, bool):  # A JSON number.
             value = str(value)
-        if not isinstance(value, str) or not re.fullmatch(r"-?\d{1,18}", value):
+        if not isinstance(value, str) or not re.fullmatch(r"-?[0-9]{1,18}", value):
             raise ApiError(f"Invalid integer: {value}", code="parameter_invalid_integer", param=name)
         number = int(value)
         if self.min is not None and number < self.min:
@@ -75,7 +75,7 @@ class Dec(Type):
     """A decimal written as text, up to twelve places, kept exact."""
 
     def read(self, value: Any, *, name: str) -> decimal.Decimal:
-        if not isinstance(value, str) or not re.fullmatch(r"-?\d{1,15}(\.\d{1,12})?", value):
+        if not isinstance(value, str) or not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,12})?", value):
             raise ApiError(f"Invalid decimal: {value}", param=name)
         return decimal.Decimal(value)
 
@@ -216,7 +216,9 @@ def unsupported(*names: str) -> dict[str, Type]:
     return {name: Unsupported() for name in names}
 
 
-STR, INT, BOOL, DEC, METADATA, TIME = Str(), Int(), Bool(), Dec(), Metadata(), Int(min=0)
+STR, INT, BOOL, DEC, METADATA = Str(), Int(), Bool(), Dec(), Metadata()
+# Up to the year 3000: what is later was meant as milliseconds, and has no calendar to bill by.
+TIME = Int(min=0, max=32_503_680_000)
 ID = Str()
 CURRENCY = Str(max=3, pattern="[A-Za-z]{3}")
 EXPAND: dict[str, Type] = {"expand": ListOf(STR)}

@@ -101,7 +101,7 @@ def _check(clause: re.Match[str], *, fields: Fields, resource: str) -> None:
         if operator != ":":
             raise _unreadable()
     elif kind == "number":
-        if not re.fullmatch(r"-?\d+(\.\d+)?", clause["number"] or clause["value"] or ""):
+        if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", clause["number"] or clause["value"] or ""):
             raise ApiError(f"The field `{name}` is compared with a number.", param="query")
     elif clause["number"]:
         raise _unreadable()

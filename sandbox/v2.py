@@ -15,7 +15,7 @@ from sandbox.wire import MAX_DEPTH
 
 PREFIX = "/v2/"
 PAGE: dict[str, Type] = {"limit": Int(min=1, max=100), "page": Str(max=500)}
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
 # These v1 codes have another name under /v2.
 CODES = {"resource_missing": "not_found"}
 
@@ -40,6 +40,16 @@ class Time(Type):
 
 
 @dataclass(frozen=True)
+class Texts(Strings):
+    """Free string keys with string values: in JSON, unlike in forms, a list is never meant by them."""
+
+    def read(self, value: Any, *, name: str) -> dict[str, str]:
+        if isinstance(value, list):
+            raise ApiError("Invalid object", param=name)
+        return super().read(value, name=name)
+
+
+@dataclass(frozen=True)
 class Metadata(Type):
     """String values; in an update null takes one key away."""
 
@@ -50,7 +60,7 @@ class Metadata(Type):
         if gone and not self.unsets:
             raise ApiError("Invalid object", param=name)
         texts = {key: each for key, each in value.items() if key not in gone} if gone else value
-        entries = Strings().read(texts, name=name)
+        entries = Texts().read(texts, name=name)
         if len(entries) > 50:
             raise ApiError("You can only have up to 50 metadata keys.", param=name)
         return {**entries, **dict.fromkeys(gone)}
@@ -107,7 +117,7 @@ def page(call: Call, objects: list[Object]) -> Object:
     """
     limit = call.params.get("limit", 20)
     token = call.params.get("page", "0")
-    if not re.fullmatch(r"\d{1,9}", token):
+    if not re.fullmatch(r"[0-9]{1,9}", token):
         raise ApiError("Invalid page token.", param="page")
     start = int(token)
     asked = {name: value for name, value in call.raw.items() if name not in ("page", "limit")}

@@ -10,6 +10,7 @@ API_VERSION = "2026-05-27.dahlia"
 MAJOR = API_VERSION.rsplit(".", maxsplit=1)[-1]
 
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]")
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 # Each level costs a stack frame later on; nothing Stripe accepts is even half as deep.
 MAX_DEPTH = 12
@@ -44,7 +45,7 @@ def decode_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 def _listed(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
-    if all(key.isdigit() for key in node):
+    if all(_INDEX.fullmatch(key) for key in node):
         return [_listed(node[key]) for key in sorted(node, key=int)]
     return {key: _listed(value) for key, value in node.items()}
 

@@ -71,9 +71,9 @@ def check_tax_id(type: str, value: str, *, param: str = "value") -> str:
     kept = value.strip().upper() if type in OTHERS or type == "eu_vat" else value.strip()
     if type == "eu_vat":
         kept = kept.replace(" ", "")
-        fits = kept[:2] in EU_VAT and re.fullmatch(EU_VAT[kept[:2]], kept[2:])
+        fits = kept[:2] in EU_VAT and re.fullmatch(EU_VAT[kept[:2]], kept[2:], re.ASCII)
     else:
-        fits = re.fullmatch(OTHERS.get(type, r"\S.{1,49}"), kept)
+        fits = re.fullmatch(OTHERS.get(type, r"\S.{1,49}"), kept, re.ASCII)
     if not fits:
         raise ApiError(f"Invalid value for {type}.", code="tax_id_invalid", param=param)
     return kept

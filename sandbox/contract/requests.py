@@ -116,9 +116,9 @@ def _check_object(spec: Spec, value: Any, schema: Schema, *, name: str) -> Itera
 def _check_scalar(value: str, schema: Schema, *, name: str) -> Iterator[str]:
     kind = schema.get("type")
     choices = schema.get("enum")
-    if kind == "integer" and not re.fullmatch(r"-?\d+", value):
+    if kind == "integer" and not re.fullmatch(r"-?[0-9]+", value):
         yield f"wrong type at {name}: {value!r} is no integer"
-    elif kind == "number" and not re.fullmatch(r"-?\d+(\.\d+)?", value):
+    elif kind == "number" and not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value):
         yield f"wrong type at {name}: {value!r} is no number"
     elif kind == "boolean" and value not in ("true", "false"):
         yield f"wrong type at {name}: {value!r} is neither true nor false"

@@ -194,6 +194,9 @@ def _apply(state: Sandbox, customer: Object, params: dict[str, Any]) -> None:
         elif name == "tax":
             if "ip_address" in value:
                 customer["_ip_address"] = value["ip_address"]
+        elif name in ("business_name", "individual_name") and value is None:
+            # Shown only where there is one.
+            customer.pop(name, None)
         else:
             customer[name] = value
 

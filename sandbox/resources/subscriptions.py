@@ -265,7 +265,8 @@ def remove_discount(call: Call) -> Object:
     first = call.state.get("discount", subscription["discounts"][0])
     discounting.remove_discounts(call.state, subscription)
     tell(call.state, subscription)
-    return {**call.state.render(first), "deleted": True}
+    gone = {name: value for name, value in call.state.render(first).items() if name != "end"}
+    return {**gone, "deleted": True}
 
 
 @delete("/v1/subscriptions/<id>", {**CANCELLATION, "invoice_now": BOOL, "prorate": BOOL})

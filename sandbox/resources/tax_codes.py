@@ -19,7 +19,7 @@ CODES = {
 
 def check_tax_code(code: str, *, param: str) -> None:
     """Raise ApiError (400) for what cannot be one of Stripe's tax codes; the sandbox knows few by name."""
-    if not re.fullmatch(r"txcd_\d{8}", code):
+    if not re.fullmatch(r"txcd_[0-9]{8}", code):
         raise missing_resource("tax code", code, param=param, status=400)
 
 

@@ -3,16 +3,16 @@
 from sandbox.errors import ApiError
 from sandbox.meters.metering import Report, cancel, take_checked, take_streamed
 from sandbox.meters.metering_session import STREAM, open_session
-from sandbox.params import Enum, ListOf, Obj, Str, Strings
+from sandbox.params import Enum, ListOf, Obj, Str
 from sandbox.routing import Call, post
 from sandbox.store import Object
-from sandbox.v2 import Time, iso
+from sandbox.v2 import Texts, Time, iso
 
 MOST_AT_ONCE = 100
 EVENT = {
     "event_name!": Str(max=100),
     "identifier": Str(max=100),
-    "payload!": Strings(),
+    "payload!": Texts(),
     "timestamp": Time(),
 }
 

@@ -237,7 +237,7 @@ def test_discount_and_tax_are_credited_in_proportion_and_the_last_takes_the_rest
     percent=st.integers(1, 27),
     inclusive=st.booleans(),
 )
-def test_parts_of_a_line_always_make_the_whole(spec, amount, cuts, off, percent, inclusive):
+def test_parts_of_a_line_always_make_the_whole(*, spec, amount, cuts, off, percent, inclusive):
     recorder = Recorder(spec)
     transport = SandboxHTTPClient(Sandbox(), recorder=recorder)
     shop = Shop(stripe.StripeClient(KEY, http_client=transport))

@@ -173,3 +173,10 @@ def test_a_deleted_customer_is_a_stub_that_takes_nothing_more(shop: Shop) -> Non
         error = refused(call)
         assert (error.http_status, error.code) == (404, "resource_missing")
     assert shop.api.customers.search({"query": "email:'ada@example.com'"}).data == []
+
+
+def test_the_name_of_a_business_is_shown_while_there_is_one(shop: Shop) -> None:
+    customer = shop.customer(business_name="Analytical Engines", individual_name="Ada")
+    assert (customer.business_name, customer.individual_name) == ("Analytical Engines", "Ada")
+    changed = shop.api.customers.update(customer.id, {"business_name": "", "individual_name": ""}).to_dict()
+    assert changed.keys().isdisjoint({"business_name", "individual_name"})

@@ -118,3 +118,11 @@ def test_the_control_page_cancels(shop: Shop, browser: Client) -> None:
     assert subscription.id in browser.get("/").text
     browser.post(f"/sandbox/subscriptions/{subscription.id}/cancel")
     assert shop.api.subscriptions.retrieve(subscription.id).status == "canceled"
+
+
+def test_a_discount_taken_off_a_subscription_is_answered_as_a_deleted_one(shop: Shop) -> None:
+    coupon = shop.api.coupons.create({"percent_off": 10, "duration": "repeating", "duration_in_months": 3})
+    subscription = shop.subscription(shop.payer(), shop.price(), discounts=[{"coupon": coupon.id}])
+    gone = shop.api.subscriptions.delete_discount(subscription.id)
+    assert (gone.deleted, gone.subscription) == (True, subscription.id)
+    assert shop.api.subscriptions.retrieve(subscription.id).discounts == []

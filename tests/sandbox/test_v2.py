@@ -64,6 +64,7 @@ def test_json_under_v1_is_refused(browser: Client) -> None:
     [
         ({"event_name": "requests", "payload": {"a": "1"}, "colour": "red"}, "colour"),
         ({"event_name": "requests", "payload": {"a": 1}}, "payload"),
+        ({"event_name": "requests", "payload": ["1"]}, "payload"),
         ({"event_name": 5, "payload": {"a": "1"}}, "event_name"),
         ({"event_name": None, "payload": {"a": "1"}}, "event_name"),
         ({"payload": {"a": "1"}}, "event_name"),

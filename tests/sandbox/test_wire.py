@@ -230,3 +230,26 @@ def test_a_cursor_that_names_nothing_and_two_cursors_are_refused(shop: Shop) -> 
     for cursors in ({"starting_after": "cus_none"}, {"starting_after": customer, "ending_before": customer}):
         with pytest.raises(stripe.InvalidRequestError):
             shop.api.customers.list(cursors)
+
+
+def test_names_and_numbers_are_read_in_plain_digits_only(browser: Client) -> None:
+    access = {"Authorization": f"Bearer {KEY}"}
+    for form, name in (
+        ({"metadata[²]": "1", "address[²]": "1"}, "address[²]"),
+        ({"balance": "٣"}, "balance"),
+        ({"preferred_locales[" + "9" * 5000 + "]": "en"}, "preferred_locales"),
+    ):
+        refused = browser.post("/v1/customers", data=form, headers=access)
+        assert (refused.status_code, (refused.json or {})["error"]["param"]) == (400, name)
+
+
+def test_a_time_in_milliseconds_is_refused_by_name(shop: Shop) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        shop.api.customers.list({"created": {"gte": 1_800_000_000_000}})
+    assert refused.value.param == "created"
+    phases = [{"items": [{"price": shop.price().id}]}]
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        shop.api.subscription_schedules.create(
+            {"customer": shop.payer().id, "start_date": 1_000_000_000_000, "phases": phases}  # type: ignore[typeddict-item]
+        )
+    assert refused.value.param == "start_date"

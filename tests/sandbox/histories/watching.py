@@ -184,7 +184,10 @@ def check_invoice(invoice: Object, *, where: str) -> None:
         assert before + invoice["total"] == due + noted + after, (
             f"{name}: balance {before} + total {invoice['total']} is not due {due} + noted {noted} + balance {after}"
         )
-    assert remaining == max(due - paid, 0), f"{name}: {remaining} remain of {due} with {paid} paid"
+    elsewhere = invoice.get("amount_paid_off_stripe") or 0
+    assert remaining == max(due - paid - elsewhere, 0), (
+        f"{name}: {remaining} remain of {due} with {paid} paid and {elsewhere} paid elsewhere"
+    )
     if invoice["status"] == "paid":
         assert remaining == 0, f"{name}: paid, and {remaining} remain"
     if invoice["status"] == "open":
