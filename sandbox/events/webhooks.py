@@ -13,7 +13,7 @@ import json
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -222,14 +222,24 @@ class Outbox:
         with self._sandbox.lock:
             if not self._running:
                 return None
-            now = self._sandbox.clock.now()
-            waiting = (row for row in self._sandbox.every("_delivery") if row["id"] not in self._taken)
-            for row in sorted((row for row in waiting if _is_due(row, now)), key=lambda row: row["due_at"]):
+            for row in self._due():
                 signed = self._signed(row)
                 if signed is not None:
                     self._taken.add(signed.id)
                     return signed
         return None
+
+    def _due(self) -> Iterator[Object]:
+        """Yield what is to be sent now, in the order of its events; what a fault shuffled by its new places."""
+        now, shuffled = self._sandbox.clock.now(), []
+        for row in self._sandbox.every("_delivery"):
+            if row["id"] in self._taken or not _is_due(row, now):
+                continue
+            if row["place"] is None:
+                yield row
+            else:
+                shuffled.append(row)
+        yield from sorted(shuffled, key=lambda row: float(row["due_at"]))
 
     def _signed(self, row: Object) -> Delivery | None:
         """Return a delivery ready to send, None while its endpoint is disabled or where it is gone."""

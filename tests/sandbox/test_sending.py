@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from werkzeug.test import Client
 
 from sandbox import Sandbox, clockwork
 from sandbox.errors import ApiError
@@ -125,3 +126,23 @@ def test_clocks_moved_at_once_arrive_at_the_one_target_that_was_taken(
         each.join()
     assert sending.clock.now() == max(taken)
     assert len(shop.api.invoices.list().data) == 2
+
+
+def test_the_server_says_that_it_lives_while_the_sandbox_is_held(sandbox: Sandbox, browser: Client) -> None:
+    taken, asked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sandbox.lock:
+            taken.set()
+            asked.wait(PATIENCE)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(PATIENCE)
+    answer: queue.Queue[int] = queue.Queue()
+    threading.Thread(target=lambda: answer.put(browser.get("/healthz").status_code), daemon=True).start()
+    try:
+        assert answer.get(timeout=5) == 200
+    finally:
+        asked.set()
+        holder.join()
