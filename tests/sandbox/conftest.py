@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +25,10 @@ def quick_passwords() -> None:
 
 @pytest.fixture(scope="session")
 def spec() -> Spec:
-    return load_spec()
+    document = load_spec()
+    # It stays to the end: the collector need not go over its hundreds of thousands of dicts again and again.
+    gc.freeze()
+    return document
 
 
 @pytest.fixture

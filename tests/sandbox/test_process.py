@@ -33,6 +33,13 @@ def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
     return process, ready[1]
 
 
+def problems(base: str) -> list[str]:
+    with urllib.request.urlopen(base + "/sandbox/contract") as answer:  # noqa: S310
+        found = json.load(answer)
+    assert found["checked"]
+    return list(found["problems"])
+
+
 def connect(url: str) -> stripe.StripeClient:
     addresses: stripe.BaseAddresses = {"api": url, "connect": url, "files": url, "meter_events": url}
     return stripe.StripeClient(KEY, base_addresses=addresses)
@@ -77,6 +84,7 @@ def test_a_process_delivers_webhooks_retries_them_and_stops_promptly(
         while not seen and time.monotonic() < deadline:
             time.sleep(0.05)
         assert seen == ["customer.created"]
+        assert problems(base) == []
     finally:
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
@@ -105,8 +113,9 @@ def test_a_taken_port_and_a_public_host_are_refused_in_one_sentence() -> None:
 @pytest.fixture
 def process() -> Iterator[str]:
     """Run a sandbox and yield its address."""
-    running, base = start()
+    running, base = start("--check-contract")
     yield base
+    assert problems(base) == []
     running.terminate()
     running.wait(timeout=5)
 

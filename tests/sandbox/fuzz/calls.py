@@ -11,11 +11,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sandbox.contract.spec import Operation
+from sandbox.contract.spec import Operation, load_spec
 from sandbox.routing import ENDPOINTS, Endpoint
 from tests.sandbox.fuzz.nouns import COLLECTIONS
 from tests.sandbox.fuzz.values import DAY, NOW, Thing, chance, table
-from tests.sandbox.fuzz.world import World, spec
+from tests.sandbox.fuzz.world import World
 
 PRIVATE = "/v1/payment_pages/"
 ABSURD_IDS = ("none", "%00", "..", "cus_", "Ünï", "x" * 300, "search")
@@ -114,7 +114,7 @@ def pairs(node: Any, name: str = "") -> list[tuple[str, str]]:
 
 @functools.cache
 def _operation(endpoint: Endpoint) -> Operation:
-    found = spec().find(endpoint.method, endpoint.path.replace("<", "{").replace(">", "}"))
+    found = load_spec().find(endpoint.method, endpoint.path.replace("<", "{").replace(">", "}"))
     known = {name.rstrip("!"): {"type": "string"} for name in endpoint.params}
     return found or Operation(endpoint.method, endpoint.path, known, (), None)
 
@@ -139,7 +139,7 @@ def calls(draw: st.DrawFn, endpoint: Endpoint | None = None) -> Call:
     params = {}
     if chosen.method == "POST" and chance(draw, 80):
         params = _other_ids(draw, BODIES.get(chosen.path, {}))
-    drawn = table(draw, spec(), operation.params, () if params else operation.required)
+    drawn = table(draw, load_spec(), operation.params, () if params else operation.required)
     return Call(chosen, tuple(things), {**params, **drawn})
 
 

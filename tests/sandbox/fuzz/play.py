@@ -25,12 +25,13 @@ from sandbox.app import create_app
 from sandbox.contract.objects import check_by_name
 from sandbox.contract.recorder import Recorder
 from sandbox.contract.requests import check_params
+from sandbox.contract.spec import load_spec
 from sandbox.errors import ApiError
 from sandbox.store import Object
 from sandbox.wire import API_VERSION, decode_pairs
 from tests.sandbox.fuzz.calls import Call, calls, pairs
 from tests.sandbox.fuzz.values import DAY
-from tests.sandbox.fuzz.world import World, spec, world
+from tests.sandbox.fuzz.world import World, world
 from tests.sandbox.helpers import KEY
 from tests.sandbox.histories.watching import SILENT, check_invoice, without
 
@@ -49,7 +50,7 @@ class Play:
     def __init__(self, world: World) -> None:
         self.world = world
         self.state = world.sandbox
-        self.recorder = Recorder(spec())
+        self.recorder = Recorder(load_spec())
         self.client = Client(create_app(self.state, recorder=self.recorder), Response, use_cookies=False)
         self.told: dict[tuple[str, str], Object] = {}
         self.state.observers.append(self._hear)
@@ -100,11 +101,11 @@ class Play:
         missing = code == "resource_missing" and error["message"].startswith("No such")
         at_fault = missing or code.startswith("parameter_") or code == "sandbox_unsupported"
         if status == 400 and not at_fault and not call.endpoint.path.startswith("/v2/"):
-            operation = spec().find(
+            operation = load_spec().find(
                 call.endpoint.method, call.endpoint.path.replace("<", "{").replace(">", "}")
             )
             try:
-                wrong = operation and list(check_params(spec(), operation, decode_pairs(sent)))
+                wrong = operation and list(check_params(load_spec(), operation, decode_pairs(sent)))
             except ApiError:
                 wrong = None
             at_fault = bool(wrong)
@@ -133,7 +134,7 @@ class Play:
         if row.get("deleted") or kind.startswith("v2."):
             return
         shown = self.state.render(row)
-        wrong = list(check_by_name(spec(), shown, path=kind)) if kind in spec().schemas else []
+        wrong = list(check_by_name(load_spec(), shown, path=kind)) if kind in load_spec().schemas else []
         assert not wrong, f"{wrong[0]}: {where}"
         if kind == "invoice":
             try:

@@ -19,8 +19,6 @@ from tests.sandbox.helpers import KEY, Shop
 ADDRESS = {"line1": "1 Main", "city": "Berlin", "postal_code": "10115", "country": "DE"}
 MONTH = 32 * DAY
 
-spec = functools.cache(load_spec)
-
 
 @dataclass
 class World:
@@ -71,7 +69,7 @@ def _ids() -> dict[str, list[str]]:
 @functools.cache
 def _grown() -> tuple[Sandbox, str]:
     sandbox = Sandbox(clock=Clock(frozen_at=NOW - 2 * MONTH))
-    recorder = Recorder(spec())
+    recorder = Recorder(load_spec())
     client = stripe.StripeClient(KEY, http_client=SandboxHTTPClient(sandbox, recorder=recorder))
     shop = Shop(client)
     _settle(shop)
