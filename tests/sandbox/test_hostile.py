@@ -1,6 +1,7 @@
 """What a careless or hostile sender may try, and what it gets."""
 
 import pathlib
+from typing import Any
 
 import pytest
 import stripe
@@ -90,9 +91,10 @@ def test_a_real_cards_number_is_refused_and_kept_nowhere(tmp_path: pathlib.Path)
     assert refused.status_code == 422
     assert "test mode" in refused.text
     assert REAL not in refused.text
-    card = {"number": REAL, "exp_month": 12, "exp_year": 2040, "cvc": "987"}
+    card: Any = {"number": REAL, "exp_month": 12, "exp_year": 2040, "cvc": "987"}
     with pytest.raises(stripe.CardError) as refusal:
         shop.api.payment_methods.create({"type": "card", "card": card})
+    assert refusal.value.error is not None
     assert refusal.value.error.decline_code == "test_mode_live_card"
     assert browser.post(page, data={**sent, "number": "4242424242424242"}).status_code == 303
     sandbox.close()
