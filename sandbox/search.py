@@ -12,7 +12,7 @@ from sandbox.store import Object
 # What a field holds: text is matched whole or in part, a token only whole, a number is compared.
 Fields = Mapping[str, str]
 OPERATORS = {"text": (":", "~"), "token": (":",), "number": (":", ">", "<", ">=", "<=")}
-NUMBERS = frozenset({"amount", "created", "total"})
+NUMBERS = frozenset({"amount", "canceled_at", "created", "total"})
 MOST_CLAUSES = 10
 SHORTEST_PART = 3
 
@@ -43,7 +43,7 @@ def search(call: Call, objects: list[Object], *, fields: Fields | Iterable[str])
     if not 1 <= limit <= 100:
         raise ApiError("Invalid limit: must be between 1 and 100.", param="limit")
     page = call.params.get("page", "0")
-    if not page.isdigit():
+    if not re.fullmatch("[0-9]{1,9}", page):
         raise ApiError("Invalid page.", param="page")
     start = int(page)
     more = len(found) > start + limit

@@ -16,8 +16,10 @@ def clock_of(state: Sandbox, obj: Object | None) -> str | None:
         return None
     if obj.get("object") == CLOCK:
         return str(obj["id"])
-    if obj.get("test_clock"):
-        return str(obj["test_clock"])
+    clock = obj.get("test_clock")
+    if clock:
+        # What was on a clock keeps its name when the clock is gone.
+        return str(clock) if state.find(CLOCK, clock) is not None else None
     for kind in ("customer", "subscription", "invoice"):
         owner = obj.get(kind)
         if isinstance(owner, str) and (found := clock_of(state, state.find(kind, owner))) is not None:

@@ -16,7 +16,12 @@ from sandbox.subscriptions.subscribing import ENDED
 from sandbox.subscriptions.subscription_settings import set_end
 
 # Of what the agenda holds, what leads to a subscription's next invoice.
-LEADS_THERE = ("subscription.period_end", "subscription.cancel", "subscription_schedule.phase")
+LEADS_THERE = (
+    "subscription.trial_end",
+    "subscription.period_end",
+    "subscription.cancel",
+    "subscription_schedule.phase",
+)
 FURTHEST = 60
 
 

@@ -153,7 +153,8 @@ def _plan(state: Sandbox, invoice: Object) -> None:
 
 @get("/v1/invoices/search", {"query!": STR, "limit": Int(), "page": STR})
 def find(call: Call) -> Object:
-    fields = ("currency", "customer", "last_finalization_error_code", "number", "receipt_number", "status")
+    told = ("currency", "customer", "last_finalization_error_code", "number", "receipt_number", "status")
+    fields = ("created", "total", *told)
     return search(call, call.state.newest("invoice"), fields=fields)
 
 

@@ -188,7 +188,7 @@ def _trust(state: Sandbox, subscription: Object, invoice: Object | None) -> None
 
 @get("/v1/subscriptions/search", {"query!": STR, "limit": Int(), "page": STR})
 def find(call: Call) -> Object:
-    return search(call, call.state.newest("subscription"), fields=("status",))
+    return search(call, call.state.newest("subscription"), fields=("canceled_at", "created", "status"))
 
 
 @get("/v1/subscriptions/<id>")

@@ -56,6 +56,7 @@ def resume_collection(state: Sandbox, identifier: str) -> None:
     tell(state, subscription)
 
 
+@due("subscription.trial_end", rank=ranks.TRIAL_END)
 @due("subscription.period_end", rank=ranks.PERIOD_END)
 def end_period(state: Sandbox, identifier: str) -> None:
     """Renew what has come to its end, unless the subscription ends with it."""
@@ -65,7 +66,8 @@ def end_period(state: Sandbox, identifier: str) -> None:
         return
     drop_pending_update(state, subscription)
     if subscription["cancel_at"] is not None and subscription["cancel_at"] <= now:
-        close(state, subscription)
+        # Its turn comes in the same second, after every renewal: see `cancel_when_due`.
+        return
     elif subscription["status"] == "trialing" and subscription["trial_end"] <= now:
         _end_trial(state, subscription)
     else:

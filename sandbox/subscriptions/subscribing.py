@@ -23,6 +23,7 @@ INCOMPLETE_FOR = 23 * 3600
 TRIAL_WARNING = 3 * 86400
 ENTRIES = (
     "subscription.period_end",
+    "subscription.trial_end",
     "subscription.trial_will_end",
     "subscription.cancel",
     "subscription.incomplete_expire",
@@ -329,8 +330,12 @@ def warn_of_trial_end(state: Sandbox, subscription: Object) -> None:
 
 
 def plan_period_end(state: Sandbox, subscription: Object) -> None:
-    ends = [item["current_period_end"] for item in items_of(state, subscription)]
-    state.agenda.set("subscription.period_end", subscription["id"], min(ends))
+    """Enter when the first of its items' periods ends; what ends a trial comes before other renewals."""
+    end = min(item["current_period_end"] for item in items_of(state, subscription))
+    ends_trial = subscription["status"] == "trialing" and subscription["trial_end"] <= end
+    what, other = ("subscription.trial_end", "subscription.period_end")[:: 1 if ends_trial else -1]
+    state.agenda.drop(other, identifier=subscription["id"])
+    state.agenda.set(what, subscription["id"], end)
 
 
 def settle(

@@ -306,3 +306,11 @@ def test_stripe_s_tax_codes_are_listed(shop: Shop) -> None:
     assert "txcd_10103001" in [each.id for each in listed]
     assert shop.api.tax_codes.retrieve("txcd_00000000").name == "Nontaxable"
     assert refused(lambda: shop.api.tax_codes.retrieve("txcd_1")).http_status == 404
+
+
+def test_a_product_is_retrieved_with_its_default_price(shop: Shop) -> None:
+    made = shop.api.products.create(
+        {"name": "Pro", "default_price_data": {"currency": "usd", "unit_amount": 900}}
+    )
+    product = shop.api.products.retrieve(made.id, {"expand": ["default_price"]})
+    assert (product.name, product.default_price.unit_amount) == ("Pro", 900)

@@ -142,3 +142,13 @@ def test_a_form_from_another_site_is_refused(shop: Shop, browser: Client) -> Non
     answer = browser.post(session.url, data=GOOD_CARD, headers={"Origin": "https://elsewhere.example"})
     assert answer.status_code == 403
     assert shop.api.checkout.sessions.retrieve(session.id).status == "open"
+
+
+def test_sessions_are_listed_and_carry_the_sellers_notes(shop: Shop) -> None:
+    first, second = shop.checkout(metadata={"a": "1"}), shop.checkout()
+    shop.api.checkout.sessions.expire(first.id)
+    listed = shop.api.checkout.sessions.list
+    assert [each.id for each in listed().data] == [second.id, first.id]
+    assert [each.id for each in listed({"status": "expired"}).data] == [first.id]
+    noted = shop.api.checkout.sessions.update(first.id, {"metadata": {"b": "2"}})
+    assert noted.metadata.to_dict() == {"a": "1", "b": "2"}

@@ -144,3 +144,23 @@ def test_refund_that_the_bank_sends_back_fails_a_day_later(shop, sandbox: Sandbo
     charge = shop.api.charges.retrieve(intent.latest_charge)
     assert (charge.amount_refunded, charge.refunded) == (0, False)
     assert shop.event_types()[-1] == "refund.failed"
+
+
+def test_refunds_are_reached_through_their_charge(client, shop):
+    intent = shop.api.payment_intents.create(
+        {
+            "amount": 2000,
+            "currency": "usd",
+            "payment_method": "pm_card_visa",
+            "payment_method_types": ["card"],
+            "confirm": True,
+        }
+    )
+    refund = shop.api.refunds.create({"payment_intent": intent.id, "amount": 500})
+    path = f"/v1/charges/{intent.latest_charge}/refunds"
+
+    listed = client.raw_request("get", path).data["data"]
+    one = client.raw_request("get", f"{path}/{refund.id}").data
+
+    assert [each["id"] for each in listed] == [one["id"]] == [refund.id]
+    assert one["amount"] == 500

@@ -64,3 +64,10 @@ def test_tax_ids_are_listed_and_deleted_by_their_owner(shop: Shop) -> None:
     assert shop.api.tax_ids.delete(own.id).deleted is True
     assert shop.event_types()[-1] == "customer.tax_id.deleted"
     assert refused(lambda: shop.api.tax_ids.retrieve(made.id)).http_status == 404
+
+
+def test_a_tax_id_is_retrieved_by_itself_or_through_its_owner(shop: Shop) -> None:
+    customer = shop.customer()
+    made = shop.api.customers.tax_ids.create(customer.id, {"type": "eu_vat", "value": "DE123456789"})
+    assert shop.api.tax_ids.retrieve(made.id).value == "DE123456789"
+    assert shop.api.customers.tax_ids.retrieve(customer.id, made.id).owner.customer == customer.id

@@ -225,3 +225,11 @@ def test_a_thin_event_can_be_sent_again(
     sandbox.webhooks.deliver(lambda url, body, headers: 200)
     assert browser.post(f"/sandbox/events/{event.id}/resend").status_code == 200
     assert [each.event_id for each in sandbox.webhooks.pending()] == [event.id]
+
+
+def test_a_meter_is_renamed_and_told_of(shop: Shop) -> None:
+    meter = shop.meter()
+    assert shop.api.billing.meters.update(meter.id, {"display_name": "Calls"}).display_name == "Calls"
+    assert shop.api.billing.meters.retrieve(meter.id).display_name == "Calls"
+    assert [each.id for each in shop.api.billing.meters.list({"status": "active"}).data] == [meter.id]
+    assert shop.event_types()[-1] == "billing.meter.updated"
