@@ -85,7 +85,7 @@ BY_TOPIC: dict[str, tuple[str, ...]] = {
         "Checkout names no customer in the payment events of a new one, as the customer is made once the payment "
         "has come.",
         "The portal edits no shipping addresses, offers no retention coupons and sends no mail.",
-        "Letters outside Windows-1252 lose their accents in PDFs.",
+        "Letters outside Windows-1252 lose their accents in PDFs; other scripts and emoji are question marks there.",
     ),
 }
 

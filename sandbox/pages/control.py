@@ -87,10 +87,14 @@ def deliveries(pages: Pages, request: Request) -> Response:
 
 
 def contract(pages: Pages, request: Request) -> Response:
-    """Answer with the contract problems so far; `checked` is false where nothing is being checked."""
-    if pages.recorder is None:
-        return as_json({"checked": False, "problems": []})
-    return as_json({"checked": True, "problems": [str(each) for each in pages.recorder.problems]})
+    """Answer with the contract problems so far; `checked` is false where nothing is being checked.
+
+    `mishaps` are what was due and failed.
+    """
+    checked = pages.recorder is not None
+    problems = [str(each) for each in pages.recorder.problems] if pages.recorder is not None else []
+    mishaps = list(pages.sandbox.mishaps)
+    return as_json({"checked": checked, "problems": problems, "mishaps": mishaps})
 
 
 def _clock(pages: Pages) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sandbox import clockwork
-from sandbox.differences import DIFFERENCES
+from sandbox.differences import BY_TOPIC
 from sandbox.events import listening
 from sandbox.faults import DECLINE_CODES, REQUEST_KINDS, WEBHOOK_KINDS
 from sandbox.invoices.collecting import OUTCOMES, retry_policy
@@ -56,7 +56,8 @@ def context(pages: Pages) -> dict[str, Any]:
         "sessions": [each for each in state.newest("checkout.session") if each["status"] == "open"][:10],
         "requests": list(state.requests)[:SHOWN],
         "problems": pages.recorder.problems if pages.recorder else None,
-        "differences": DIFFERENCES,
+        "differences": BY_TOPIC,
+        "mishaps": list(state.mishaps),
     }
 
 

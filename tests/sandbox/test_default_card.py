@@ -6,7 +6,6 @@ import pytest
 import stripe
 
 from sandbox import Sandbox
-from sandbox.agenda import due
 from tests.sandbox.helpers import Shop
 
 MONTH = 31 * 86400 + 2 * 3600
@@ -65,20 +64,3 @@ def test_a_trial_without_a_card_asks_for_one_and_keeps_it(sandbox: Sandbox, shop
 
 def test_a_customer_with_a_card_is_not_asked_for_one(shop: Shop) -> None:
     assert begin(shop, shop.payer(), trial_period_days=14).pending_setup_intent is None
-
-
-def test_what_fails_on_the_agenda_is_noted_and_stops_nothing_else(shop: Shop) -> None:
-    sandbox = Sandbox()
-
-    @due("test.failure", rank=1)
-    def fail(state: Sandbox, identifier: str) -> None:
-        state.put({"id": identifier, "object": "product"})
-        raise RuntimeError("out of order")
-
-    with sandbox.change():
-        sandbox.agenda.set("test.failure", "prod_1", sandbox.now() + 10)
-    sandbox.set_clock(advance=60)
-
-    assert sandbox.mishaps == ["test.failure of prod_1: RuntimeError: out of order"]
-    assert sandbox.find("product", "prod_1") is None
-    assert sandbox.agenda.find("test.failure", "prod_1") is None
