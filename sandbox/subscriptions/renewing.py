@@ -68,7 +68,7 @@ def end_period(state: Sandbox, identifier: str) -> None:
     if subscription["cancel_at"] is not None and subscription["cancel_at"] <= now:
         # Its turn comes in the same second, after every renewal: see `cancel_when_due`.
         return
-    elif subscription["status"] == "trialing" and subscription["trial_end"] <= now:
+    if subscription["status"] == "trialing" and subscription["trial_end"] <= now:
         _end_trial(state, subscription)
     else:
         renew(state, subscription)
