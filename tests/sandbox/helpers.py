@@ -7,6 +7,7 @@ import stripe
 KEY = "sk_test_0123456789abcdefghijklmnop"
 GOOD_CARD = {"number": "4242 4242 4242 4242", "expiry": "12 / 40", "cvc": "123", "name": "Ada Lovelace"}
 DECLINED_CARD = {**GOOD_CARD, "number": "4000000000000002"}
+CHALLENGED = {**GOOD_CARD, "number": "4000002500003155"}
 
 
 class Shop:
