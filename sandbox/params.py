@@ -165,7 +165,7 @@ class OneOf(Type):
 class Strings(Type):
     """Free string keys with string values, such as a meter event's payload."""
 
-    takes_empty_values = False
+    max: int | None = None
 
     def read(self, value: Any, *, name: str) -> dict[str, str]:
         if value == []:
@@ -174,6 +174,9 @@ class Strings(Type):
             value = {str(index): each for index, each in enumerate(value)}
         if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
             raise ApiError("Invalid object", param=name)
+        for key, each in value.items():
+            if self.max is not None:
+                Str(self.max).read(each, name=f"{name}[{key}]")
         return value
 
 

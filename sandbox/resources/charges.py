@@ -75,7 +75,7 @@ def retrieve(call: Call) -> Object:
         "fraud_details": Obj({"user_report!": EmptyOr(Enum("fraudulent", "safe"))}),
         "metadata": METADATA,
         "receipt_email": EmptyOr(STR),
-        "shipping": SHIPPING,
+        "shipping": SHIPPING.type,
         "transfer_group": STR,
     },
 )

@@ -13,7 +13,7 @@ EVENT_NAME = Str(max=100)
 
 @post(
     "/v1/billing/meter_events",
-    {"event_name!": EVENT_NAME, "identifier": IDENTIFIER, "payload!": Strings(), "timestamp": TIME},
+    {"event_name!": EVENT_NAME, "identifier": IDENTIFIER, "payload!": Strings(max=100), "timestamp": TIME},
 )
 def create(call: Call) -> Object:
     row = take(call.state, Report(**call.params))

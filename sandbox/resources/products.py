@@ -28,7 +28,7 @@ from sandbox.store import Object
 
 WRITABLE: Table = {
     "active": BOOL,
-    "description": EmptyOr(Str(max=40000)),
+    "description": EmptyOr(STR),
     "images": EmptyOr(ListOf(STR)),
     "marketing_features": EmptyOr(ListOf(Obj({"name!": Str(max=80)}))),
     "metadata": METADATA,

@@ -12,7 +12,7 @@ MOST_AT_ONCE = 100
 EVENT = {
     "event_name!": Str(max=100),
     "identifier": Str(max=100),
-    "payload!": Texts(),
+    "payload!": Texts(max=100),
     "timestamp": Time(),
 }
 

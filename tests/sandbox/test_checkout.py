@@ -103,7 +103,9 @@ def test_a_trial_charges_nothing_today(shop: Shop, browser: Client) -> None:
 
 def test_a_session_expires_after_a_day(shop: Shop, browser: Client, sandbox: Sandbox) -> None:
     session = shop.checkout()
-    sandbox.set_clock(advance=24 * 3600 + 1)
+    sandbox.set_clock(advance=24 * 3600 - 5)
+    assert shop.api.checkout.sessions.retrieve(session.id).status == "open"
+    sandbox.set_clock(advance=6)
     assert shop.api.checkout.sessions.retrieve(session.id).status == "expired"
     assert "This page has expired" in browser.post(session.url, data=GOOD_CARD).text
     assert shop.event_types()[-1] == "checkout.session.expired"

@@ -6,6 +6,7 @@ import pytest
 import stripe
 
 from sandbox import Sandbox
+from sandbox.agenda import rank_of
 from tests.sandbox.helpers import Shop
 from tests.sandbox.worked.life import DAY, HOUR, Life, at
 
@@ -75,6 +76,13 @@ def test_a_deleted_clock_takes_its_customers_along(life: Life) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
         life.api.test_helpers.test_clocks.retrieve(life.clock.id)
     assert refused.value.http_status == 404
+
+
+def test_an_invoice_is_finalized_before_another_is_tried_again() -> None:
+    order = ("trial_end", "period_end")
+    names = [*(f"subscription.{each}" for each in order), "invoice.finalize", "invoice.retry"]
+    ranks = [rank_of(each) for each in (*names, "subscription.cancel", "checkout.session.expire")]
+    assert ranks == sorted(set(ranks))
 
 
 def test_what_falls_on_one_second_happens_in_stripes_order(sandbox: Sandbox, shop: Shop) -> None:

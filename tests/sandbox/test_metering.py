@@ -63,6 +63,15 @@ def test_a_duplicate_identifier_is_a_400_without_a_code(shop: Shop) -> None:
     assert total(shop, meter, customer) == 5
 
 
+def test_a_value_of_the_payload_has_at_most_a_hundred_characters(shop: Shop) -> None:
+    shop.meter()
+    customer = shop.customer().id
+    report(shop, customer, "1" * 100)
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        report(shop, customer, "1" * 101)
+    assert refused.value.param == "payload[value]"
+
+
 def test_an_identifier_may_come_again_after_a_day(shop: Shop, sandbox: Sandbox) -> None:
     shop.meter()
     customer = shop.customer().id

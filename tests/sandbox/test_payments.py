@@ -283,6 +283,8 @@ def test_charge_takes_words_and_tells_of_it(shop):
     assert (changed.metadata["a"], changed.description) == ("1", "Hat")
     assert changed.fraud_details.user_report == "safe"
     assert shop.event_types()[-1] == "charge.updated"
+    with pytest.raises(stripe.InvalidRequestError):
+        shop.api.charges.update(charge, {"shipping": ""})
 
 
 def test_balance_transaction_holds_back_stripes_fee(shop, sandbox: Sandbox):

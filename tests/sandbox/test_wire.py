@@ -18,8 +18,9 @@ def test_a_live_or_malformed_key_is_refused(transport: SandboxHTTPClient, key: s
         stripe.StripeClient(key, http_client=transport).v1.customers.list()
 
 
-def test_another_major_version_is_refused(transport: SandboxHTTPClient) -> None:
-    client = stripe.StripeClient(KEY, http_client=transport, stripe_version="2024-06-20")
+@pytest.mark.parametrize("version", ["2024-06-20", "2026-05-27.clover", "dahlia"])
+def test_another_major_version_is_refused(transport: SandboxHTTPClient, version: str) -> None:
+    client = stripe.StripeClient(KEY, http_client=transport, stripe_version=version)
     with pytest.raises(stripe.InvalidRequestError, match="Invalid Stripe API version"):
         client.v1.customers.list()
 
@@ -113,6 +114,8 @@ def test_related_objects_expand_to_four_levels(shop: Shop) -> None:
     assert listed.data[0].latest_invoice.customer.email == "ada@example.com"
     shown = shop.api.subscriptions.retrieve(subscription.id, {"expand": ["items.data.price.product"]})
     assert shown["items"].data[0].price.product.name == "Pro"
+    with pytest.raises(stripe.InvalidRequestError, match="more than 4 levels"):
+        shop.api.subscriptions.list({"expand": ["data.items.data.price.product"]})
     for path in ("latest_invoice.lines.data.pricing.price_details", "status", "nothing"):
         with pytest.raises(stripe.InvalidRequestError):
             shop.api.subscriptions.retrieve(subscription.id, {"expand": [path]})

@@ -8,6 +8,7 @@ goes on until the time is over, and prints each kind of failure once, by its sho
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import re
@@ -53,13 +54,18 @@ class Play:
         self.recorder = Recorder(load_spec())
         self.client = Client(create_app(self.state, recorder=self.recorder), Response, use_cookies=False)
         self.told: dict[tuple[str, str], Object] = {}
-        self.state.observers.append(self._hear)
+        self._heard = len(self._events())
         self.log: list[str] = []
 
-    def _hear(self, event: Object) -> None:
-        if "data" in event and isinstance(event["data"].get("object"), dict):
+    def _events(self) -> dict[str, Object]:
+        return self.state.store._kept.get("event", {})
+
+    def _hear(self) -> None:
+        """Take in what has been told since last time; what was told of a change undone is not kept."""
+        for event in itertools.islice(self._events().values(), self._heard, None):
             obj = event["data"]["object"]
             self.told[obj["object"], str(obj.get("id"))] = obj
+        self._heard = len(self._events())
 
     def call(self, call: Call) -> None:
         """Make a call. Raises AssertionError where its answer, or what it did, is not as it must be."""
@@ -125,6 +131,7 @@ class Play:
     def _check_changes(self, before: dict[tuple[str, str], Object], where: str) -> None:
         problems = "; ".join(str(each) for each in self.recorder.problems[:3])
         assert not problems, problems
+        self._hear()
         for key, row in self._rows().items():
             if before.get(key) is not row and row.get("object") == key[0]:
                 self._check_object(key, row, where)

@@ -163,16 +163,21 @@ def check_invoice(invoice: Object, *, where: str) -> None:
         return
     name = f"{where} {invoice['id']}"
     off = sum(each["amount"] for each in invoice["total_discount_amounts"] or [])
+    # What is taken off single items is off the subtotal already.
+    whole = set(invoice.get("discounts") or [])
+    off_items = sum(
+        each["amount"] for each in invoice["total_discount_amounts"] or [] if each["discount"] not in whole
+    )
     tax = sum(each["amount"] for each in invoice["total_taxes"] or [])
     on_top = sum(
         each["amount"] for each in invoice["total_taxes"] or [] if each["tax_behavior"] == "exclusive"
     )
-    assert invoice["subtotal"] == sum(line["amount"] for line in lines), f"{name}: subtotal"
+    assert invoice["subtotal"] == sum(line["amount"] for line in lines) - off_items, f"{name}: subtotal"
     assert off == sum(each["amount"] for line in lines for each in line["discount_amounts"] or []), (
         f"{name}: discounts"
     )
     assert tax == sum(each["amount"] for line in lines for each in line["taxes"] or []), f"{name}: taxes"
-    assert invoice["total"] == invoice["subtotal"] - off + on_top, f"{name}: total"
+    assert invoice["total"] == invoice["subtotal"] - (off - off_items) + on_top, f"{name}: total"
     assert invoice["total_excluding_tax"] == invoice["total"] - tax, f"{name}: total_excluding_tax"
     if invoice["status"] == "draft":
         return
