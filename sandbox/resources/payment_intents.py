@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sandbox.errors import ApiError, unsupported_parameter
+from sandbox.errors import ApiError
 from sandbox.params import (
     BOOL,
     CURRENCY,
@@ -47,7 +47,6 @@ from sandbox.state import Sandbox
 from sandbox.store import Object
 
 OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
-CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action")
 FUTURE = Enum("off_session", "on_session")
 CAPTURE = Enum("automatic", "automatic_async", "manual")
 OPTIONS = method_options(
@@ -103,7 +102,7 @@ def get_intent(state: Sandbox, identifier: str) -> Object:
     return state.get("payment_intent", identifier, noun="payment_intent", param="intent")
 
 
-def _unexpected(state: Sandbox, intent: Object, message: str) -> ApiError:
+def unexpected(state: Sandbox, intent: Object, message: str) -> ApiError:
     return ApiError(message, code="payment_intent_unexpected_state", payment_intent=state.render(intent))
 
 
@@ -178,7 +177,7 @@ def _confirm(state: Sandbox, intent: Object, params: dict[str, Any]) -> Object |
     intent["_use_stripe_sdk"] = params.get("use_stripe_sdk", False)
     check_return_url(intent)
     if intent["payment_method"] is None:
-        raise _unexpected(
+        raise unexpected(
             state,
             intent,
             "You cannot confirm this PaymentIntent because it's missing a payment method. You can either "
@@ -262,7 +261,7 @@ PAYMENT = (
 def _apply(state: Sandbox, intent: Object, params: dict[str, Any]) -> None:
     changed = [name for name in PAYMENT if name in params]
     if changed and intent["status"] not in OPEN:
-        raise _unexpected(
+        raise unexpected(
             state,
             intent,
             f"This PaymentIntent's {changed[0]} could not be updated because it has a status of "
@@ -320,7 +319,7 @@ def confirm(call: Call) -> Object | ApiError:
     intent = get_intent(state, call.args["id"])
     check_secret(intent, params)
     if intent["status"] not in OPEN:
-        raise _unexpected(
+        raise unexpected(
             state,
             intent,
             "You cannot confirm this PaymentIntent because it has already succeeded after being previously "
@@ -335,79 +334,6 @@ def confirm(call: Call) -> Object | ApiError:
         )
     _apply(state, intent, {name: value for name, value in params.items() if name in UPDATABLE})
     return _confirm(state, intent, params)
-
-
-@post(
-    "/v1/payment_intents/<id>/capture",
-    {
-        "amount_to_capture": INT,
-        "final_capture": BOOL,
-        "metadata": METADATA,
-        "statement_descriptor": DESCRIPTOR,
-        "statement_descriptor_suffix": DESCRIPTOR,
-        **unsupported(
-            "amount_details", "application_fee_amount", "hooks", "payment_details", "transfer_data"
-        ),
-    },
-)
-def capture(call: Call) -> Object:
-    state, params = call.state, call.params
-    intent = get_intent(state, call.args["id"])
-    if intent["status"] != "requires_capture":
-        raise _unexpected(
-            state,
-            intent,
-            "This PaymentIntent could not be captured because it has already been captured."
-            if intent["status"] == "succeeded"
-            else f"This PaymentIntent could not be captured because it has a status of {intent['status']}. "
-            "Only a PaymentIntent with one of the following statuses may be captured: requires_capture.",
-        )
-    if not params.get("final_capture", True):
-        raise unsupported_parameter("final_capture")
-    held: int = intent["amount_capturable"]
-    amount: int = params.get("amount_to_capture", held)
-    if amount < 1:
-        raise ApiError(
-            "This value must be greater than or equal to 1.",
-            code="parameter_invalid_integer",
-            param="amount_to_capture",
-        )
-    if amount > held:
-        raise ApiError(
-            "The payment could not be captured because the requested capture amount is greater than the "
-            "amount you can capture for this charge.",
-            code="amount_too_large",
-            param="amount_to_capture",
-        )
-    if "metadata" in params:
-        intent["metadata"] = merge_metadata(intent["metadata"], params["metadata"])
-    for name in ("statement_descriptor", "statement_descriptor_suffix"):
-        intent[name] = params.get(name, intent[name])
-    paying.capture(state, intent, amount=amount)
-    return intent
-
-
-@post(
-    "/v1/payment_intents/<id>/cancel",
-    {"cancellation_reason": Enum("abandoned", "duplicate", "fraudulent", "requested_by_customer")},
-)
-def cancel(call: Call) -> Object:
-    state = call.state
-    intent = get_intent(state, call.args["id"])
-    if intent["status"] not in CANCELABLE:
-        raise _unexpected(
-            state,
-            intent,
-            f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. Only a "
-            "PaymentIntent with one of the following statuses may be canceled: "
-            f"{', '.join((*CANCELABLE, 'processing'))}.",
-        )
-    if intent["_invoice"] is not None:
-        raise ApiError(
-            "You cannot cancel this PaymentIntent because it pays an invoice. Void the invoice instead."
-        )
-    paying.cancel(state, intent, reason=call.params.get("cancellation_reason"))
-    return intent
 
 
 @lists("/v1/payment_intents", {"created": RANGE, "customer": ID, **unsupported("customer_account")})

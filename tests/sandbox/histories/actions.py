@@ -21,6 +21,7 @@ from tests.sandbox.histories.model import (
     Offer,
     Usage,
 )
+from tests.sandbox.histories.money import Money
 
 HOUR, DAY = 3600, 86400
 WAITS = (0, 0, 0, 1, 2, 23, 24, 3 * 24, 7 * 24, 11 * 24, 14 * 24, 28 * 24, 45 * 24, 61 * 24)
@@ -56,7 +57,7 @@ class Step:
     c: int
 
 
-class World:
+class World(Money):
     """One sandbox, one customer on a test clock, and everything known apart from the sandbox."""
 
     def __init__(self, sandbox: Sandbox, client: stripe.StripeClient, *, start: int) -> None:
@@ -304,42 +305,6 @@ class World:
             {"event_name": "requests", "type": "cancel", "cancel": {"identifier": identifier}}
         )
         self.usage.take_back(identifier)
-
-    def pay(self, a: int, b: int, c: int) -> None:
-        rows = self.invoices("open", "uncollectible")
-        if rows:
-            self.api.invoices.pay(rows[a % len(rows)].id)
-
-    def void(self, a: int, b: int, c: int) -> None:
-        rows = self.invoices("open", "uncollectible")
-        if rows:
-            self.api.invoices.void_invoice(rows[a % len(rows)].id)
-
-    def give_up(self, a: int, b: int, c: int) -> None:
-        rows = self.invoices("open")
-        if rows:
-            self.api.invoices.mark_uncollectible(rows[a % len(rows)].id)
-
-    def credit(self, a: int, b: int, c: int) -> None:
-        rows = [each for each in self.invoices("paid", "open") if each.total > 0]
-        if not rows:
-            return
-        invoice = rows[-1 - a % min(len(rows), 3)]
-        amount = 1 + b * 37
-        params: dict[str, Any] = {"invoice": invoice.id, "amount": amount}
-        if invoice.status == "paid":
-            params["refund_amount" if c % 2 else "credit_amount"] = amount
-        self.api.credit_notes.create(params)
-
-    def refund(self, a: int, b: int, c: int) -> None:
-        rows = self.api.charges.list({"customer": self.customer, "limit": 5}).data
-        if rows:
-            params: dict[str, Any] = {"charge": rows[a % len(rows)].id}
-            self.api.refunds.create({**params, "amount": 1 + b * 41} if c % 2 else params)
-
-    def adjust_balance(self, a: int, b: int, c: int) -> None:
-        amount = (b + 1) * 311 * (1 if c % 4 == 3 else -1)
-        self.api.customers.balance_transactions.create(self.customer, {"amount": amount, "currency": "usd"})
 
     def schedule(self, a: int, b: int, c: int) -> None:
         """Agree on another price from the end of the period on."""
