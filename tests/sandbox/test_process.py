@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import stripe
 
+from sandbox.__main__ import read_arguments
 from tests.sandbox.helpers import KEY
 
 
@@ -90,6 +91,11 @@ def test_a_process_delivers_webhooks_retries_them_and_stops_promptly(
         started = time.monotonic()
         assert process.wait(timeout=5) == 0
     assert time.monotonic() - started < 1
+
+
+def test_it_listens_on_this_machines_port_12111_unless_told_otherwise() -> None:
+    asked = read_arguments([])
+    assert (asked.host, asked.port) == ("127.0.0.1", 12111)
 
 
 def test_a_taken_port_and_a_public_host_are_refused_in_one_sentence() -> None:
