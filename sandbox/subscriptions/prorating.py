@@ -83,12 +83,12 @@ def debit_line(
 ) -> Object | None:
     """Return the charge for the rest of a period at the item's new price, and note it on the item.
 
-    `net` is the full period's cost after discounts. None where nothing is left to charge.
+    `net` is the full period's cost after discounts. None where no time is left; what costs nothing has its line.
     """
     amount = share_of(net, period[1] - at, period[1] - period[0])
     item["_debit"] = {"amount": amount, "start": at, "end": period[1]}
     state.put(item)
-    if amount == 0:
+    if at >= period[1]:
         return None
     return proration_line(
         state,

@@ -230,3 +230,14 @@ def test_a_period_begun_anew_in_its_first_second_is_given_back_whole(life: Life)
 
     assert amounts(life.last()) == [-3000, 3000]
     assert sum(life.totals()) == 3000
+
+
+def test_a_rest_that_costs_nothing_after_its_discount_has_its_line(life: Life) -> None:
+    # 7.00 off: 23.00 for April; on the 16th half of it is left: −11.50, and half of 7.00 − 7.00 is nothing.
+    off = life.api.coupons.create({"amount_off": 700, "currency": "usd", "duration": "forever"})
+    subscription = life.subscribe(life.price(3000), discounts=[{"coupon": off.id}])
+    life.advance("2026-04-16")
+    life.change(subscription, life.price(700), proration_behavior="always_invoice")
+
+    assert amounts(life.last()) == [-1150, 0]
+    assert life.balance() == -1150
