@@ -206,6 +206,13 @@ class Metadata(Type):
 
 
 @dataclass(frozen=True)
+class NewMetadata(Metadata):
+    """Metadata where there is none yet, so that nothing can be unset."""
+
+    takes_empty = False
+
+
+@dataclass(frozen=True)
 class Unsupported(Type):
     """Stripe takes it, the sandbox does not yet."""
 

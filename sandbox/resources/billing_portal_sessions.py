@@ -46,6 +46,15 @@ NOT_SAVED = (
     "{url}."
 )
 
+# fmt: off
+LOCALES = (
+    "auto", "bg", "cs", "da", "de", "el", "en", "en-AU", "en-CA", "en-GB", "en-IE", "en-IN",
+    "en-NZ", "en-SG", "es", "es-419", "et", "fi", "fil", "fr", "fr-CA", "hr", "hu", "id", "it",
+    "ja", "ko", "lt", "lv", "ms", "mt", "nb", "nl", "pl", "pt", "pt-BR", "ro", "ru", "sk", "sl",
+    "sv", "th", "tr", "vi", "zh", "zh-HK", "zh-TW",
+)
+# fmt: on
+
 expandable("billing_portal.session", {"configuration": "billing_portal.configuration"})
 
 
@@ -55,7 +64,7 @@ expandable("billing_portal.session", {"configuration": "billing_portal.configura
         "configuration": ID,
         "customer": ID,
         "flow_data": FLOW,
-        "locale": STR,
+        "locale": Enum(*LOCALES),
         "return_url": STR,
         **unsupported("customer_account", "on_behalf_of"),
     },

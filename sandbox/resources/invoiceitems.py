@@ -4,7 +4,7 @@ import decimal
 from typing import Any
 
 from sandbox.catalog import discounting
-from sandbox.catalog.amounts import line_amount, rounded
+from sandbox.catalog.amounts import amount_in, line_amount, rounded
 from sandbox.catalog.pricing import build_price, get_price
 from sandbox.catalog.taxing import get_tax_rates, shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter
@@ -160,6 +160,11 @@ def _amount(
                 param="pricing[price]",
             )
         currency = str(params.get("currency") or price["currency"]).lower()
+        if amount_in(price, currency) is None:
+            raise ApiError(
+                f"The price specified is not sold in {currency}, the currency of the invoice item.",
+                param="price_data[currency]" if "price_data" in params else "pricing[price]",
+            )
         return line_amount(price, quantity, currency=currency), currency, quantity, price
     currency = str(params.get("currency") or customer["currency"] or "usd").lower()
     if "amount" in params:

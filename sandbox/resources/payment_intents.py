@@ -123,7 +123,7 @@ def unexpected(state: Sandbox, intent: Object, message: str) -> ApiError:
         "payment_method_types": METHOD_TYPES,
         "receipt_email": STR,
         "setup_future_usage": FUTURE,
-        "shipping": SHIPPING,
+        "shipping": SHIPPING.type,
         "statement_descriptor": DESCRIPTOR,
         "statement_descriptor_suffix": DESCRIPTOR,
         "transfer_group": STR,

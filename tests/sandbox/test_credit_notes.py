@@ -222,3 +222,8 @@ def test_credit_goes_first_to_what_is_left_and_only_then_back_to_the_payer(shop)
     assert (note.type, note.pre_payment_amount, note.post_payment_amount) == ("mixed", 6000, 4000)
     assert shop.api.customers.retrieve(customer.id).balance == -4000
     assert fresh(shop, invoice).status == "paid"
+
+
+def test_nothing_is_unset_where_there_is_nothing_yet(shop):
+    refusal = refused(credit, shop, bill(shop, 1000), amount=100, metadata="")
+    assert (refusal.code, refusal.param) == ("parameter_invalid_empty", "metadata")

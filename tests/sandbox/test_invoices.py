@@ -123,3 +123,13 @@ def test_a_payment_of_an_invoice_says_which_intent_settled_it(shop: Shop) -> Non
     assert again.payment.payment_intent.status == "succeeded"
     wanted: Any = {"type": "payment_intent", "payment_intent": payment.payment.payment_intent}
     assert [each.id for each in shop.api.invoice_payments.list({"payment": wanted}).data] == [payment.id]
+
+
+def test_an_item_keeps_its_currency(shop: Shop) -> None:
+    waiting = item(shop, shop.payer())
+    product = shop.api.products.create({"name": "Pen"})
+    yen: Any = {"currency": "jpy", "product": product.id, "unit_amount": 4900}
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        shop.api.invoice_items.update(waiting.id, {"price_data": yen})
+    assert (refused.value.http_status, refused.value.param) == (400, "price_data[currency]")
+    assert shop.api.prices.list({"product": product.id}).data == []

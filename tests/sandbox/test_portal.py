@@ -206,3 +206,8 @@ class TestFlows:
         made = configure(shop, payment_method_update={"enabled": False})
         with pytest.raises(stripe.InvalidRequestError, match="is disabled"):
             visit(shop, customer, made, flow_data={"type": "payment_method_update"})
+
+    def test_a_language_that_there_is_not_is_refused(self, shop: Shop) -> None:
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            visit(shop, shop.customer(), configure(shop), locale="tlh")
+        assert refused.value.param == "locale"
