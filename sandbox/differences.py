@@ -9,7 +9,7 @@ BY_TOPIC: dict[str, tuple[str, ...]] = {
         "Any key that begins with sk_test_ or rk_test_ is let in, and a restricted key may do everything.",
         "There is no limit on the number of requests; order a rate_limit fault to meet one.",
         "Searches are up to date at once; at Stripe they lag.",
-        "Events can be fetched for ever, not for 30 days.",
+        "Events can be fetched for ever, not for 30 days. Times after the year 3000 are refused.",
         "The codes that /v2 gives for malformed and unknown fields are not published: those of /v1 are used.",
         "The wording of rarer refusals is the sandbox's own; type, code, status and param are Stripe's as far as "
         "they are documented.",
