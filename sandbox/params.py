@@ -227,6 +227,8 @@ def unsupported(*names: str) -> dict[str, Type]:
 
 
 STR, INT, BOOL, DEC, METADATA = Str(), Int(), Bool(), Dec(), Metadata()
+# For what is being created: nothing can be unset yet.
+NEW_METADATA = NewMetadata()
 # Up to the year 3000: what is later was meant as milliseconds, and has no calendar to bill by.
 TIME = Int(min=0, max=32_503_680_000)
 ID = Str()

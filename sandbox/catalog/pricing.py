@@ -10,7 +10,7 @@ from sandbox.params import (
     CURRENCY,
     DEC,
     INT,
-    METADATA,
+    NEW_METADATA,
     Enum,
     Int,
     ListOf,
@@ -37,7 +37,7 @@ TIER = Obj(
 # What Checkout, subscriptions and products take to make a price in passing.
 INLINE_PRICE: Table = {
     "currency!": CURRENCY,
-    "metadata": METADATA,
+    "metadata": NEW_METADATA,
     "recurring": Obj({"interval!": INTERVAL, "interval_count": Int(min=1)}),
     "tax_behavior": TAX_BEHAVIOR,
     "unit_amount": Int(min=0),

@@ -9,6 +9,7 @@ from sandbox.params import (
     BOOL,
     ID,
     METADATA,
+    NEW_METADATA,
     STR,
     EmptyOr,
     Enum,
@@ -268,7 +269,10 @@ def find_default(state: Sandbox) -> Object | None:
     return None
 
 
-@post("/v1/billing_portal/configurations", {**COMMON, "features!": Obj(_features("!"))})
+@post(
+    "/v1/billing_portal/configurations",
+    {**COMMON, "metadata": NEW_METADATA, "features!": Obj(_features("!"))},
+)
 def create(call: Call) -> Object:
     return new_configuration(call.state, call.params)
 

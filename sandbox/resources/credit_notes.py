@@ -7,7 +7,7 @@ from sandbox.params import (
     DEC,
     ID,
     INT,
-    METADATA,
+    NEW_METADATA,
     RANGE,
     STR,
     TIME,
@@ -32,7 +32,7 @@ LINE = Obj(
         "amount": INT,
         "description": STR,
         "invoice_line_item": ID,
-        "metadata": METADATA,
+        "metadata": NEW_METADATA,
         "quantity": INT,
         "tax_amounts": EmptyOr(ListOf(Obj({"amount!": INT, "tax_rate!": ID, "taxable_amount!": INT}))),
         "tax_rates": EmptyOr(ListOf(ID)),
@@ -127,7 +127,7 @@ def lines(call: Call) -> Object:
     return call.page(_find(call)["_lines"])
 
 
-@post("/v1/credit_notes/<id>", {"memo": MEMO, "metadata": METADATA})
+@post("/v1/credit_notes/<id>", {"memo": MEMO, "metadata": NEW_METADATA})
 def update(call: Call) -> Object:
     note = _find(call)
     before = call.state.render(note)

@@ -6,6 +6,7 @@ from sandbox.params import (
     ID,
     INT,
     METADATA,
+    NEW_METADATA,
     STR,
     Choice,
     EmptyOr,
@@ -49,7 +50,7 @@ expandable("payment_method", {"customer": "customer"})
         ),
         "allow_redisplay": REDISPLAY,
         "billing_details": BILLING_DETAILS,
-        "metadata": METADATA,
+        "metadata": NEW_METADATA,
         **unsupported("customer", "payment_method", "radar_options", *OTHER_TYPES),
     },
 )

@@ -19,6 +19,7 @@ from sandbox.params import (
     ID,
     INT,
     METADATA,
+    NEW_METADATA,
     RANGE,
     STR,
     EmptyOr,
@@ -68,7 +69,7 @@ def _take_lookup_key(state: Sandbox, price: Object, key: str | None, *, transfer
             {
                 "active": BOOL,
                 "id": ID,
-                "metadata": METADATA,
+                "metadata": NEW_METADATA,
                 "name!": STR,
                 "statement_descriptor": Str(max=22),
                 "tax_code": STR,

@@ -10,6 +10,7 @@ from sandbox.params import (
     ID,
     INT,
     METADATA,
+    NEW_METADATA,
     RANGE,
     STR,
     EmptyOr,
@@ -92,6 +93,7 @@ def apply(product: Object, params: dict[str, Any]) -> None:
     "/v1/products",
     {
         **WRITABLE,
+        "metadata": NEW_METADATA,
         "name!": STR,
         "id": Str(max=5000, pattern=r"[\w.-]+"),
         "default_price_data": Obj(INLINE_DEFAULT_PRICE),

@@ -11,6 +11,7 @@ from sandbox.params import (
     CURRENCY,
     ID,
     METADATA,
+    NEW_METADATA,
     RANGE,
     TIME,
     Enum,
@@ -48,7 +49,7 @@ def _minimums(code: Object) -> Object:
         "customer": ID,
         "expires_at": TIME,
         "max_redemptions": Int(min=1),
-        "metadata": METADATA,
+        "metadata": NEW_METADATA,
         "promotion!": Obj({"coupon": ID, "type!": Enum("coupon")}),
         "restrictions": Obj(
             {

@@ -5,7 +5,7 @@ from typing import Any
 
 from sandbox.catalog.taxing import shows_tax_rates
 from sandbox.errors import ApiError, missing_resource
-from sandbox.params import BOOL, ID, METADATA, TIME, Enum, Table, unsupported
+from sandbox.params import BOOL, ID, METADATA, NEW_METADATA, TIME, Enum, Table, unsupported
 from sandbox.render import expandable, inlined
 from sandbox.routing import Call, delete, get, lists, post
 from sandbox.store import Object
@@ -54,7 +54,7 @@ def _live(call: Call) -> Object:
 
 @post(
     "/v1/subscription_items",
-    {**ITEM, **HOW, "subscription!": ID, **unsupported("billing_thresholds")},
+    {**ITEM, **HOW, "metadata": NEW_METADATA, "subscription!": ID, **unsupported("billing_thresholds")},
 )
 def create(call: Call) -> Object:
     subscription = _changeable(call, call.params["subscription"])

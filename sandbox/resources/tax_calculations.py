@@ -20,7 +20,7 @@ from sandbox.errors import ApiError
 from sandbox.params import (
     CURRENCY,
     ID,
-    METADATA,
+    NEW_METADATA,
     STR,
     TIME,
     EmptyOr,
@@ -49,7 +49,7 @@ PLACE = Obj(
 )
 LINE: Table = {
     "amount!": Int(),
-    "metadata": METADATA,
+    "metadata": NEW_METADATA,
     "product": ID,
     "quantity": Int(min=1),
     "reference": Str(max=500),

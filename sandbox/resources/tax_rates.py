@@ -7,6 +7,7 @@ from sandbox.params import (
     BOOL,
     DEC,
     METADATA,
+    NEW_METADATA,
     RANGE,
     STR,
     Enum,
@@ -44,7 +45,16 @@ WRITABLE: Table = {
 }
 
 
-@post("/v1/tax_rates", {**WRITABLE, "display_name!": Str(max=50), "inclusive!": BOOL, "percentage!": DEC})
+@post(
+    "/v1/tax_rates",
+    {
+        **WRITABLE,
+        "metadata": NEW_METADATA,
+        "display_name!": Str(max=50),
+        "inclusive!": BOOL,
+        "percentage!": DEC,
+    },
+)
 def create(call: Call) -> Object:
     params = call.params
     percentage = params["percentage"]

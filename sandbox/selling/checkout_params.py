@@ -6,7 +6,7 @@ from sandbox.params import (
     BOOL,
     CURRENCY,
     ID,
-    METADATA,
+    NEW_METADATA,
     STR,
     TIME,
     Choice,
@@ -37,7 +37,7 @@ LINE = Obj(
         "adjustable_quantity": Obj(
             {"enabled!": BOOL, "maximum": Int(min=1, max=999_999), "minimum": Int(min=0, max=999_998)}
         ),
-        "metadata": METADATA,
+        "metadata": NEW_METADATA,
         "price": ID,
         "price_data": Obj(
             {
@@ -48,7 +48,7 @@ LINE = Obj(
                         "name!": STR,
                         "description": Str(max=40000),
                         "images": ListOf(STR),
-                        "metadata": METADATA,
+                        "metadata": NEW_METADATA,
                         "tax_code": STR,
                         "unit_label": Str(max=12),
                     }
@@ -72,7 +72,7 @@ SUBSCRIPTION_DATA = Obj(
         "default_tax_rates": ListOf(ID),
         "description": Str(max=500),
         "invoice_settings": Obj({"issuer": ISSUER}),
-        "metadata": METADATA,
+        "metadata": NEW_METADATA,
         "proration_behavior": Enum("create_prorations", "none"),
         "trial_end": TIME,
         "trial_period_days": Int(min=1, max=730),
@@ -88,7 +88,7 @@ PAYMENT_INTENT_DATA = Obj(
     {
         "capture_method": Enum("automatic", "automatic_async", "manual"),
         "description": Str(max=1000),
-        "metadata": METADATA,
+        "metadata": NEW_METADATA,
         "receipt_email": STR,
         "setup_future_usage": Enum("off_session", "on_session"),
         "shipping": Obj(
@@ -117,7 +117,7 @@ INVOICE_CREATION = Obj(
                 "description": Str(max=1500),
                 "footer": STR,
                 "issuer": ISSUER,
-                "metadata": METADATA,
+                "metadata": NEW_METADATA,
                 **unsupported("account_tax_ids", "rendering_options"),
             }
         ),
@@ -156,7 +156,7 @@ CREATE: Table = {
     "invoice_creation": INVOICE_CREATION,
     "line_items": ListOf(LINE),
     "locale": STR,
-    "metadata": METADATA,
+    "metadata": NEW_METADATA,
     "mode": Enum("payment", "setup", "subscription"),
     "origin_context": Enum("mobile_app", "web"),
     "payment_intent_data": PAYMENT_INTENT_DATA,
@@ -172,7 +172,7 @@ CREATE: Table = {
         }
     ),
     "setup_intent_data": Obj(
-        {"description": Str(max=1000), "metadata": METADATA, **unsupported("on_behalf_of")}
+        {"description": Str(max=1000), "metadata": NEW_METADATA, **unsupported("on_behalf_of")}
     ),
     "submit_type": Enum("auto", "book", "donate", "pay", "subscribe"),
     "subscription_data": SUBSCRIPTION_DATA,

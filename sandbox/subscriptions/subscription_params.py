@@ -8,6 +8,7 @@ from sandbox.params import (
     ID,
     INT,
     METADATA,
+    NEW_METADATA,
     STR,
     TIME,
     Choice,
@@ -72,7 +73,7 @@ ONCE_PRICE = Obj(
 NEW_ITEM = Obj(
     {
         "discounts": DISCOUNTS,
-        "metadata": METADATA,
+        "metadata": NEW_METADATA,
         "price": ID,
         "price_data": RECURRING_PRICE,
         "quantity": QUANTITY,

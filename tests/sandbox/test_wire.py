@@ -72,6 +72,23 @@ def test_a_missing_thing_is_a_404_that_names_it(shop: Shop) -> None:
     assert refused.value.user_message == "No such customer: 'cus_x'"
 
 
+@pytest.mark.parametrize(
+    ("create", "params"),
+    [
+        ("products", {"name": "Pro"}),
+        ("payment_methods", {"type": "card", "card": {"token": "tok_visa"}}),
+        ("setup_intents", {}),
+        ("tax_rates", {"display_name": "VAT", "inclusive": False, "percentage": 20}),
+    ],
+)
+def test_metadata_cannot_be_unset_where_there_is_none_yet(
+    shop: Shop, create: str, params: dict[str, Any]
+) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        getattr(shop.api, create).create({**params, "metadata": ""})
+    assert (refused.value.code, refused.value.param) == ("parameter_invalid_empty", "metadata")
+
+
 def test_metadata_merges_and_an_empty_value_unsets(shop: Shop) -> None:
     customer = shop.customer(metadata={"a": "1", "b": "2"})
     changed = shop.api.customers.update(customer.id, {"metadata": {"b": "", "c": "3"}})
