@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import stripe
 from werkzeug.test import Client
