@@ -6,6 +6,7 @@ from typing import Any
 from sandbox.catalog import discounting
 from sandbox.catalog.taxing import tax_ids_of
 from sandbox.invoices.balance import change_balance
+from sandbox.invoices.debits import settle_debits
 from sandbox.invoices.invoice_items import lines_of, pending, refresh_usage
 from sandbox.invoices.invoice_shape import new_invoice, subscription_of, subscription_parent
 from sandbox.invoices.totals import add_up, after_balance
@@ -106,6 +107,7 @@ def finalize(state: Sandbox, invoice: Object, *, paid_by: Object | None = None) 
     customer = state.get_customer(invoice["customer"])
     refresh_usage(state, invoice)
     add_up(state, invoice)
+    settle_debits(state, invoice)
     state.agenda.drop("invoice.finalize", identifier=invoice["id"])
     invoice["number"] = (
         invoice["number"] or f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from sandbox.errors import ApiError
 from sandbox.invoices.collecting import charge
+from sandbox.invoices.debits import note_debits
 from sandbox.invoices.invoice_items import set_aside, set_aside_usage
 from sandbox.invoices.invoicing import draft_invoice, finalize
 from sandbox.invoices.lines import charge_lines, is_metered
@@ -18,7 +19,6 @@ from sandbox.subscriptions.prorating import credit_line, debit_line, net_amounts
 from sandbox.subscriptions.subscribing import (
     items_of,
     natural_period,
-    note_debits,
     plan_period_end,
     tell,
     warn_of_trial_end,

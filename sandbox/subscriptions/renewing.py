@@ -6,6 +6,7 @@ from sandbox import ranks
 from sandbox.agenda import due
 from sandbox.catalog import discounting
 from sandbox.clock import boundary_after
+from sandbox.invoices.debits import note_debits
 from sandbox.invoices.invoice_items import pending
 from sandbox.invoices.invoicing import draft_invoice
 from sandbox.invoices.lines import charge_lines, is_metered
@@ -18,7 +19,6 @@ from sandbox.subscriptions.prorating import credit_line
 from sandbox.subscriptions.subscribing import (
     ENDED,
     items_of,
-    note_debits,
     paying_method,
     plan_period_end,
     tell,

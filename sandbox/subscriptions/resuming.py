@@ -6,13 +6,14 @@ from sandbox import ranks
 from sandbox.agenda import due
 from sandbox.errors import ApiError
 from sandbox.invoices.collecting import charge
+from sandbox.invoices.debits import note_debits
 from sandbox.invoices.invoice_items import pending
 from sandbox.invoices.invoicing import draft_invoice, finalize, void, when_paid
 from sandbox.invoices.lines import charge_lines, is_metered
 from sandbox.state import Sandbox
 from sandbox.store import Object
 from sandbox.subscriptions.prorating import debit_line, net_amounts
-from sandbox.subscriptions.subscribing import items_of, natural_period, note_debits, plan_period_end, tell
+from sandbox.subscriptions.subscribing import items_of, natural_period, plan_period_end, tell
 
 OPEN_FOR = 23 * 3600
 

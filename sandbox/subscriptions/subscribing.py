@@ -7,6 +7,7 @@ from typing import Any
 from sandbox.catalog.amounts import line_amount
 from sandbox.clock import add_interval, boundary_after, period_around
 from sandbox.errors import ApiError
+from sandbox.invoices.debits import note_debits
 from sandbox.invoices.invoice_items import new_item, pending
 from sandbox.invoices.invoicing import collect, draft_invoice, finalize
 from sandbox.invoices.lines import charge_lines, is_metered, proration_line
@@ -269,26 +270,6 @@ def natural_period(subscription: Object, price: Object, *, at: int) -> tuple[int
         count=recurring["interval_count"],
         at=at,
     )
-
-
-def note_debits(state: Sandbox, invoice: Object) -> None:
-    """Keep on each item what an invoice charges for its new period, after discounts: credits reckon from it."""
-    sums: dict[str, Object] = {}
-    for line in invoice["lines"]["data"]:
-        details = line["parent"].get("subscription_item_details")
-        if details is None or details["proration"] or line.get("_metered"):
-            continue
-        off = sum(each["amount"] for each in line["discount_amounts"])
-        debit = sums.setdefault(
-            details["subscription_item"],
-            {"amount": 0, "start": line["period"]["start"], "end": line["period"]["end"]},
-        )
-        debit["amount"] += line["amount"] - off
-    for identifier, debit in sums.items():
-        item = state.find("subscription_item", identifier)
-        if item is not None:
-            item["_debit"] = debit
-            state.put(item)
 
 
 def charge_once(

@@ -132,6 +132,8 @@ class Line:
         self.end: int = row["period"]["end"]
         self.price = price_of(row) or ""
         self.offer = world.offers[self.price]
+        # When the amount became final: a draft's discounts may still move as usage comes in.
+        self.final: int | None = None
         unused = row["description"].startswith("Unused")
         self.sign = -1 if proration and (self.amount < 0 or (self.amount == 0 and unused)) else 1
 
@@ -158,6 +160,7 @@ def _billed(world: World, watch: Watch, invoices: list[Object]) -> list[Line]:
                         source=invoice["id"],
                     )
                 )
+                lines[-1].final = invoice["status_transitions"]["finalized_at"]
     for row in _every(world.api.invoice_items, customer=world.customer, pending=True):
         details = (row["parent"] or {}).get("subscription_details")
         if details and price_of(row) in world.offers:
@@ -213,6 +216,16 @@ def _check_shares(watch: Watch, lines: list[Line]) -> None:
 
 
 def _check_credit(line: Line, lines: list[Line]) -> None:
+    of_drafts = [
+        each
+        for each in lines
+        if each.item == line.item
+        and not each.proration
+        and each.start <= line.start < each.end
+        and (each.final is None or each.final > line.start)
+    ]
+    if of_drafts:
+        return  # Given back within the hour of a draft, by what the draft said then.
     debits: dict[tuple[Any, ...], int] = defaultdict(int)
     for index, each in enumerate(lines):
         if each.item == line.item and each.sign > 0 and each.start <= line.start and line.end <= each.end:

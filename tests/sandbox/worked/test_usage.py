@@ -213,3 +213,20 @@ def test_usage_told_of_after_a_change_of_price_is_billed_at_the_price_of_its_day
     life.advance("2026-05-01T02:00:00")
 
     assert amounts(life.last()) == [60, 70]
+
+
+def test_usage_of_the_draft_hour_moves_the_discount_and_the_credit_with_it(life: Life) -> None:
+    # 10.00 off a base of 30.00 and 300 units at 0.10, told of in the hour of the draft: 5.00 each, 25.00 for May.
+    # On 16 May, 12 hours in, 15.5 of 31 days are left: −12.50.
+    off = life.api.coupons.create({"amount_off": 1000, "currency": "usd", "duration": "forever"})
+    subscription = life.subscribe(
+        life.price(3000), life.metered_price(life.meter()), discounts=[{"coupon": off.id}]
+    )
+    life.advance("2026-05-01T00:30:00")
+    life.use(300, "2026-04-20T12:00:00")
+    life.advance("2026-05-01T02:00:00")
+    assert life.totals() == [2000, 5000]
+    life.advance("2026-05-16T12:00:00")
+    life.api.subscriptions.cancel(subscription.id, {"prorate": True, "invoice_now": True})
+
+    assert min(amounts(life.last())) == -1250
