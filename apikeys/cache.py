@@ -5,6 +5,7 @@ entitlement row, and a change drops the copy before it commits. So no process ca
 a change has committed: whoever fills next has waited for that commit.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from accounts.models import Organization
 from apikeys.instants import to_microseconds
 from apikeys.models import APIKey
 from billing.entitlements import lock_entitlement, refresh_entitlement
+from billing.models import Entitlement, PlanQuota
 from usage.models import UsageRollup
 from usage.redis_client import get_redis
 
@@ -68,15 +70,17 @@ def copy(organization: Organization, *, now: datetime) -> None:
     redis = get_redis()
     keys = names(organization.ref)
     entitlement = lock_entitlement(organization)
-    if now >= entitlement.period_end:
+    if now >= entitlement.valid_until:
         entitlement = refresh_entitlement(organization, now=now)
     facts: dict[Any, Any] = {  # What redis-py takes is a union that str alone does not match.
         "organization": str(organization.pk),
         "period_start": str(to_microseconds(entitlement.period_start)),
         "period_end": str(to_microseconds(entitlement.period_end)),
+        "valid_until": str(to_microseconds(entitlement.valid_until)),
+        "access": entitlement.access,
         "rate": text(entitlement.rate_per_minute),
     }
-    facts |= {f"quota:{meter}": text(quota["included"]) for meter, quota in entitlement.quotas.items()}
+    facts |= {f"quota:{meter}": text(blocking_quota(quota)) for meter, quota in entitlement.quotas.items()}
     keys_of = APIKey.objects.active().filter(organization=organization)
     facts |= {f"key:{digest}": str(pk) for pk, digest in keys_of.values_list("pk", "digest")}
     pipeline = redis.pipeline()
@@ -84,10 +88,8 @@ def copy(organization: Organization, *, now: datetime) -> None:
     pipeline.hset(keys.facts, mapping=facts)
     pipeline.pexpire(keys.facts, IDLE)
     for meter in entitlement.quotas:
-        rollups = UsageRollup.objects.in_period(
-            organization_id=organization.pk, meter=meter, period_start=entitlement.period_start
-        )
-        pipeline.hsetnx(keys.used, counter(meter, entitlement.period_start), rollups.units())
+        start = counter(meter, entitlement.period_start)
+        pipeline.hsetnx(keys.used, start, units_so_far(entitlement, meter, used=redis.hgetall(keys.used)))
     # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
     # rollups, which are a moment behind the calls. As a span, because `now` is the gate's clock, not Redis's.
     pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)
@@ -97,6 +99,32 @@ def copy(organization: Organization, *, now: datetime) -> None:
     if old:
         pipeline.hdel(keys.used, *old)
     pipeline.execute()
+
+
+def blocking_quota(quota: dict[str, Any]) -> int | None:
+    """Return how many units the gate lets through: None where there is no end, or where more is billed."""
+    return quota["included"] if quota["overage"] == PlanQuota.Overage.BLOCK else None
+
+
+def units_so_far(entitlement: Entitlement, meter: str, *, used: Mapping[Any, Any]) -> int:
+    """Return what a new counter begins with: the period's units, and those of periods whose use it carries on.
+
+    An earlier period's counter is ahead of the rollups by what the drain has not stored yet, so it goes first.
+    """
+    units = period_units(entitlement, meter, entitlement.period_start)
+    for start in map(datetime.fromisoformat, reversed(entitlement.carried_from)):
+        known = used.get(counter(meter, start))
+        if known is not None:
+            return units + int(known)  # It began with those before it.
+        units += period_units(entitlement, meter, start)
+    return units
+
+
+def period_units(entitlement: Entitlement, meter: str, start: datetime) -> int:
+    rollups = UsageRollup.objects.in_period(
+        organization_id=entitlement.organization_id, meter=meter, period_start=start
+    )
+    return rollups.units()
 
 
 def is_old(name: str, *, before: datetime) -> bool:

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from accounts.models import Organization
 from apikeys.gate import Decision, UnknownMeter, Verdict, admit
 from apikeys.problems import CHALLENGE, Problem
-from billing.models import Plan
+from billing.models import Entitlement, Plan
 
 KEY_LENGTH_LIMIT = 200
 
@@ -37,7 +37,8 @@ class APIClient:
 class GateAuthentication(BaseAuthentication):
     """Let a call in or refuse it: key, subscription, rate and quota at once, and charge the quota.
 
-    It refuses by raising Problem: 401 for the key, 429 for a limit, 503 where the gate cannot decide.
+    It refuses by raising Problem: 401 for the key, 402 where a payment is missing, 429 for a limit, 503 where
+    the gate cannot decide.
     """
 
     def authenticate(self, request: Request) -> tuple[APIClient, Decision] | None:
@@ -101,6 +102,17 @@ def refusal(decision: Decision) -> Problem:
             title="Temporarily unavailable",
             detail="The call could not be checked against your plan. Please try again.",
             retry_after=1,
+        )
+    if decision.verdict is Verdict.SUSPENDED:
+        entitlement = Entitlement.objects.select_related("plan", "bought_plan", "policy").get(
+            organization=decision.organization_id
+        )
+        return Problem(
+            status=402,
+            code="suspended",
+            title="Payment required",
+            detail=entitlement.banner or "Your subscription gives no access until it is paid.",
+            members={"subscription_status": entitlement.status},
         )
     plan = Plan.objects.filter(entitlements__organization=decision.organization_id).first()
     name = plan.name if plan else "current"

@@ -6,8 +6,8 @@
 -- ARGV    digest, meter, cost, now in microseconds ("" for this server's own clock)
 --
 -- Answers {verdict, now, key, organization, rate limit, calls left, microseconds until more are, quota,
--- used, period start, period end}; verdict is cold, stale, unknown_key, unknown_meter, rate_limited,
--- quota_exceeded or admitted. An empty string stands for unlimited.
+-- used, period start, period end}; verdict is cold, stale, unknown_key, unknown_meter, suspended,
+-- rate_limited, quota_exceeded or admitted. An empty string stands for unlimited.
 
 local digest, meter, cost = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = tonumber(ARGV[4])
@@ -19,12 +19,14 @@ local stamp = string.format('%.0f', now) -- tostring() would answer 1.7e+15.
 local WINDOW = 60 * 1000000
 
 local facts = redis.call('HMGET', KEYS[1],
-  'organization', 'period_start', 'period_end', 'rate', 'quota:' .. meter, 'key:' .. digest, 'absent')
+  'organization', 'period_start', 'period_end', 'rate', 'quota:' .. meter, 'key:' .. digest, 'absent',
+  'valid_until', 'access')
 local organization, period_start, period_end, rate, quota, key = unpack(facts, 1, 6)
+local valid_until, access = facts[8], facts[9]
 if facts[7] then return {'unknown_key', stamp} end
-if not organization then return {'cold', stamp} end
+if not organization or not valid_until then return {'cold', stamp} end
 if not key then return {'unknown_key', stamp} end
-if now >= tonumber(period_end) then return {'stale', stamp} end
+if now >= tonumber(valid_until) then return {'stale', stamp} end
 if not quota then return {'unknown_meter', stamp} end
 
 local counter = meter .. ':' .. period_start
@@ -37,6 +39,9 @@ local limit = tonumber(rate)
 local function answer(verdict, calls_left, wait)
   return {verdict, stamp, key, organization, rate, calls_left, wait, quota, used, period_start, period_end}
 end
+
+-- Calls that cost nothing, such as those that pay what is owed, stay open.
+if access == 'none' and cost > 0 then return answer('suspended', 0, 0) end
 
 -- Exact sliding window: what left the last 60 seconds is dropped, and what is left is counted. A token
 -- bucket of the same size would let nearly twice the limit through in one minute.

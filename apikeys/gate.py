@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 class Verdict(StrEnum):
     ADMITTED = "admitted"
     INVALID_KEY = "invalid_key"
+    SUSPENDED = "suspended"
     RATE_LIMITED = "rate_limited"
     QUOTA_EXCEEDED = "quota_exceeded"
     UNAVAILABLE = "gate_unavailable"

@@ -1,119 +1,129 @@
 """From Stripe's state to what an organization may do: the only place where that is decided."""
 
+import copy
 import logging
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from django.db import transaction
-from djstripe import models as djstripe
 
 from accounts import clock
 from accounts.models import Organization
-from billing.models import Entitlement, Plan, PlanPrice
-from billing.periods import Period, anchored_month, calendar_month
+from billing.access import Ruling, ruling
+from billing.models import Access, Entitlement, Plan, PlanOverride, StatusPolicy
+from billing.periods import Period, calendar_month
 from billing.signals import entitlement_changed
+from billing.subscriptions import PlanSubscription, plan_subscriptions, status_since
 
 logger = logging.getLogger(__name__)
 
-# Statuses that give the full plan. Every other one leaves the plan of last resort.
-FULL_ACCESS = frozenset({"trialing", "active", "past_due"})
-# Statuses of a subscription that Stripe may still charge for.
-LIVE = frozenset({"trialing", "active", "past_due", "unpaid", "paused", "incomplete"})
 
+class Judged(NamedTuple):
+    """A subscription, with what the status policy says of it."""
 
-@dataclass(frozen=True, slots=True)
-class PlanSubscription:
-    """A Stripe subscription in dj-stripe's mirror that buys one of our plans. `data` is Stripe's object."""
-
-    plan: Plan
-    data: dict[str, Any]
-
-    @property
-    def status(self) -> str:
-        return str(self.data["status"])
-
-    def period_at(self, now: datetime) -> Period:
-        """Return the quota month around `now`.
-
-        Stripe's own where it covers `now`; else counted on from the billing cycle anchor, so that a
-        renewal whose webhook is late does not stop the customer at the stroke of the period's end.
-        """
-        item = self.data["items"]["data"][0]
-        start, end = (
-            datetime.fromtimestamp(item[f"current_period_{edge}"], UTC) for edge in ("start", "end")
-        )
-        interval = item["price"]["recurring"]
-        if start <= now < end and (interval["interval"], interval["interval_count"]) == ("month", 1):
-            return Period(start, end)
-        anchor = datetime.fromtimestamp(self.data["billing_cycle_anchor"], UTC)
-        # The anchor of a trial lies ahead, at its end.
-        return anchored_month(anchor if anchor <= now else min(start, now), now)
-
-
-def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:
-    """Return the organization's subscriptions to our plans, best first, as the mirror has them."""
-    rows = djstripe.Subscription.objects.filter(customer__subscriber=organization)
-    found = []
-    for data in rows.values_list("stripe_data", flat=True):
-        plan = find_plan(data)
-        if plan:
-            found.append(PlanSubscription(plan, data))
-    return sorted(
-        found, key=lambda s: (s.status in FULL_ACCESS, s.plan.order, s.data["created"]), reverse=True
-    )
-
-
-def find_plan(subscription: dict[str, Any]) -> Plan | None:
-    """Return the plan that a subscription's flat price belongs to, or None when it sells something else."""
-    prices = [item["price"] for item in subscription["items"]["data"]]
-    by_id = PlanPrice.objects.filter(meter=None, stripe_price_id__in=[price["id"] for price in prices])
-    price = by_id.select_related("plan").first()
-    if price:
-        return price.plan
-    # An older price of the plan: publishing a new one moved the lookup key, and the subscriber stayed.
-    products = [price["product"] for price in prices]
-    return Plan.objects.filter(stripe_product_id__in=products).first()
-
-
-def find_live_subscription(organization: Organization) -> PlanSubscription | None:
-    return next((s for s in plan_subscriptions(organization) if s.status in LIVE), None)
+    subscription: PlanSubscription
+    since: datetime
+    ruling: Ruling
 
 
 def compute(organization: Organization, *, now: datetime) -> dict[str, Any]:
-    """Return the entitlement's fields as they should be at `now`. Reads the mirror and the plans; writes nothing."""
-    subscriptions = plan_subscriptions(organization)
-    current = next((s for s in subscriptions if s.status in FULL_ACCESS), None)
-    if current:
-        plan, status, period = current.plan, current.status, current.period_at(now)
-        subscription_id = current.data["id"]
+    """Return the entitlement's fields as they should be at `now`. Writes nothing.
+
+    A pure function of the mirror, the plans, the overrides and the status policy.
+    """
+    policies = list(StatusPolicy.objects.all())
+    judged = [judge(s, organization, policies=policies) for s in plan_subscriptions(organization)]
+    current = choose(judged, now=now)
+    default = Plan.objects.of_last_resort()
+    rule = current.ruling.at(now) if current else None
+    access = rule.access if rule else Access.LIMITED
+    if current and access == Access.FULL:
+        plan, period = current.subscription.plan, current.subscription.period_at(now)
     else:
-        plan = Plan.objects.of_last_resort()
-        status = subscriptions[0].status if subscriptions else "none"
-        subscription_id = ""
-        period = free_period(subscriptions, now=now)
-    return {
-        "plan": plan,
-        "status": status,
-        "subscription_id": subscription_id,
-        "rate_per_minute": plan.rate_per_minute,
-        "quotas": {
-            quota.meter.slug: {"included": quota.included, "overage": quota.overage}
-            for quota in plan.quotas.select_related("meter")
-        },
+        # One that never began gave nothing to lose: the free month must not begin anew with each try.
+        losses = [each.ruling.lost_at(now) for each in judged if each.subscription.has_begun]
+        plan, period = default, free_period(losses, now=now)
+    shown = current or next(iter(judged), None)
+    overrides = list(
+        organization.plan_overrides.ending_after(now).select_related("plan").prefetch_related("quotas__meter")
+    )
+    grace_end = current.ruling.grace_end(now) if current else None
+    later = current.ruling.next_after(now) if current else None
+    edges = [later.starts_at if later else None, *(edge for each in overrides for edge in edges_of(each))]
+    fields = {
+        "bought_plan": shown.subscription.plan if shown else None,
+        "status": shown.subscription.status if shown else "none",
+        "status_since": shown.since if shown else None,
+        "access": access,
+        "policy": shown.ruling.at(now).policy if shown else None,
+        "subscription_id": current.subscription.id if current and access == Access.FULL else "",
         "period_start": period.start,
         "period_end": period.end,
+        "grace_end": grace_end,
+        "valid_until": min([period.end, *(edge for edge in edges if edge and edge > now)]),
+    }
+    return fields | limits(plan, [each for each in overrides if each.starts_at <= now])
+
+
+def judge(
+    subscription: PlanSubscription, organization: Organization, *, policies: Sequence[StatusPolicy]
+) -> Judged:
+    since = status_since(subscription, organization)
+    return Judged(subscription, since, ruling(subscription.status, since=since, policies=policies))
+
+
+def choose(judged: Iterable[Judged], *, now: datetime) -> Judged | None:
+    """Return the subscription that decides: one with full access, else a live one, else the newest.
+
+    One whose status leaves things unchanged is passed over: what they had before is what the others give.
+    """
+    counted = [each for each in judged if each.ruling.at(now).access != Access.UNCHANGED]
+    return max(
+        counted,
+        key=lambda each: (
+            each.ruling.at(now).access == Access.FULL,
+            each.subscription.is_live,
+            each.subscription.plan.order,
+            each.subscription.data["created"],
+        ),
+        default=None,
+    )
+
+
+def edges_of(override: PlanOverride) -> list[datetime | None]:
+    return [override.starts_at, override.ends_at]
+
+
+def limits(plan: Plan, overrides: Iterable[PlanOverride]) -> dict[str, Any]:
+    """Return the plan, rate and quotas that apply, the overrides laid over those of `plan` in their order."""
+    rate, quotas = plan.rate_per_minute, quotas_of(plan)
+    for override in overrides:
+        if override.plan:
+            plan, rate, quotas = override.plan, override.plan.rate_per_minute, quotas_of(override.plan)
+        if override.changes_rate:
+            rate = override.rate_per_minute
+        quotas |= {
+            quota.meter.slug: {"included": quota.included, "overage": quota.overage}
+            for quota in override.quotas.all()
+        }
+    return {"plan": plan, "rate_per_minute": rate, "quotas": quotas}
+
+
+def quotas_of(plan: Plan) -> dict[str, dict[str, Any]]:
+    return {
+        quota.meter.slug: {"included": quota.included, "overage": quota.overage}
+        for quota in plan.quotas.select_related("meter")
     }
 
 
-def free_period(subscriptions: list[PlanSubscription], *, now: datetime) -> Period:
-    """Return the calendar month, begun anew where a subscription ended in it.
+def free_period(losses: Iterable[datetime | None], *, now: datetime) -> Period:
+    """Return the calendar month, begun anew where a subscription lost its access in it.
 
     What was used on a paid plan would otherwise lock the customer out of the free one until next month.
     """
     month = calendar_month(now)
-    ends = [datetime.fromtimestamp(s.data["ended_at"], UTC) for s in subscriptions if s.data.get("ended_at")]
-    latest = max((end for end in ends if end in month and end <= now), default=month.start)
+    latest = max((loss for loss in losses if loss and loss in month and loss <= now), default=month.start)
     return Period(latest, month.end)
 
 
@@ -132,8 +142,10 @@ def refresh_entitlement(organization: Organization, *, now: datetime | None = No
     with transaction.atomic():
         entitlement = lock_entitlement(organization)
         fields = compute(organization, now=now or clock.now())
+        fields["carried_from"] = carried(entitlement, fields)
         changed = [name for name, value in fields.items() if getattr(entitlement, name) != value]
         if changed:
+            before = copy.copy(entitlement)
             for name in changed:
                 setattr(entitlement, name, fields[name])
             entitlement.version += 1
@@ -146,21 +158,38 @@ def refresh_entitlement(organization: Organization, *, now: datetime | None = No
                 entitlement.status,
                 entitlement.version,
             )
-            entitlement_changed.send(sender=Entitlement, entitlement=entitlement)
+            entitlement_changed.send(sender=Entitlement, entitlement=entitlement, before=before)
     return entitlement
 
 
+def carried(before: Entitlement, after: dict[str, Any]) -> list[str]:
+    """Return the starts of the periods whose used units count in the new one too.
+
+    Where a change of a paid subscription resets its billing anchor in mid-month, such as from monthly to
+    yearly, used units stay used. A trial that ends is no such change: the paid month is a new one.
+    """
+    if after["period_start"] == before.period_start:
+        return list(before.carried_from)
+    is_cut_short = before.period_start < after["period_start"] < before.period_end
+    is_same = before.subscription_id != "" and before.subscription_id == after["subscription_id"]
+    if is_cut_short and is_same and before.status != "trialing":
+        return [*before.carried_from, before.period_start.isoformat()]
+    return []
+
+
 def current_entitlement(organization: Organization, *, now: datetime | None = None) -> Entitlement:
-    """Return the entitlement, moved on first where its period has ended and nothing has come since."""
+    """Return the entitlement, moved on first where its time is up and nothing has come since."""
     now = now or clock.now()
-    entitlement = Entitlement.objects.select_related("plan").get(organization=organization)
-    return refresh_entitlement(organization, now=now) if now >= entitlement.period_end else entitlement
+    entitlement = Entitlement.objects.select_related("plan", "bought_plan", "policy").get(
+        organization=organization
+    )
+    return refresh_entitlement(organization, now=now) if now >= entitlement.valid_until else entitlement
 
 
 def lock_entitlement(organization: Organization) -> Entitlement:
     """Lock and return the entitlement row: whoever changes or caches what the gate knows holds it."""
     return (
         Entitlement.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("plan", "organization")
+        .select_related("plan", "bought_plan", "policy", "organization")
         .get(organization=organization)
     )

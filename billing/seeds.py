@@ -2,7 +2,7 @@
 
 from django.db import transaction
 
-from billing.models import Meter, Plan, PlanPrice, PlanQuota
+from billing.models import Access, Meter, Plan, PlanPrice, PlanQuota, StatusPolicy
 
 # slug, name, description, calls a minute, calls a month, US cents a month. None is unlimited; free has no price.
 PLANS = [
@@ -11,6 +11,75 @@ PLANS = [
     ("team", "Team", "For growing traffic.", 500, 100_000, 9_900),
     ("enterprise", "Enterprise", "No limits.", None, None, 49_900),
 ]
+
+
+# status, from day, access, banner, whether an e-mail says so.
+POLICIES = [
+    ("trialing", 0, Access.FULL, "", False),
+    ("active", 0, Access.FULL, "", False),
+    (
+        "past_due",
+        0,
+        Access.FULL,
+        "Your last payment did not go through. You keep {plan} for seven days while we try again: "
+        "pay the open invoice to be sure.",
+        True,
+    ),
+    (
+        "past_due",
+        7,
+        Access.LIMITED,
+        "Your payment is more than a week overdue. You have the limits of {limits} until the open invoice is paid.",
+        True,
+    ),
+    (
+        "unpaid",
+        0,
+        Access.LIMITED,
+        "Your subscription is unpaid. You have the limits of {limits} until the open invoice is paid.",
+        True,
+    ),
+    (
+        "paused",
+        0,
+        Access.LIMITED,
+        "Your subscription is paused. You have the limits of {limits} until it resumes.",
+        True,
+    ),
+    (
+        "canceled",
+        0,
+        Access.LIMITED,
+        "Your {plan} subscription has ended. You have the limits of {limits}.",
+        True,
+    ),
+    (
+        "incomplete",
+        0,
+        Access.UNCHANGED,
+        "Your first payment is not complete: {plan} begins as soon as it is.",
+        False,
+    ),
+    (
+        "incomplete_expired",
+        0,
+        Access.LIMITED,
+        "Your first payment was not completed in time, so nothing was charged. Choose a plan to try again.",
+        False,
+    ),
+]
+
+
+@transaction.atomic
+def seed_policies() -> int:
+    """Create the status policy where there is none at all, and return how many rows that made."""
+    if StatusPolicy.objects.exists():
+        return 0
+    rows = [
+        StatusPolicy(status=status, from_day=day, access=access, banner=banner, sends_email=email)
+        for status, day, access, banner, email in POLICIES
+    ]
+    return len(StatusPolicy.objects.bulk_create(rows))
 
 
 @transaction.atomic

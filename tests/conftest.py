@@ -11,7 +11,7 @@ from djstripe import models as djstripe
 from accounts.models import Membership, Organization, Role, User
 from apikeys.models import APIKey
 from billing.models import Plan
-from billing.seeds import seed_plans
+from billing.seeds import seed_plans, seed_policies
 from billing.stripe import client as stripe_client
 from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
 from sandbox import transport
@@ -102,6 +102,7 @@ class Unreachable:
 @pytest.fixture
 def plans(db: None) -> SimpleNamespace:
     seed_plans()
+    seed_policies()
     return SimpleNamespace(**{plan.slug: plan for plan in Plan.objects.all()})
 
 

@@ -9,7 +9,7 @@ from djstripe import models as djstripe
 
 from accounts import clock
 from accounts.models import Organization
-from billing.models import Meter
+from billing.models import Entitlement, Meter
 
 
 class UsageEvent(models.Model):
@@ -46,6 +46,11 @@ class UsageRollupQuerySet(models.QuerySet["UsageRollup"]):
         self, *, organization_id: uuid.UUID, meter: str, period_start: datetime
     ) -> "UsageRollupQuerySet":
         return self.filter(organization_id=organization_id, meter=meter, period_start=period_start)
+
+    def counting_for(self, entitlement: Entitlement, meter: str) -> "UsageRollupQuerySet":
+        """Rollups whose units count against the current quota: the period's, and those it carries on."""
+        starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
+        return self.filter(organization_id=entitlement.organization_id, meter=meter, period_start__in=starts)
 
     def units(self) -> int:
         total: int | None = self.aggregate(total=Sum("units"))["total"]

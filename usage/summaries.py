@@ -32,9 +32,7 @@ class MeterUsage:
 
 
 def meter_usage(entitlement: Entitlement, meter: Meter) -> MeterUsage:
-    used = UsageRollup.objects.in_period(
-        organization_id=entitlement.organization_id, meter=meter.slug, period_start=entitlement.period_start
-    ).units()
+    used = UsageRollup.objects.counting_for(entitlement, meter.slug).units()
     return MeterUsage(
         meter.name, meter.unit, used, entitlement.find_quota(meter.slug), entitlement.period_end
     )

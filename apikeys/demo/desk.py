@@ -3,10 +3,10 @@
 from typing import Any
 
 from accounts.models import Organization
-from billing.entitlements import find_live_subscription
 from billing.models import Plan
 from billing.stripe.client import get_client, translated_errors
 from billing.stripe.customers import ensure_customer
+from billing.subscriptions import find_live_subscription
 
 
 def change_plan(organization: Organization, *, plan: Plan) -> None:

@@ -97,9 +97,9 @@ def publish_price(price: PlanPrice, *, plan_product_id: str) -> bool:
                 {"idempotency_key": f"tollgate-price-{price.lookup_key}-{price.unit_amount}-after-{after}"},
             )
         mirrored = djstripe.Price.sync_from_stripe_data(data)
-    if price.stripe_price_id != mirrored.id:
-        price.stripe_price = mirrored
-        price.save(update_fields=["stripe_price"])
+    if (price.stripe_price_id, price.published_terms) != (mirrored.id, price.terms()):
+        price.stripe_price, price.published_terms = mirrored, price.terms()
+        price.save(update_fields=["stripe_price", "published_terms"])
     return is_new
 
 

@@ -1,13 +1,13 @@
 from typing import Any
 
 from accounts.models import Organization
-from billing.entitlements import find_live_subscription
 from billing.errors import AlreadySubscribed, NotPublished
 from billing.locks import customer_lock
 from billing.models import Plan, PlanPrice
 from billing.stripe.client import get_client, metadata_of, translated_errors
 from billing.stripe.customers import METADATA_KEY, ensure_customer
 from billing.stripe.subscriptions import sync_subscriptions
+from billing.subscriptions import find_live_subscription
 
 
 def start_checkout(

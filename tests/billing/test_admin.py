@@ -55,7 +55,7 @@ def test_zero_is_refused_lest_it_be_meant_for_unlimited(admin_client: Client, pl
     page = admin_client.post(reverse("admin:billing_plan_change", args=[plans.pro.pk]), fields)
 
     assert page.status_code == 200
-    assert "greater than or equal to 1" in page.text
+    assert "Use 1 or more" in page.text
 
 
 @pytest.mark.parametrize("slug", ["free", "team"])

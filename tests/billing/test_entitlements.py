@@ -1,12 +1,12 @@
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 
 from accounts.models import Organization
-from billing.entitlements import current_entitlement, find_live_subscription, free_period, refresh_entitlement
+from billing.entitlements import current_entitlement, free_period, refresh_entitlement
 from billing.models import Entitlement, Plan
 from billing.periods import calendar_month
+from billing.subscriptions import find_live_subscription
 from billing.tasks import refresh_entitlements
 from tests.billing.cast import subscribe
 
@@ -80,8 +80,7 @@ def test_the_free_period_begins_anew_when_a_subscription_ends():
     before = datetime(2026, 10, 12, 5, tzinfo=UTC)
 
     def period(*ends: datetime | None):
-        gone = [SimpleNamespace(data={"ended_at": end and int(end.timestamp())}) for end in ends]
-        return free_period(gone, now=now)
+        return free_period(ends, now=now)
 
     assert period(ended, before).start == ended
     assert period(before, None).start == datetime(2026, 11, 1, tzinfo=UTC)

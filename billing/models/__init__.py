@@ -1,0 +1,19 @@
+"""Plans and what they entitle to. Money lives in Stripe; limits live here."""
+
+from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
+from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
+from billing.models.settings import BillingSettings
+
+__all__ = [
+    "Access",
+    "BillingSettings",
+    "Entitlement",
+    "Meter",
+    "Plan",
+    "PlanOverride",
+    "PlanPrice",
+    "PlanQuota",
+    "PriceTier",
+    "QuotaOverride",
+    "StatusPolicy",
+]

@@ -1,0 +1,176 @@
+"""An organization's subscriptions to our plans, read from dj-stripe's mirror. Nothing here asks Stripe."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from djstripe import models as djstripe
+
+from accounts.models import Organization
+from billing.models import Plan, PlanPrice
+from billing.periods import Period, anchored_month
+
+# Statuses of a subscription that Stripe may still charge for.
+LIVE = frozenset({"trialing", "active", "past_due", "unpaid", "paused", "incomplete"})
+OWING = frozenset({"past_due", "unpaid"})
+
+
+def from_timestamp(value: int) -> datetime:
+    return datetime.fromtimestamp(value, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSubscription:
+    """A Stripe subscription that buys one of our plans. `data` is Stripe's object."""
+
+    plan: Plan
+    data: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.data["id"])
+
+    @property
+    def status(self) -> str:
+        return str(self.data["status"])
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in LIVE
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it ever gave anything: its first invoice was paid, or it had a trial."""
+        return self.status not in {"incomplete", "incomplete_expired"}
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """Stripe's items as they are now; rows of removed ones stay in the mirror."""
+        return list(self.data["items"]["data"])
+
+    @property
+    def fee_item(self) -> dict[str, Any]:
+        """The item of the flat fee, else the first one."""
+        licensed = (item for item in self.items if item["price"]["recurring"]["usage_type"] == "licensed")
+        return next(licensed, self.items[0])
+
+    @property
+    def interval(self) -> str:
+        """How often the fee is charged: month or year."""
+        return str(self.fee_item["price"]["recurring"]["interval"])
+
+    @property
+    def currency(self) -> str:
+        return str(self.data["currency"])
+
+    @property
+    def fee_period(self) -> Period:
+        """What the last fee was charged for: its end is when the next one falls due."""
+        item = self.fee_item
+        return Period(
+            from_timestamp(item["current_period_start"]), from_timestamp(item["current_period_end"])
+        )
+
+    @property
+    def cancels_at(self) -> datetime | None:
+        """When it ends by itself. In flexible billing mode the portal sets `cancel_at` alone: so that counts."""
+        at = self.data.get("cancel_at")
+        if at is None and self.data.get("cancel_at_period_end"):
+            return self.fee_period.end
+        return from_timestamp(at) if at is not None else None
+
+    @property
+    def trial_ends_at(self) -> datetime | None:
+        at = self.data.get("trial_end")
+        return from_timestamp(at) if self.status == "trialing" and at else None
+
+    def period_at(self, now: datetime) -> Period:
+        """Return the quota month around `now`.
+
+        Stripe's own where it covers `now`; else counted on from the billing cycle anchor, so that a
+        renewal whose webhook is late does not stop the customer at the stroke of the period's end.
+        A yearly fee has monthly metered items beside it, whose months these are.
+        """
+        monthly = [
+            item
+            for item in self.items
+            if (item["price"]["recurring"]["interval"], item["price"]["recurring"]["interval_count"])
+            == ("month", 1)
+        ]
+        # Of several the one that has run longest: an item added in mid-period shows its own start.
+        for item in sorted(monthly, key=lambda item: item["current_period_start"]):
+            start, end = (from_timestamp(item[f"current_period_{edge}"]) for edge in ("start", "end"))
+            if start <= now < end:
+                return Period(start, end)
+        anchor = from_timestamp(self.data["billing_cycle_anchor"])
+        start = self.fee_period.start
+        # The anchor of a trial lies ahead, at its end.
+        return anchored_month(anchor if anchor <= now else min(start, now), now)
+
+
+def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:
+    """Return the organization's subscriptions to our plans as the mirror has them, the newest first."""
+    rows = djstripe.Subscription.objects.filter(customer__subscriber=organization)
+    found = []
+    for data in rows.values_list("stripe_data", flat=True):
+        plan = find_plan(data)
+        if plan:
+            found.append(PlanSubscription(plan, data))
+    return sorted(found, key=lambda s: (s.is_live, s.data["created"], s.id), reverse=True)
+
+
+def find_plan(subscription: dict[str, Any]) -> Plan | None:
+    """Return the plan that a subscription's flat price belongs to, or None when it sells something else."""
+    prices = [item["price"] for item in subscription["items"]["data"]]
+    by_id = PlanPrice.objects.filter(meter=None, stripe_price_id__in=[price["id"] for price in prices])
+    price = by_id.select_related("plan").first()
+    if price:
+        return price.plan
+    # An older price of the plan: publishing a new one moved the lookup key, and the subscriber stayed.
+    products = [price["product"] for price in prices]
+    return Plan.objects.filter(stripe_product_id__in=products).first()
+
+
+def find_live_subscription(organization: Organization) -> PlanSubscription | None:
+    """Return the subscription that Stripe may still charge for. There is one at most, or somebody made a second."""
+    return next((s for s in plan_subscriptions(organization) if s.is_live), None)
+
+
+def status_since(subscription: PlanSubscription, organization: Organization) -> datetime:
+    """Return since when the subscription has had its status, from what the mirror holds alone.
+
+    Stripe does not say. Past due and unpaid count from the first payment that failed, which is when the
+    oldest unpaid invoice was finalized.
+    """
+    data = subscription.data
+    if subscription.status in OWING:
+        return first_failure(subscription, organization) or subscription.fee_period.start
+    known = {
+        "trialing": data.get("trial_start"),
+        "active": data.get("trial_end"),
+        "paused": data.get("trial_end"),
+        "canceled": data.get("ended_at") or data.get("canceled_at"),
+        "incomplete_expired": data.get("ended_at") or data.get("canceled_at"),
+    }.get(subscription.status)
+    return from_timestamp(known or data.get("start_date") or data["created"])
+
+
+def first_failure(subscription: PlanSubscription, organization: Organization) -> datetime | None:
+    """Return when the oldest of the subscription's unpaid invoices was finalized, None where the mirror has none."""
+    rows = djstripe.Invoice.objects.filter(
+        customer__subscriber=organization, stripe_data__status__in=["open", "uncollectible"]
+    )
+    moments = [
+        invoice["status_transitions"]["finalized_at"]
+        for invoice in rows.values_list("stripe_data", flat=True)
+        # That of an upgrade that was not paid: the upgrade waits, and nothing is owed.
+        if subscription_of(invoice) == subscription.id and invoice["billing_reason"] != "subscription_update"
+    ]
+    return from_timestamp(min(moments)) if moments else None
+
+
+def subscription_of(invoice: dict[str, Any]) -> str | None:
+    """Return the id of the subscription that an invoice of Stripe's is for, None where it is for none."""
+    details = (invoice.get("parent") or {}).get("subscription_details") or {}
+    found = details.get("subscription")
+    return str(found) if found else None
