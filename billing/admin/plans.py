@@ -7,14 +7,9 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
-from accounts.admin import ReadOnlyAdmin
-from billing.models import Entitlement, Meter, Plan, PlanPrice, PlanQuota
+from billing.models import Meter, Plan, PlanPrice, PlanQuota
 from billing.tasks import enqueue, refresh_entitlements
 from billing.templatetags.money import money
-
-# dj-stripe's own pages let staff without any permission cancel a subscription at Stripe, and break on
-# today's Stripe objects. It stands before billing in INSTALLED_APPS, so that all of them are there by now.
-admin.site.unregister([model for model in list(admin.site._registry) if model._meta.app_label == "djstripe"])
 
 
 class PlanQuotaInline(TabularInline):
@@ -103,13 +98,3 @@ class MeterAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Meter | None = None) -> bool:
         return False  # Quotas, prices and reports refer to it, and Stripe keeps its meter for good.
-
-
-@admin.register(Entitlement)
-class EntitlementAdmin(ReadOnlyAdmin):
-    list_display = ["organization", "plan", "status", "period_start", "period_end", "version", "changed_at"]
-    list_select_related = ["organization", "plan"]
-    list_filter = ["plan", "status"]
-    search_fields = ["organization__name", "organization__ref", "organization__email", "subscription_id"]
-    search_help_text = "Organization's name, ref or e-mail, or Stripe's subscription id"
-    ordering = ["-changed_at"]
