@@ -28,3 +28,27 @@ class AlreadySubscribed(BillingError):
 
 class NotPublished(BillingError):
     """The plan or price does not exist at Stripe yet: `manage.py stripe_setup` has not run."""
+
+
+class NoSubscription(BillingError):
+    """The organization has no live subscription to do this with."""
+
+
+class ChangeRefused(BillingError):
+    """The subscription cannot be changed like this now. `code` is stable: API clients may act on it."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PreviewOutdated(BillingError):
+    """What was agreed to is not what it would cost now: show the new preview and ask again."""
+
+
+class PaymentDeclined(BillingError):
+    """The payment of a change failed and the change was taken back. `decline_code` is Stripe's, and may be empty."""
+
+    def __init__(self, message: str, *, decline_code: str = "") -> None:
+        super().__init__(message)
+        self.decline_code = decline_code
