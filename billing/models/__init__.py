@@ -3,6 +3,7 @@
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
 from billing.models.settings import BillingSettings
+from billing.models.trials import Trial, TrialMark
 
 __all__ = [
     "Access",
@@ -16,4 +17,6 @@ __all__ = [
     "PriceTier",
     "QuotaOverride",
     "StatusPolicy",
+    "Trial",
+    "TrialMark",
 ]
