@@ -5,6 +5,8 @@ from celery import Task, shared_task
 from accounts.models import Organization
 from billing.entitlements import refresh_entitlement
 from billing.errors import StripeUnavailable
+from billing.models import ReconcileRun
+from billing.reconciliation import begin, begin_run, finish, reconcile_slice
 from billing.stripe.customers import ensure_customer
 
 logger = logging.getLogger(__name__)
@@ -50,3 +52,22 @@ def refresh_entitlements(plan_id: int | None = None) -> int:
             failed += 1
             logger.exception("The entitlement of %s could not be refreshed", organization.ref)
     return failed
+
+
+@shared_task
+def reconcile_organizations() -> None:
+    """Begin the nightly comparison of all organizations with Stripe, or go on with one that is under way."""
+    run, is_new = begin_run()
+    if is_new:
+        begin(run)
+    enqueue(reconcile_next, run.pk)
+
+
+@shared_task
+def reconcile_next(run_id: int) -> None:
+    """Reconcile the next slice and queue the one after it. Safe to run twice: two chains share the work."""
+    run = ReconcileRun.objects.get(pk=run_id)
+    if reconcile_slice(run):
+        enqueue(reconcile_next, run_id)
+    else:
+        finish(run)

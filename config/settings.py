@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dj_database_url
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 from config import backoffice, environment
@@ -259,6 +260,8 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 60},
     },
     "refresh-entitlements": {"task": "billing.tasks.refresh_entitlements", "schedule": 3600.0},
+    # At night for Europe and America both; what Stripe did in the day before is settled by then.
+    "reconcile": {"task": "billing.tasks.reconcile_organizations", "schedule": crontab(hour=4, minute=20)},
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 

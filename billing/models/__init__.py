@@ -2,6 +2,7 @@
 
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
+from billing.models.repairs import ReconcileRun, Reconciliation
 from billing.models.settings import BillingSettings
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "PlanQuota",
     "PriceTier",
     "QuotaOverride",
+    "ReconcileRun",
+    "Reconciliation",
     "StatusPolicy",
 ]

@@ -52,6 +52,12 @@ def is_elsewhere() -> bool:
     return bool(settings.STRIPE_API_BASE != stripe.DEFAULT_API_BASE)
 
 
+def is_rate_limit(error: StripeUnavailable) -> bool:
+    """Whether Stripe asked for fewer calls. It answers alike for one object that is in use: that passes."""
+    cause = error.__cause__
+    return isinstance(cause, stripe.RateLimitError) and cause.code != "lock_timeout"
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Raise StripeUnavailable where trying again may help, else StripeRejected."""
