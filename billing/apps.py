@@ -6,7 +6,8 @@ class BillingConfig(AppConfig):
     verbose_name = "Billing"
 
     def ready(self) -> None:
-        from billing import checks, receivers, webhooks  # noqa: F401  (connects the receivers, registers the checks)
+        # Each connects its signal receivers; importing the checks registers them.
+        from billing import checks, receivers, trial_receivers, webhooks  # noqa: F401
         from billing.stripe import client
 
         client.use_http_client(client.new_http_client())

@@ -5,9 +5,10 @@ from celery import Task, shared_task
 from accounts.models import Organization
 from billing.entitlements import refresh_entitlement
 from billing.errors import StripeUnavailable
-from billing.models import ReconcileRun
+from billing.models import ReconcileRun, Trial
 from billing.reconciliation import begin, begin_run, finish, reconcile_slice
 from billing.stripe.customers import ensure_customer
+from billing.stripe.trials import check_trial
 
 logger = logging.getLogger(__name__)
 
@@ -71,3 +72,19 @@ def reconcile_next(run_id: int) -> None:
         enqueue(reconcile_next, run_id)
     else:
         finish(run)
+
+
+@shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
+def check_trial_of(trial_id: int) -> None:
+    """Hold a trial against earlier ones, and end it where it is a second one. Safe to run twice."""
+    trial = Trial.objects.select_related("organization").filter(pk=trial_id).first()
+    if trial:
+        check_trial(trial)
+
+
+@shared_task
+def check_trials() -> None:
+    """Sweep up trials whose card was not seen yet, and refused ones that Stripe has not ended yet."""
+    waiting = Trial.objects.unsettled().order_by("?")[:500]
+    for trial_id in waiting.values_list("pk", flat=True):
+        check_trial_of.delay(trial_id)

@@ -20,7 +20,7 @@ from billing.entitlements import current_entitlement, refresh_entitlement
 from billing.errors import AlreadySubscribed, BillingError, StripeRejected, StripeUnavailable
 from billing.invoices import list_invoices
 from billing.models import Plan
-from billing.stripe.checkout import complete_checkout, start_checkout
+from billing.stripe.checkout import finish_checkout, start_checkout
 
 ATTEMPT = re.compile(r"[0-9a-f-]{36}")
 SLUG = re.compile(r"[a-z0-9_]{1,40}")
@@ -109,7 +109,7 @@ def checkout_return(request: TenantRequest) -> HttpResponse:
     if not SESSION_ID.fullmatch(session_id):
         raise Http404("There is no such checkout.")
     try:
-        is_paid = complete_checkout(request.organization, session_id=session_id)
+        outcome = finish_checkout(request.organization, session_id=session_id)
     except (LookupError, StripeRejected) as error:
         raise Http404("There is no such checkout.") from error
     except StripeUnavailable:
@@ -117,8 +117,11 @@ def checkout_return(request: TenantRequest) -> HttpResponse:
             request, "Your payment is being confirmed. This page will show your new plan shortly."
         )
         return redirect("dashboard")
-    entitlement = refresh_entitlement(request.organization)
-    if is_paid:
+    if outcome.refusal:
+        messages.warning(request, outcome.refusal)
+        return redirect("billing")
+    if outcome.is_done:
+        entitlement = current_entitlement(request.organization)
         messages.success(request, f"Thank you. You are on {entitlement.plan.name} now.")
     return redirect("dashboard")
 

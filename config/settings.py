@@ -259,6 +259,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "check-trials": {"task": "billing.tasks.check_trials", "schedule": 300.0, "options": {"expires": 300}},
     "refresh-entitlements": {"task": "billing.tasks.refresh_entitlements", "schedule": 3600.0},
     # At night for Europe and America both; what Stripe did in the day before is settled by then.
     "reconcile": {"task": "billing.tasks.reconcile_organizations", "schedule": crontab(hour=4, minute=20)},

@@ -4,6 +4,7 @@ from billing.models.entitlements import Access, Entitlement, PlanOverride, Quota
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
 from billing.models.repairs import ReconcileRun, Reconciliation
 from billing.models.settings import BillingSettings
+from billing.models.trials import Trial, TrialMark
 
 __all__ = [
     "Access",
@@ -19,4 +20,6 @@ __all__ = [
     "ReconcileRun",
     "Reconciliation",
     "StatusPolicy",
+    "Trial",
+    "TrialMark",
 ]

@@ -179,7 +179,7 @@ class TestPages:
         def fail(*args, **kwargs):
             raise StripeUnavailable("The payment provider cannot be reached right now.")
 
-        monkeypatch.setattr("billing.views.complete_checkout", fail)
+        monkeypatch.setattr("billing.views.finish_checkout", fail)
         page = browser.get("/dashboard/billing/return/", {"session_id": "cs_test_1"}, follow=True)
 
         assert "Your payment is being confirmed" in page.content.decode()
