@@ -1,7 +1,7 @@
 """One organization compared with Stripe: what its lost webhooks would have told is here afterwards."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,10 +18,10 @@ from billing.stripe.customers import find_customer
 from billing.stripe.reconciling import reconcile
 from tests.billing.cast import deliver, subscribe
 from tests.billing.faults import every_fault
+from tests.billing.troubles import move, sandbox_time
 
 pytestmark = pytest.mark.django_db
 
-DAY = 86400
 MIRRORED = [
     djstripe.Customer,
     djstripe.Subscription,
@@ -38,14 +38,13 @@ COMPUTED += ["period_start", "period_end", "grace_end", "valid_until", "quotas",
 @pytest.fixture
 def pass_days(sandbox):
     """Moves Stripe's clock and ours together, a day at a time."""
-    with clock.standing_at(datetime.fromtimestamp(sandbox.clock.now(), UTC)) as hands:
+    with clock.standing_at(sandbox_time(sandbox)) as hands:
 
-        def move(days: int) -> None:
+        def pass_days(days: int) -> None:
             for _ in range(days):
-                sandbox.set_clock(advance=DAY)
-            hands.move(datetime.fromtimestamp(sandbox.clock.now(), UTC))
+                move(sandbox, hands, timedelta(days=1))
 
-        yield move
+        yield pass_days
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def state() -> dict[str, Any]:
 
 def differing(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """What differs between two states: objects only one of them has, and fields that differ."""
-    missing = {name: "missing" for name in one.keys() ^ other.keys()}
+    missing = dict.fromkeys(one.keys() ^ other.keys(), "missing")
     fields = {name: mirror.differing(one[name], other[name]) for name in one.keys() & other.keys()}
     return missing | {name: found for name, found in fields.items() if set(found) - mirror.QUIET}
 
