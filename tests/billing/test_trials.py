@@ -235,8 +235,9 @@ class TestSecondTrial:
     def test_does_not_cost_the_first_one_that_shares_its_card_as_well(
         self, sandbox, organization, rival, trials
     ):
+        for page in [open_checkout(each, plan=trials.pro) for each in (organization, rival)]:
+            pay(sandbox, page)
         for each in (organization, rival):
-            pay(sandbox, open_checkout(each, plan=trials.pro))
             sync_subscriptions(ensure_customer(each).id)
             settle_trials(each)
 
