@@ -26,7 +26,8 @@ def check_trial(trial: Trial) -> Trial:
         cards = payment_methods(customer_id) if subscription else []
         settle_trials(trial.organization)
         trial = lock_trial(trial.pk)
-        if trial.card_seen_at is None:
+        # One that was refused claims no more: its card must not cost the trial it lost to.
+        if trial.card_seen_at is None and trial.outcome != Trial.Outcome.REFUSED:
             is_trialing = subscription is not None and subscription.status == "trialing"
             if cards or not is_trialing:
                 claim(trial, card_marks(found for card in cards if (found := fingerprint(card))))

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from djstripe import models as djstripe
-
 from accounts.models import Organization, User
 from billing.models import BillingSettings, Plan
 from billing.stripe.catalog import publish_plan
 from billing.stripe.client import get_client
+from billing.subscriptions import plan_subscriptions
 from sandbox.state import Sandbox
 
 SECOND_ATTEMPT = "00000000-0000-4000-8000-000000000002"
@@ -82,6 +81,5 @@ def paid(sandbox: Sandbox) -> int:
 
 
 def mirrored(organization: Organization) -> dict[str, Any]:
-    """Return Stripe's object of the organization's newest subscription, as the mirror has it."""
-    rows = djstripe.Subscription.objects.filter(customer__subscriber=organization).order_by("-created")
-    return dict(rows.values_list("stripe_data", flat=True)[0])
+    """Return Stripe's object of the organization's live subscription, else its newest, as the mirror has it."""
+    return plan_subscriptions(organization)[0].data
