@@ -13,6 +13,18 @@ class StripeAccessRefused(StripeUnavailable):
     """Stripe does not accept our key, or not for this. Trying again helps once the operator has mended that."""
 
 
+class KeyUnusable(BillingError):
+    """Stripe knows the key, and it does not belong here. The text says why, for the operator."""
+
+
+class EndpointMissing(BillingError):
+    """The webhook endpoint that the operator made is not as it has to be. The text says how, for the operator."""
+
+
+class NotSigned(BillingError):
+    """What claims to come from Stripe carries no signature that holds, or one that is too old."""
+
+
 class StripeRejected(BillingError):
     """Stripe refused the request for good. `code` and `param` are Stripe's own, and may be empty."""
 
