@@ -34,12 +34,12 @@ def purge_history(
     settled = Q(valid=False) | Q(processed=True) | Q(created__lt=now - FAILURES_FOR)
     thin = ThinEvent.objects.filter(received_at__lt=now - THIN_EVENTS_FOR)
     seen_to = ~Q(type__in=METER_ERROR_TYPES) | Q(acknowledged_at__lt=now - THIN_EVENTS_FOR)
-    newest = SetupRun.objects.values_list("pk", flat=True).first()
+    newest = SetupRun.objects.order_by("-started_at", "-pk").values("pk")[:1]
     past = {
         "webhook triggers": triggers.filter(settled),
         "events": djstripe.Event.objects.filter(created__lt=now - EVENTS_FOR),
         "thin events": thin.filter(seen_to),
-        "set-ups": SetupRun.objects.filter(started_at__lt=now - EVENTS_FOR).exclude(pk=newest),
+        "set-ups": SetupRun.objects.filter(started_at__lt=now - EVENTS_FOR).exclude(pk__in=newest),
     }
     deleted = {what: delete_in_batches(rows, batch=batch, most=most) for what, rows in past.items()}
     logger.info("Deleted %s", ", ".join(f"{count} {what}" for what, count in deleted.items()))

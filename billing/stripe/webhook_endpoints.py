@@ -215,8 +215,13 @@ def retire_replaced_endpoints() -> list[str]:
 
 def has_pending_events(*, before: datetime) -> bool:
     """Return whether Stripe still tries to deliver an event from before a moment, and not from before `PATIENCE`."""
-    created = {"gte": int((before - PATIENCE).timestamp()), "lte": int(before.timestamp())}
-    pending = get_client().v1.events.list({"delivery_success": False, "created": created, "limit": 1})
+    pending = get_client().v1.events.list(
+        {
+            "delivery_success": False,
+            "created": {"gte": int((before - PATIENCE).timestamp()), "lte": int(before.timestamp())},
+            "limit": 1,
+        }
+    )
     return bool(pending.data)
 
 
