@@ -3,12 +3,16 @@ import logging
 from celery import Task, shared_task
 
 from accounts.models import Organization
+from billing import thin_events
 from billing.entitlements import refresh_entitlement
-from billing.errors import StripeUnavailable
-from billing.models import ReconcileRun, Trial
+from billing.errors import BillingError, StripeUnavailable
+from billing.models import ReconcileRun, ThinEvent, Trial
 from billing.reconciliation import begin, begin_run, finish, reconcile_slice
+from billing.retention import purge_history
 from billing.stripe.customers import ensure_customer
+from billing.stripe.event_destinations import retire_replaced_destinations
 from billing.stripe.trials import check_trial
+from billing.stripe.webhook_endpoints import retire_replaced_endpoints
 
 logger = logging.getLogger(__name__)
 
@@ -88,3 +92,35 @@ def check_trials() -> None:
     waiting = Trial.objects.unsettled().order_by("?")[:500]
     for trial_id in waiting.values_list("pk", flat=True):
         check_trial_of.delay(trial_id)
+
+
+@shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
+def fetch_thin_event(event_id: str) -> None:
+    """Fetch what a meter error is about. Safe to run twice."""
+    thin_events.fetch_details(event_id)
+
+
+@shared_task
+def fetch_thin_events() -> None:
+    """Sweep up meter errors whose details are not here yet, one task each."""
+    waiting = ThinEvent.objects.without_details().order_by("?")[:100]
+    for event_id in waiting.values_list("pk", flat=True):
+        fetch_thin_event.delay(event_id)
+
+
+@shared_task
+def purge_stripe_history() -> dict[str, int]:
+    """Delete what is past its time of Stripe's events and of the requests that brought them."""
+    return purge_history()
+
+
+@shared_task
+def retire_replaced() -> list[str]:
+    """Remove from Stripe the endpoints that were replaced and that nothing waits for; return their ids."""
+    retired = []
+    for retire in (retire_replaced_endpoints, retire_replaced_destinations):
+        try:
+            retired += retire()
+        except BillingError:  # The one must not keep the other; both are tried again in an hour.
+            logger.warning("%s has to wait", retire.__name__, exc_info=True)
+    return retired

@@ -36,7 +36,9 @@ def without_customer() -> Iterator[Finding]:
 def two_customers() -> Iterator[Finding]:
     counted = Organization.objects.annotate(customers=Count("djstripe_customers", filter=ACTIVE))
     for organization in counted.filter(customers__gt=1):
-        ids = djstripe.Customer.objects.filter(subscriber=organization, date_purged=None).order_by("djstripe_id")
+        ids = djstripe.Customer.objects.filter(subscriber=organization, date_purged=None).order_by(
+            "djstripe_id"
+        )
         names = ", ".join(ids.values_list("id", flat=True))
         yield Finding(
             slug="two-customers",

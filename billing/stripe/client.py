@@ -44,7 +44,8 @@ def get_client() -> stripe.StripeClient:
 
 
 def metadata_of(data: stripe.StripeObject) -> dict[str, str]:
-    return dict(data["metadata"] or {})
+    # Objects of /v2 may come without the field.
+    return dict(getattr(data, "metadata", None) or {})
 
 
 def is_elsewhere() -> bool:
