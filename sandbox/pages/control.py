@@ -20,6 +20,7 @@ from sandbox.meters.rejecting import rejected
 from sandbox.pages.answers import as_json, wants_page
 from sandbox.pages.control_input import CLOCK_FIELDS, FAULT, KEY, METERING, RESEND, RETRIES, ROLL, read
 from sandbox.pages.control_view import context
+from sandbox.payments import methods
 from sandbox.resources import ENDPOINTS
 from sandbox.routing import Call
 from sandbox.subscriptions.ending import end_subscription
@@ -266,6 +267,15 @@ def cancel(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
         return {"id": id, "status": subscription["status"]}
 
 
+@action("cards")
+def renew_card(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
+    with pages.sandbox.change() as state:
+        method = state.get("payment_method", id, noun="PaymentMethod")
+        if method["customer"] is None:
+            raise ApiError("Only a card that a customer has saved is renewed by the network.")
+        return {"id": id, "exp_year": methods.renew(state, method)["card"]["exp_year"]}
+
+
 RULES = [
     Rule("/", methods=["GET"], endpoint=show),
     Rule("/static/control.css", methods=["GET"], endpoint=_style),
@@ -290,4 +300,5 @@ RULES = [
     Rule("/sandbox/faults/<id>/clear", methods=["POST"], endpoint=clear_fault),
     Rule("/sandbox/events/<id>/resend", methods=["POST"], endpoint=resend),
     Rule("/sandbox/subscriptions/<id>/cancel", methods=["POST"], endpoint=cancel),
+    Rule("/sandbox/payment_methods/<id>/renew", methods=["POST"], endpoint=renew_card),
 ]
