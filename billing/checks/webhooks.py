@@ -10,7 +10,8 @@ from accounts.models import Organization
 from billing.doctor import CouldNotMend, Finding, Fix, Severity, check
 from billing.models import ReconcileRun, Reconciliation
 from billing.reconciliation import IN_FLIGHT, reconcile_some
-from billing.stripe.endpoint_faults import find_endpoint_faults
+from billing.stripe.endpoint_faults import find_destination_faults, find_endpoint_faults
+from billing.stripe.event_destinations import settle_event_destination
 from billing.stripe.missed import MissedEvent, find_missed
 from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
 from billing.subscriptions import from_timestamp
@@ -29,6 +30,20 @@ def broken_endpoint() -> Iterator[Finding]:
             sentence=sentence,
             advice="Afterwards run the reconciliation: it fetches what was not told meanwhile.",
             fix=Fix("Set the endpoint up again.", ensure_webhook_endpoint),
+        )
+
+
+@check(
+    "event-destination", "A destination of thin events that stopped receiving: they tell of rejected usage."
+)
+def broken_destination() -> Iterator[Finding]:
+    for number, sentence in enumerate(find_destination_faults(), start=1):
+        yield Finding(
+            slug="event-destination",
+            severity=Severity.ERROR,
+            subject=str(number),
+            sentence=sentence,
+            fix=Fix("Set the destination up again.", settle_event_destination),
         )
 
 
