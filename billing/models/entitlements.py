@@ -209,6 +209,7 @@ class Entitlement(models.Model):
                 condition=Q(valid_until__lte=models.F("period_end")), name="entitlement_valid_within_period"
             ),
         ]
+        indexes = [models.Index(fields=["valid_until"], name="entitlement_valid_until")]
 
     def __str__(self) -> str:
         return f"{self.organization}: {self.plan}"
