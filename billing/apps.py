@@ -7,6 +7,7 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         from billing import receivers, webhooks  # noqa: F401  (connects the signal receivers)
-        from billing.stripe import client
+        from billing.stripe import client, tolerance
 
         client.use_http_client(client.new_http_client())
+        tolerance.take_discounted_customers()

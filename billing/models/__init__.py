@@ -1,6 +1,7 @@
 """Plans and what they entitle to. Money lives in Stripe; limits live here."""
 
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
+from billing.models.notices import Notice, NoticeKind, NoticeState
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
 from billing.models.settings import BillingSettings
 
@@ -9,6 +10,9 @@ __all__ = [
     "BillingSettings",
     "Entitlement",
     "Meter",
+    "Notice",
+    "NoticeKind",
+    "NoticeState",
     "Plan",
     "PlanOverride",
     "PlanPrice",

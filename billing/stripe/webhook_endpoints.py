@@ -5,32 +5,10 @@ import stripe
 from django.conf import settings
 from djstripe import models as djstripe
 
+from billing.event_types import EVENT_TYPES
 from billing.stripe.client import get_client, translated_errors
 
-# Every type that Tollgate acts on or keeps in the mirror.
-ENABLED_EVENTS: list[Any] = [  # Any: Stripe's types are lists of literals.
-    "checkout.session.completed",
-    "checkout.session.expired",
-    "customer.deleted",
-    "customer.subscription.created",
-    "customer.subscription.deleted",
-    "customer.subscription.paused",
-    "customer.subscription.resumed",
-    "customer.subscription.trial_will_end",
-    "customer.subscription.updated",
-    "customer.updated",
-    "invoice.created",
-    "invoice.finalized",
-    "invoice.paid",
-    "invoice.payment_failed",
-    "invoice.updated",
-    "invoice.voided",
-    "payment_method.attached",
-    "payment_method.detached",
-    "price.created",
-    "price.updated",
-    "product.updated",
-]
+ENABLED_EVENTS: list[Any] = sorted(EVENT_TYPES)  # Any: Stripe's types are lists of literals.
 
 
 def ensure_webhook_endpoint() -> tuple[djstripe.WebhookEndpoint, bool]:
