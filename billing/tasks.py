@@ -39,18 +39,26 @@ def ensure_customers() -> None:
 
 
 @shared_task
-def refresh_entitlements(plan_id: int | None = None, status: str | None = None) -> int:
+def refresh_entitlements(plan_id: int | None = None) -> int:
     """Bring entitlements in line with the mirror, the plans and the policy; return how many could not be.
 
-    Of one plan or of one status where staff changed it; of all every hour, which also finds what a lost task
-    left behind.
+    Of one plan where staff changed it; of all every hour, which also finds what a lost task left behind.
     """
     organizations = Organization.objects.filter(entitlement__isnull=False)
     if plan_id is not None:
         organizations = organizations.filter(entitlement__plan=plan_id)
-    if status is not None:
-        organizations = organizations.filter(entitlement__status=status)
     return refresh_each(organizations)
+
+
+@shared_task
+def refresh_entitlements_in(status: str) -> int:
+    """Let a changed policy act on whoever has a subscription in `status`; return how many could not be refreshed.
+
+    Also where another subscription decides until now: the change may be what makes this one decide.
+    """
+    in_it = Q(entitlement__status=status) | Q(djstripe_customers__subscriptions__stripe_data__status=status)
+    found = Organization.objects.filter(in_it, entitlement__isnull=False).distinct().values("pk")
+    return refresh_each(Organization.objects.filter(pk__in=found))
 
 
 # More than a minute's work waits for the next minute. The gate does not wait: it refreshes who calls.

@@ -10,7 +10,7 @@ from apikeys.models import APIKey
 from billing.entitlements import refresh_entitlement
 from billing.models import Access, PlanOverride, QuotaOverride, StatusPolicy
 from billing.stripe.client import get_client
-from billing.tasks import refresh_entitlements
+from billing.tasks import refresh_entitlements_in
 from tests.billing.stage import BAD_CARD, DAY, HOUR, open_stage
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +50,7 @@ def test_past_due_is_full_up_to_the_seventh_day_and_limited_from_it_on(secret, f
 
 def test_a_policy_of_another_length_acts_at_its_own_boundary(stage, plans, secret, failed):
     StatusPolicy.objects.filter(status="past_due", from_day=7).update(from_day=2)
-    refresh_entitlements(status="past_due")
+    refresh_entitlements_in("past_due")
 
     assert admit(secret, now=failed + 2 * DAY - MOMENT).rate_limit == 100
     assert admit(secret, now=failed + 2 * DAY).rate_limit == 10
@@ -59,7 +59,7 @@ def test_a_policy_of_another_length_acts_at_its_own_boundary(stage, plans, secre
 def test_each_step_of_a_policy_is_taken_by_the_next_call(stage, secret, failed):
     StatusPolicy.objects.create(status="past_due", from_day=14, access=Access.NONE)
     StatusPolicy.objects.create(status="past_due", from_day=60, access=Access.LIMITED)
-    refresh_entitlements(status="past_due")
+    refresh_entitlements_in("past_due")
 
     verdicts = [admit(secret, now=failed + day * DAY).reason for day in (6, 7, 14, 59, 60)]
 
@@ -80,7 +80,7 @@ def test_with_no_access_calls_are_refused_with_402_but_those_that_cost_nothing_s
     stage, secret, failed, client
 ):
     StatusPolicy.objects.filter(status="past_due", from_day=7).update(access=Access.NONE)
-    refresh_entitlements(status="past_due")
+    refresh_entitlements_in("past_due")
     stage.arrive(failed + 7 * DAY)
 
     assert admit(secret).reason == "suspended"

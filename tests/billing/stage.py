@@ -17,6 +17,7 @@ from billing.stripe.catalog import publish_plan
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
 from billing.tasks import refresh_due_entitlements
+from config.celery import app
 from sandbox.events.webhooks import Delivery
 from sandbox.state import Sandbox
 from tests.billing.cast import deliver
@@ -34,6 +35,17 @@ def open_stage(sandbox: Sandbox, owner: User, *, start: datetime = START) -> Ite
     sandbox.set_clock(frozen_at=int(start.timestamp()))
     with clock.standing_at(start) as hands:
         yield Stage(sandbox, hands, Organization.objects.open(name="Acme", owner=owner))
+
+
+@contextmanager
+def tasks_at_once() -> Iterator[None]:
+    """Run tasks where they are queued, as a worker would a moment later, and let their failures be seen."""
+    before = app.conf.task_always_eager, app.conf.task_eager_propagates
+    app.conf.task_always_eager = app.conf.task_eager_propagates = True
+    try:
+        yield
+    finally:
+        app.conf.task_always_eager, app.conf.task_eager_propagates = before
 
 
 class Stage:
