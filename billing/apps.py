@@ -8,6 +8,7 @@ class BillingConfig(AppConfig):
     def ready(self) -> None:
         # Each connects its signal receivers; importing the checks registers them.
         from billing import checks, receivers, trial_receivers, webhooks  # noqa: F401
-        from billing.stripe import client
+        from billing.stripe import client, tolerance
 
         client.use_http_client(client.new_http_client())
+        tolerance.take_discounted_customers()

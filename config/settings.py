@@ -289,6 +289,13 @@ CELERY_BEAT_SCHEDULE = {
         "task": "billing.tasks.purge_stripe_history",
         "schedule": crontab(hour="3", minute="40"),
     },
+    "refresh-due-entitlements": {
+        "task": "billing.tasks.refresh_due_entitlements",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    "note-trials-ending": {"task": "billing.tasks.note_trials_ending", "schedule": 3600.0},
+    "send-notices": {"task": "billing.tasks.send_notices", "schedule": 60.0, "options": {"expires": 60}},
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 

@@ -1,6 +1,7 @@
 """Plans and what they entitle to. Money lives in Stripe; limits live here."""
 
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
+from billing.models.notices import Notice, NoticeKind, NoticeState
 from billing.models.operations import SetupRun
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
 from billing.models.repairs import ReconcileRun, Reconciliation
@@ -16,6 +17,9 @@ __all__ = [
     "EventDestination",
     "Meter",
     "MeterErrorSample",
+    "Notice",
+    "NoticeKind",
+    "NoticeState",
     "Plan",
     "PlanOverride",
     "PlanPrice",

@@ -11,6 +11,7 @@ from djstripe import models as djstripe
 
 from accounts import clock
 from billing.errors import EndpointMissing
+from billing.event_types import EVENT_TYPES
 from billing.locks import setup_lock
 from billing.stripe.client import get_client, metadata_of, translated_errors
 
@@ -18,30 +19,7 @@ REPLACED_AT = "tollgate_replaced_at"
 CREATED = "created it"
 PATIENCE = timedelta(days=3)  # Stripe retries for up to three days.
 
-# Every type that Tollgate acts on or keeps in the mirror.
-ENABLED_EVENTS: list[Any] = [  # Any: Stripe's types are lists of literals.
-    "checkout.session.completed",
-    "checkout.session.expired",
-    "customer.deleted",
-    "customer.subscription.created",
-    "customer.subscription.deleted",
-    "customer.subscription.paused",
-    "customer.subscription.resumed",
-    "customer.subscription.trial_will_end",
-    "customer.subscription.updated",
-    "customer.updated",
-    "invoice.created",
-    "invoice.finalized",
-    "invoice.paid",
-    "invoice.payment_failed",
-    "invoice.updated",
-    "invoice.voided",
-    "payment_method.attached",
-    "payment_method.detached",
-    "price.created",
-    "price.updated",
-    "product.updated",
-]
+ENABLED_EVENTS: list[Any] = sorted(EVENT_TYPES)  # Any: Stripe's types are lists of literals.
 
 
 @dataclass(frozen=True, slots=True)
