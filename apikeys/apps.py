@@ -6,4 +6,4 @@ class APIKeysConfig(AppConfig):
     verbose_name = "API keys"
 
     def ready(self) -> None:
-        from apikeys import receivers  # noqa: F401  (connects the signal receivers)
+        from apikeys import checks, receivers  # noqa: F401  (connects the receivers, registers the checks)

@@ -5,7 +5,7 @@ entitlement row, and a change drops the copy before it commits. So no process ca
 a change has committed: whoever fills next has waited for that commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -72,17 +72,9 @@ def copy(organization: Organization, *, now: datetime) -> None:
     entitlement = lock_entitlement(organization)
     if now >= entitlement.valid_until:
         entitlement = refresh_entitlement(organization, now=now)
-    facts: dict[Any, Any] = {  # What redis-py takes is a union that str alone does not match.
-        "organization": str(organization.pk),
-        "period_start": str(to_microseconds(entitlement.period_start)),
-        "period_end": str(to_microseconds(entitlement.period_end)),
-        "valid_until": str(to_microseconds(entitlement.valid_until)),
-        "access": entitlement.access,
-        "rate": text(entitlement.rate_per_minute),
-    }
-    facts |= {f"quota:{meter}": text(blocking_quota(quota)) for meter, quota in entitlement.quotas.items()}
-    keys_of = APIKey.objects.active().filter(organization=organization)
-    facts |= {f"key:{digest}": str(pk) for pk, digest in keys_of.values_list("pk", "digest")}
+    facts: dict[Any, Any] = dict(
+        facts_of(entitlement)
+    )  # Any: redis-py takes a union that str does not match.
     pipeline = redis.pipeline()
     pipeline.delete(keys.facts)
     pipeline.hset(keys.facts, mapping=facts)
@@ -99,6 +91,29 @@ def copy(organization: Organization, *, now: datetime) -> None:
     if old:
         pipeline.hdel(keys.used, *old)
     pipeline.execute()
+
+
+def facts_of(entitlement: Entitlement) -> dict[str, str]:
+    """Return what the copy has to hold."""
+    facts = {
+        "organization": str(entitlement.organization_id),
+        "period_start": str(to_microseconds(entitlement.period_start)),
+        "period_end": str(to_microseconds(entitlement.period_end)),
+        "valid_until": str(to_microseconds(entitlement.valid_until)),
+        "access": entitlement.access,
+        "rate": text(entitlement.rate_per_minute),
+    }
+    facts |= {f"quota:{meter}": text(blocking_quota(quota)) for meter, quota in entitlement.quotas.items()}
+    keys = APIKey.objects.active().filter(organization=entitlement.organization_id)
+    return facts | {f"key:{digest}": str(pk) for pk, digest in keys.values_list("pk", "digest")}
+
+
+def find_facts(refs: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what the copies of these organizations hold, by ref; who has none is left out. Raises RedisError."""
+    pipeline = get_redis().pipeline(transaction=False)
+    for ref in refs:
+        pipeline.hgetall(names(ref).facts)
+    return {ref: held for ref, held in zip(refs, pipeline.execute(), strict=True) if held}
 
 
 def blocking_quota(quota: dict[str, Any]) -> int | None:

@@ -6,7 +6,9 @@ class BillingConfig(AppConfig):
     verbose_name = "Billing"
 
     def ready(self) -> None:
-        from billing import receivers, trial_receivers, webhooks  # noqa: F401  (connects the signal receivers)
-        from billing.stripe import client
+        # Each connects its signal receivers; importing the checks registers them.
+        from billing import checks, receivers, trial_receivers, webhooks  # noqa: F401
+        from billing.stripe import client, tolerance
 
         client.use_http_client(client.new_http_client())
+        tolerance.take_discounted_customers()

@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import transaction
@@ -27,13 +28,16 @@ class Judged(NamedTuple):
     ruling: Ruling
 
 
-def compute(organization: Organization, *, now: datetime) -> dict[str, Any]:
+def compute(
+    organization: Organization, *, now: datetime, judged: Sequence[Judged] | None = None
+) -> dict[str, Any]:
     """Return the entitlement's fields as they should be at `now`. Writes nothing.
 
-    A pure function of the mirror, the plans, the overrides and the status policy.
+    A pure function of the mirror, the plans, the overrides and the status policy. `judged` stands in for
+    the subscriptions of the mirror where something is only imagined.
     """
-    policies = list(StatusPolicy.objects.all())
-    judged = [judge(s, organization, policies=policies) for s in plan_subscriptions(organization)]
+    if judged is None:
+        judged = judge_all(organization)
     current = choose(judged, now=now)
     default = Plan.objects.of_last_resort()
     rule = current.ruling.at(now) if current else None
@@ -49,8 +53,12 @@ def compute(organization: Organization, *, now: datetime) -> dict[str, Any]:
         organization.plan_overrides.ending_after(now).select_related("plan").prefetch_related("quotas__meter")
     )
     grace_end = current.ruling.grace_end(now) if current else None
-    later = current.ruling.next_after(now) if current else None
-    edges = [later.starts_at if later else None, *(edge for each in overrides for edge in edges_of(each))]
+    # Of every subscription: the next rule of one that does not decide now may make it the one that does.
+    rules = [each.ruling.next_after(now) for each in judged]
+    edges = [
+        *(rule.starts_at for rule in rules if rule),
+        *(edge for each in overrides for edge in edges_of(each)),
+    ]
     fields = {
         "bought_plan": shown.subscription.plan if shown else None,
         "status": shown.subscription.status if shown else "none",
@@ -66,6 +74,12 @@ def compute(organization: Organization, *, now: datetime) -> dict[str, Any]:
     return fields | limits(plan, [each for each in overrides if each.starts_at <= now])
 
 
+def judge_all(organization: Organization) -> list[Judged]:
+    """Return what the policy says of each of the organization's subscriptions to our plans."""
+    policies = list(StatusPolicy.objects.all())
+    return [judge(each, organization, policies=policies) for each in plan_subscriptions(organization)]
+
+
 def judge(
     subscription: PlanSubscription, organization: Organization, *, policies: Sequence[StatusPolicy]
 ) -> Judged:
@@ -79,16 +93,19 @@ def choose(judged: Iterable[Judged], *, now: datetime) -> Judged | None:
     One whose status leaves things unchanged is passed over: what they had before is what the others give.
     """
     counted = [each for each in judged if each.ruling.at(now).access != Access.UNCHANGED]
-    return max(
-        counted,
-        key=lambda each: (
-            each.ruling.at(now).access == Access.FULL,
-            each.subscription.is_live,
-            each.subscription.plan.order,
-            each.subscription.data["created"],
-        ),
-        default=None,
-    )
+    return max(counted, key=partial(weight, now=now), default=None)
+
+
+def weight(judged: Judged, *, now: datetime) -> tuple[bool, bool, bool, int, int]:
+    """Return by what a subscription comes before others.
+
+    Of those that have ended the latest one counts, whatever its plan was. One that never began comes after
+    them: a purchase that failed must not lift what the policy holds against the one before.
+    """
+    subscription = judged.subscription
+    is_full = judged.ruling.at(now).access == Access.FULL
+    order = subscription.plan.order if is_full or subscription.is_live else 0
+    return is_full, subscription.is_live, subscription.has_begun, order, subscription.data["created"]
 
 
 def edges_of(override: PlanOverride) -> list[datetime | None]:

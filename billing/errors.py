@@ -17,6 +17,18 @@ class UsageNotReported(StripeUnavailable):
     """What was used until now could not be reported, and would be missing on the invoice. Try again."""
 
 
+class KeyUnusable(BillingError):
+    """Stripe knows the key, and it does not belong here. The text says why, for the operator."""
+
+
+class EndpointMissing(BillingError):
+    """The webhook endpoint that the operator made is not as it has to be. The text says how, for the operator."""
+
+
+class NotSigned(BillingError):
+    """What claims to come from Stripe carries no signature that holds, or one that is too old."""
+
+
 class StripeRejected(BillingError):
     """Stripe refused the request for good. `code` and `param` are Stripe's own, and may be empty."""
 

@@ -183,16 +183,22 @@ def status_since(subscription: PlanSubscription, organization: Organization) -> 
 
 def first_failure(subscription: PlanSubscription, organization: Organization) -> datetime | None:
     """Return when the oldest of the subscription's unpaid invoices was finalized, None where the mirror has none."""
+    owed = owed_invoices(subscription, organization)
+    return from_timestamp(owed[0]["status_transitions"]["finalized_at"]) if owed else None
+
+
+def owed_invoices(subscription: PlanSubscription, organization: Organization) -> list[dict[str, Any]]:
+    """Return Stripe's objects of the invoices that the subscription has not paid, the oldest first."""
     rows = djstripe.Invoice.objects.filter(
         customer__subscriber=organization, stripe_data__status__in=["open", "uncollectible"]
     )
-    moments = [
-        invoice["status_transitions"]["finalized_at"]
+    owed = [
+        invoice
         for invoice in rows.values_list("stripe_data", flat=True)
         # That of an upgrade that was not paid: the upgrade waits, and nothing is owed.
         if subscription_of(invoice) == subscription.id and invoice["billing_reason"] != "subscription_update"
     ]
-    return from_timestamp(min(moments)) if moments else None
+    return sorted(owed, key=lambda invoice: int(invoice["status_transitions"]["finalized_at"]))
 
 
 def subscription_of(invoice: dict[str, Any]) -> str | None:

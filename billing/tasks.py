@@ -1,13 +1,21 @@
 import logging
 
 from celery import Task, shared_task
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 
+from accounts import clock
 from accounts.models import Organization
+from billing import delivery, thin_events
 from billing.entitlements import refresh_entitlement
-from billing.errors import StripeUnavailable
-from billing.models import Trial
+from billing.errors import BillingError, StripeUnavailable
+from billing.models import Entitlement, Notice, ReconcileRun, ThinEvent, Trial
+from billing.notices import note_trial_ending
+from billing.reconciliation import begin, begin_run, finish, reconcile_slice
+from billing.retention import purge_history
 from billing.stripe.customers import ensure_customer
+from billing.stripe.event_destinations import retire_replaced_destinations
 from billing.stripe.trials import check_trial
+from billing.stripe.webhook_endpoints import retire_replaced_endpoints
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +45,46 @@ def ensure_customers() -> None:
 
 @shared_task
 def refresh_entitlements(plan_id: int | None = None) -> int:
-    """Bring entitlements in line with the mirror and the plans; return how many could not be.
+    """Bring entitlements in line with the mirror, the plans and the policy; return how many could not be.
 
     Of one plan where staff changed it; of all every hour, which also finds what a lost task left behind.
     """
     organizations = Organization.objects.filter(entitlement__isnull=False)
     if plan_id is not None:
         organizations = organizations.filter(entitlement__plan=plan_id)
+    return refresh_each(organizations)
+
+
+@shared_task
+def refresh_entitlements_in(status: str) -> int:
+    """Let a changed policy act on whoever has a subscription in `status`; return how many could not be refreshed.
+
+    Also where another subscription decides until now: the change may be what makes this one decide.
+    """
+    in_it = Q(entitlement__status=status) | Q(djstripe_customers__subscriptions__stripe_data__status=status)
+    found = Organization.objects.filter(in_it, entitlement__isnull=False).distinct().values("pk")
+    return refresh_each(Organization.objects.filter(pk__in=found))
+
+
+# More than a minute's work waits for the next minute. The gate does not wait: it refreshes who calls.
+DUE_AT_ONCE = 2_000
+
+
+@shared_task
+def refresh_due_entitlements() -> int:
+    """Move on the entitlements whose time is up, whether or not anybody calls; return how many could not be.
+
+    The gate needs none of this. The customer does: an e-mail says that the limits have changed.
+    """
+    due = Entitlement.objects.filter(valid_until__lte=clock.now())
+    # At the turn of a month everybody on the free plan is due: those with a subscription go first.
+    is_free = ExpressionWrapper(Q(status="none"), BooleanField())
+    first = due.order_by(is_free.asc(), "valid_until").values_list("pk", flat=True)[:DUE_AT_ONCE]
+    return refresh_each(Organization.objects.filter(pk__in=list(first)))
+
+
+def refresh_each(organizations: QuerySet[Organization]) -> int:
+    """Refresh the entitlement of each; return how many failed. One's trouble does not keep the others from theirs."""
     failed = 0
     for organization in organizations.iterator(chunk_size=500):
         try:
@@ -52,6 +93,25 @@ def refresh_entitlements(plan_id: int | None = None) -> int:
             failed += 1
             logger.exception("The entitlement of %s could not be refreshed", organization.ref)
     return failed
+
+
+@shared_task
+def reconcile_organizations() -> None:
+    """Begin the nightly comparison of all organizations with Stripe, or go on with one that is under way."""
+    run, is_new = begin_run()
+    if is_new:
+        begin(run)
+    enqueue(reconcile_next, run.pk)
+
+
+@shared_task
+def reconcile_next(run_id: int) -> None:
+    """Reconcile the next slice and queue the one after it. Safe to run twice: two chains share the work."""
+    run = ReconcileRun.objects.get(pk=run_id)
+    if reconcile_slice(run):
+        enqueue(reconcile_next, run_id)
+    else:
+        finish(run)
 
 
 @shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
@@ -68,3 +128,59 @@ def check_trials() -> None:
     waiting = Trial.objects.unsettled().order_by("?")[:500]
     for trial_id in waiting.values_list("pk", flat=True):
         check_trial_of.delay(trial_id)
+
+
+@shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
+def fetch_thin_event(event_id: str) -> None:
+    """Fetch what a meter error is about. Safe to run twice."""
+    thin_events.fetch_details(event_id)
+
+
+@shared_task
+def fetch_thin_events() -> None:
+    """Sweep up meter errors whose details are not here yet, one task each."""
+    waiting = ThinEvent.objects.without_details().order_by("?")[:100]
+    for event_id in waiting.values_list("pk", flat=True):
+        fetch_thin_event.delay(event_id)
+
+
+@shared_task
+def purge_stripe_history() -> dict[str, int]:
+    """Delete what is past its time of Stripe's events and of the requests that brought them."""
+    return purge_history()
+
+
+@shared_task
+def retire_replaced() -> list[str]:
+    """Remove from Stripe the endpoints that were replaced and that nothing waits for; return their ids."""
+    retired = []
+    for retire in (retire_replaced_endpoints, retire_replaced_destinations):
+        try:
+            retired += retire()
+        except BillingError:  # The one must not keep the other; both are tried again in an hour.
+            logger.warning("%s has to wait", retire.__name__, exc_info=True)
+    return retired
+
+
+@shared_task
+def note_trials_ending() -> None:
+    """Find the trials that end soon, also those of whose end no webhook has told."""
+    now = clock.now()
+    for organization in Organization.objects.filter(entitlement__status="trialing").iterator(chunk_size=500):
+        note_trial_ending(organization, now=now)
+
+
+@shared_task
+def send_notice(notice_id: str) -> None:
+    """Send one e-mail to a customer. Safe to run twice."""
+    delivery.send(notice_id)
+
+
+@shared_task
+def send_notices() -> None:
+    """Send what a lost task or a failed try left behind, one task each so that none holds up the rest."""
+    now = clock.now()
+    delivery.give_up_dead_claims(now=now)
+    waiting = Notice.objects.due(now).order_by("next_try_at").values_list("pk", flat=True)[:500]
+    for notice_id in waiting:
+        send_notice.delay(str(notice_id))

@@ -47,6 +47,21 @@ UNFOLD = {
                         "icon": "verified",
                         "link": reverse_lazy("admin:billing_entitlement_changelist"),
                     },
+                    {
+                        "title": "Overrides",
+                        "icon": "tune",
+                        "link": reverse_lazy("admin:billing_planoverride_changelist"),
+                    },
+                    {
+                        "title": "Status policy",
+                        "icon": "policy",
+                        "link": reverse_lazy("admin:billing_statuspolicy_changelist"),
+                    },
+                    {
+                        "title": "E-mails",
+                        "icon": "mail",
+                        "link": reverse_lazy("admin:billing_notice_changelist"),
+                    },
                 ],
             },
             {

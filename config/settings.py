@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dj_database_url
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 from config import backoffice, environment
@@ -67,6 +68,17 @@ STRIPE_SECRET_KEY = env.pattern(
 )
 STRIPE_PUBLISHABLE_KEY = env.pattern(
     "STRIPE_PUBLISHABLE_KEY", r"pk_(test|live)_[a-zA-Z0-9]{24,}", form="pk_test_… or pk_live_…", default=""
+)
+# Only for an endpoint that the operator made at Stripe by hand: Tollgate's own bring their secret with them.
+STRIPE_WEBHOOK_SECRET = env.pattern(
+    "STRIPE_WEBHOOK_SECRET",
+    r"whsec_[A-Za-z0-9+/=_-]{16,}",
+    form="whsec_…, as Stripe's dashboard shows it",
+    default="",
+)
+# Read by `manage.py stripe_check` alone, which tries out what such a key may do.
+STRIPE_CHECK_RESTRICTED_KEY = env.pattern(
+    "STRIPE_CHECK_RESTRICTED_KEY", r"rk_test_[a-zA-Z0-9]{24,}", form="rk_test_…", default=""
 )
 STRIPE_LIVE_MODE = "_live_" in STRIPE_SECRET_KEY[:8]
 if STRIPE_PUBLISHABLE_KEY and ("_live_" in STRIPE_PUBLISHABLE_KEY[:8]) != STRIPE_LIVE_MODE:
@@ -260,6 +272,30 @@ CELERY_BEAT_SCHEDULE = {
     },
     "check-trials": {"task": "billing.tasks.check_trials", "schedule": 300.0, "options": {"expires": 300}},
     "refresh-entitlements": {"task": "billing.tasks.refresh_entitlements", "schedule": 3600.0},
+    # At night for Europe and America both; what Stripe did in the day before is settled by then.
+    "reconcile": {"task": "billing.tasks.reconcile_organizations", "schedule": crontab(hour=4, minute=20)},
+    "fetch-thin-events": {
+        "task": "billing.tasks.fetch_thin_events",
+        "schedule": 300.0,
+        "options": {"expires": 300},
+    },
+    "retire-replaced": {
+        "task": "billing.tasks.retire_replaced",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
+    # By the clock: counted from beat's start, a day would begin anew with every deployment.
+    "purge-stripe-history": {
+        "task": "billing.tasks.purge_stripe_history",
+        "schedule": crontab(hour="3", minute="40"),
+    },
+    "refresh-due-entitlements": {
+        "task": "billing.tasks.refresh_due_entitlements",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    "note-trials-ending": {"task": "billing.tasks.note_trials_ending", "schedule": 3600.0},
+    "send-notices": {"task": "billing.tasks.send_notices", "schedule": 60.0, "options": {"expires": 60}},
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 

@@ -3,10 +3,10 @@ from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path
 from django.views.generic import RedirectView
-from djstripe.views import ProcessWebhookView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from apikeys.api import Echo, NoSuchEndpoint, Plans
+from billing import endpoints
 from config import health
 
 # Views with their own way of deciding who may come in are taken out of LoginRequiredMiddleware's reach.
@@ -25,7 +25,8 @@ urlpatterns = [
     path("api/v1/", include(api)),
     path("api/schema/", login_not_required(SpectacularAPIView.as_view()), name="schema"),
     path("api/docs/", login_not_required(SpectacularSwaggerView.as_view(url_name="schema")), name="api-docs"),
-    path("stripe/webhook/<uuid:uuid>/", ProcessWebhookView.as_view(), name="stripe-webhook"),
+    path("stripe/webhook/<uuid:uuid>/", endpoints.WebhookView.as_view(), name="stripe-webhook"),
+    path("stripe/thin/<uuid:uuid>/", endpoints.thin_events, name="stripe-thin"),
     path("admin/", admin.site.urls),
     # Browsers ask for it on pages that name no icon, such as the API docs.
     path("favicon.ico", login_not_required(RedirectView.as_view(url=f"{settings.STATIC_URL}favicon.svg"))),

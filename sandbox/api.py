@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, MapAdapter, Rule
 from werkzeug.wrappers import Request, Response
 
-from sandbox import resources
+from sandbox import keys, resources
 from sandbox import v2 as v2_wire
 from sandbox.errors import ApiError
 from sandbox.faults import REQUEST_KINDS, ConnectionLost, Fault
@@ -99,10 +99,12 @@ class Api:
             with self.sandbox.lock:
                 check_token(self.sandbox, authorization)
         else:
-            check_key(
+            key = check_key(
                 authorization,
                 basic_user=request.authorization.username if request.authorization else None,
             )
+            with self.sandbox.lock:
+                keys.check(self.sandbox, key, method=request.method, path=request.path)
         headers["Stripe-Version"] = check_version(request.headers.get("Stripe-Version"), required=v2)
         self._check_account(request.headers.get("Stripe-Account"))
 

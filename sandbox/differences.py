@@ -6,7 +6,8 @@ BY_TOPIC: dict[str, tuple[str, ...]] = {
         "A parameter that Stripe takes and the sandbox does not is refused with the code sandbox_unsupported "
         "instead of being ignored; an endpoint it lacks is a 404.",
         "Objects are rendered in one API version; a webhook endpoint's own api_version changes nothing.",
-        "Any key that begins with sk_test_ or rk_test_ is let in, and a restricted key may do everything.",
+        "Any key that begins with sk_test_ or rk_test_ is let in and may do everything, unless it was rolled or "
+        "restricted here. Stripe documents the permissions of common endpoints only; those of rarer ones are guesses.",
         "There is no limit on the number of requests; order a rate_limit fault to meet one.",
         "Searches are up to date at once; at Stripe they lag.",
         "Events can be fetched for ever, not for 30 days. Times after the year 3000 are refused.",

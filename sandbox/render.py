@@ -102,7 +102,8 @@ def _walk(  # noqa: PLR0912  (one branch a way in which a field may expand)
                 old if new is None else render(state, new) for old, new in zip(node[head], found, strict=True)
             ]
     elif make is not None and owner is not None:
-        if head not in node:
+        # Of a deleted object there is its stub, and nothing to expand.
+        if head not in node and not owner.get("deleted"):
             stored = state.find(kind, owner["id"])
             made = make(state, stored if stored is not None else owner)
             if made is not ABSENT:

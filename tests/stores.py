@@ -38,6 +38,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     }
     for name in (
         "STRIPE_PUBLISHABLE_KEY",
+        "STRIPE_WEBHOOK_SECRET",
+        "STRIPE_CHECK_RESTRICTED_KEY",
         "ALLOWED_HOSTS",
         "FRONTEND_URL",
         "TRUSTED_PROXIES",

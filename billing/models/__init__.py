@@ -1,22 +1,36 @@
 """Plans and what they entitle to. Money lives in Stripe; limits live here."""
 
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
+from billing.models.notices import Notice, NoticeKind, NoticeState
+from billing.models.operations import SetupRun
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
+from billing.models.repairs import ReconcileRun, Reconciliation
 from billing.models.settings import BillingSettings
+from billing.models.thin_events import METER_ERROR_TYPES, EventDestination, MeterErrorSample, ThinEvent
 from billing.models.trials import Trial, TrialMark
 
 __all__ = [
+    "METER_ERROR_TYPES",
     "Access",
     "BillingSettings",
     "Entitlement",
+    "EventDestination",
     "Meter",
+    "MeterErrorSample",
+    "Notice",
+    "NoticeKind",
+    "NoticeState",
     "Plan",
     "PlanOverride",
     "PlanPrice",
     "PlanQuota",
     "PriceTier",
     "QuotaOverride",
+    "ReconcileRun",
+    "Reconciliation",
+    "SetupRun",
     "StatusPolicy",
+    "ThinEvent",
     "Trial",
     "TrialMark",
 ]

@@ -1,5 +1,7 @@
 """What an organization may do, and the rules that decide it."""
 
+import re
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -28,6 +30,10 @@ class SubscriptionStatus(models.TextChoices):
     CANCELED = "canceled", "canceled"
     INCOMPLETE = "incomplete", "incomplete"
     INCOMPLETE_EXPIRED = "incomplete_expired", "incomplete, expired"
+
+
+# What a banner may name.
+PLACEHOLDERS = ("{plan}", "{limits}")
 
 
 class StatusPolicy(models.Model):
@@ -66,8 +72,7 @@ class StatusPolicy(models.Model):
         ]
 
     def __str__(self) -> str:
-        when = f" from day {self.from_day}" if self.from_day else ""
-        return f"{self.get_status_display()}{when}: {self.get_access_display().lower()}"
+        return f"{self.get_status_display()} {self.when}: {self.get_access_display().lower()}"
 
     def clean(self) -> None:
         if self.access == Access.UNCHANGED and self.status != SubscriptionStatus.INCOMPLETE:
@@ -76,6 +81,19 @@ class StatusPolicy(models.Model):
                     "access": "Only an incomplete subscription, which has never been paid, can leave things unchanged."
                 }
             )
+        if self.status == SubscriptionStatus.ACTIVE and self.access != Access.FULL:
+            raise ValidationError(
+                {"access": "An active subscription is paid for: whoever has one gets what was bought."}
+            )
+        unknown = sorted(set(re.findall(r"\{[^}]*\}?", self.banner)) - set(PLACEHOLDERS))
+        if unknown:
+            raise ValidationError(
+                {"banner": f"“{unknown[0]}” stands for nothing: only {{plan}} and {{limits}} are replaced."}
+            )
+
+    @property
+    def when(self) -> str:
+        return f"from day {self.from_day}" if self.from_day else "at once"
 
 
 class PlanOverrideQuerySet(models.QuerySet["PlanOverride"]):
@@ -209,6 +227,7 @@ class Entitlement(models.Model):
                 condition=Q(valid_until__lte=models.F("period_end")), name="entitlement_valid_within_period"
             ),
         ]
+        indexes = [models.Index(fields=["valid_until"], name="entitlement_valid_until")]
 
     def __str__(self) -> str:
         return f"{self.organization}: {self.plan}"

@@ -44,12 +44,19 @@ def get_client() -> stripe.StripeClient:
 
 
 def metadata_of(data: stripe.StripeObject) -> dict[str, str]:
-    return dict(data["metadata"] or {})
+    # Objects of /v2 may come without the field.
+    return dict(getattr(data, "metadata", None) or {})
 
 
 def is_elsewhere() -> bool:
     """Whether calls go to a stand-in: no real money moves."""
     return bool(settings.STRIPE_API_BASE != stripe.DEFAULT_API_BASE)
+
+
+def is_rate_limit(error: StripeUnavailable) -> bool:
+    """Whether Stripe asked for fewer calls. It answers alike for one object that is in use: that passes."""
+    cause = error.__cause__
+    return isinstance(cause, stripe.RateLimitError) and cause.code != "lock_timeout"
 
 
 @contextmanager

@@ -51,10 +51,14 @@ class Delivery:
     endpoint: str
 
 
-def sign(payload: bytes, *, secret: str, at: int) -> str:
-    """Return a Stripe-Signature header: HMAC-SHA256 of `<at>.<payload>` under the endpoint's secret."""
-    digest = hmac.new(secret.encode(), f"{at}.".encode() + payload, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
+def sign(payload: bytes, *, secret: str, at: int, older: Iterable[str] = ()) -> str:
+    """Return a Stripe-Signature header: HMAC-SHA256 of `<at>.<payload>` under the endpoint's secret.
+
+    Of an endpoint whose secret has been rolled it has one more signature by each older secret that still holds.
+    """
+    signed = f"{at}.".encode() + payload
+    digests = [hmac.new(each.encode(), signed, hashlib.sha256).hexdigest() for each in (secret, *older)]
+    return ",".join([f"t={at}", *(f"v1={digest}" for digest in digests)])
 
 
 class Outbox:
@@ -252,7 +256,12 @@ class Outbox:
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
             # Receivers check the signature's age against real time, whatever the sandbox's clock says.
-            "Stripe-Signature": sign(body, secret=endpoint["_secret"], at=int(time.time())),
+            "Stripe-Signature": sign(
+                body,
+                secret=endpoint["_secret"],
+                at=int(time.time()),
+                older=listening.older_secrets(self._sandbox, endpoint),
+            ),
         }
         return Delivery(
             id=row["id"],

@@ -11,14 +11,16 @@ from werkzeug.routing import Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
-from sandbox import clockwork
+from sandbox import clockwork, keys
 from sandbox.errors import ApiError, missing_resource
+from sandbox.events import listening
 from sandbox.invoices.collecting import retry_policy, set_retry_policy
 from sandbox.meters.metering_settings import configure, settings
 from sandbox.meters.rejecting import rejected
 from sandbox.pages.answers import as_json, wants_page
-from sandbox.pages.control_input import CLOCK_FIELDS, FAULT, METERING, RESEND, RETRIES, read
+from sandbox.pages.control_input import CLOCK_FIELDS, FAULT, KEY, METERING, RESEND, RETRIES, ROLL, read
 from sandbox.pages.control_view import context
+from sandbox.payments import methods
 from sandbox.resources import ENDPOINTS
 from sandbox.routing import Call
 from sandbox.subscriptions.ending import end_subscription
@@ -203,6 +205,30 @@ def set_retries(pages: Pages, request: Request) -> dict[str, Any]:
         return retry_policy(state)
 
 
+def known_keys(pages: Pages, request: Request) -> Response:
+    with pages.sandbox.lock:
+        return as_json(keys.known(pages.sandbox))
+
+
+@action("settings")
+def change_key(pages: Pages, request: Request) -> list[dict[str, Any]]:
+    """Let a key expire in `expires_in` seconds, or do no more than its `permissions`."""
+    given = read(request, KEY)
+    with pages.sandbox.change() as state:
+        if "expires_in" in given:
+            keys.expire(state, given["key"], after=given["expires_in"])
+        if "permissions" in given:
+            keys.restrict(state, given["key"], to=given["permissions"])
+        return keys.known(state)
+
+
+@action("webhooks")
+def roll_secret(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
+    given = read(request, ROLL)
+    secret = listening.roll_secret(pages.sandbox, id, keep_old=given.get("keep_old", 0))
+    return {"id": id, "secret": secret}
+
+
 def faults(pages: Pages, request: Request) -> Response:
     return as_json([each.as_dict() for each in pages.sandbox.faults.all()])
 
@@ -241,6 +267,15 @@ def cancel(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
         return {"id": id, "status": subscription["status"]}
 
 
+@action("cards")
+def renew_card(pages: Pages, request: Request, *, id: str) -> dict[str, Any]:
+    with pages.sandbox.change() as state:
+        method = state.get("payment_method", id, noun="PaymentMethod")
+        if method["customer"] is None:
+            raise ApiError("Only a card that a customer has saved is renewed by the network.")
+        return {"id": id, "exp_year": methods.renew(state, method)["card"]["exp_year"]}
+
+
 RULES = [
     Rule("/", methods=["GET"], endpoint=show),
     Rule("/static/control.css", methods=["GET"], endpoint=_style),
@@ -254,6 +289,9 @@ RULES = [
     Rule("/sandbox/metering", methods=["GET"], endpoint=metering),
     Rule("/sandbox/metering", methods=["POST"], endpoint=set_metering),
     Rule("/sandbox/meter_events/rejected", methods=["GET"], endpoint=rejected_meter_events),
+    Rule("/sandbox/keys", methods=["GET"], endpoint=known_keys),
+    Rule("/sandbox/keys", methods=["POST"], endpoint=change_key),
+    Rule("/sandbox/webhook_endpoints/<id>/roll", methods=["POST"], endpoint=roll_secret),
     Rule("/sandbox/faults", methods=["GET"], endpoint=faults),
     Rule("/sandbox/faults", methods=["POST"], endpoint=add_fault),
     Rule("/sandbox/faults", methods=["DELETE"], endpoint=clear_faults),
@@ -262,4 +300,5 @@ RULES = [
     Rule("/sandbox/faults/<id>/clear", methods=["POST"], endpoint=clear_fault),
     Rule("/sandbox/events/<id>/resend", methods=["POST"], endpoint=resend),
     Rule("/sandbox/subscriptions/<id>/cancel", methods=["POST"], endpoint=cancel),
+    Rule("/sandbox/payment_methods/<id>/renew", methods=["POST"], endpoint=renew_card),
 ]

@@ -73,6 +73,12 @@ def days(value: Any) -> list[int]:
     return [] if parts == ["none"] else [whole(each) for each in parts]
 
 
+def texts(value: Any) -> list[str]:
+    """Return a list of texts from a list, or from one text with commas."""
+    parts = value if isinstance(value, list) else re.split(r"[\s,]+", text(value).strip())
+    return [text(each) for each in parts]
+
+
 CLOCK_FIELDS: dict[str, Reader] = {
     "advance": forward,
     "freeze": yes,
@@ -85,6 +91,8 @@ CLOCK_FIELDS: dict[str, Reader] = {
 METERING: dict[str, Reader] = {"lag": whole, "report_after": whole}
 RETRIES: dict[str, Reader] = {"retry_days": days, "then": text}
 RESEND: dict[str, Reader] = {"endpoint": text}
+KEY: dict[str, Reader] = {"key": text, "expires_in": forward, "permissions": texts}
+ROLL: dict[str, Reader] = {"keep_old": forward}
 FAULT: dict[str, Reader] = {
     "kind": text,
     "method": text,
@@ -96,7 +104,7 @@ FAULT: dict[str, Reader] = {
     "seconds": number,
     "decline_code": text,
 }
-REQUIRED = ("kind",)
+REQUIRED = ("kind", "key")
 
 
 def read(request: Request, fields: dict[str, Reader]) -> dict[str, Any]:

@@ -231,3 +231,10 @@ def of_token(state: Sandbox, token: str, *, param: str, details: dict[str, Any] 
     return new_card(
         state, found["_number"], exp_month=card["exp_month"], exp_year=card["exp_year"], details=details
     )
+
+
+def renew(state: Sandbox, method: Object) -> Object:
+    """Let the card's bank have issued it anew, for four years more, and the network have passed that on."""
+    before = state.render(method)
+    method["card"] = {**method["card"], "exp_year": method["card"]["exp_year"] + 4}
+    return state.update(method, before=before, event="payment_method.automatically_updated")

@@ -43,7 +43,7 @@ def end_subscription(
                 void(state, invoice)
             elif invoice["collection_method"] == "charge_automatically":
                 _stop_collecting(state, invoice)
-    _let_go_of_schedule(state, subscription)
+    _let_go_of_schedule(state, subscription, delinquent=reason == "payment_failed")
     tell(state, subscription, event=event)
 
 
@@ -54,11 +54,11 @@ def _stop_collecting(state: Sandbox, invoice: Object) -> None:
     state.update(invoice, before=before, event="invoice.updated")
 
 
-def _let_go_of_schedule(state: Sandbox, subscription: Object) -> None:
+def _let_go_of_schedule(state: Sandbox, subscription: Object, *, delinquent: bool) -> None:
     schedule = state.find("subscription_schedule", subscription["schedule"] or "")
     if schedule is None or schedule["status"] not in ("active", "not_started"):
         return
     schedule.update(status="canceled", canceled_at=state.now(), current_phase=None)
     state.agenda.drop("subscription_schedule.phase", identifier=schedule["id"])
     state.put(schedule)
-    state.emit("subscription_schedule.canceled", schedule)
+    state.emit(f"subscription_schedule.{'aborted' if delinquent else 'canceled'}", schedule)

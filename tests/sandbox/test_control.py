@@ -265,3 +265,18 @@ def test_a_retry_policy_that_makes_no_sense_is_refused(
     assert refused.status_code == 400
     assert field in refused.text
     assert browser.get("/sandbox/settings").json == {"retry_days": [3, 5, 7], "then": "cancel"}
+
+
+def test_a_card_that_its_bank_issued_anew_is_told_of(browser: Client, shop: Shop) -> None:
+    customer = shop.payer()
+    (card,) = shop.api.customers.payment_methods.list(customer.id).data
+    until = card.card.exp_year if card.card else 0
+    renewed = browser.post(f"/sandbox/payment_methods/{card.id}/renew").json or {}
+    assert renewed["exp_year"] == until + 4
+    assert shop.event_types()[-1] == "payment_method.automatically_updated"
+
+
+def test_a_card_that_nobody_saved_is_not_issued_anew(browser: Client, shop: Shop) -> None:
+    card = shop.api.payment_methods.create({"type": "card", "card": {"token": "tok_visa"}})
+    assert browser.post(f"/sandbox/payment_methods/{card.id}/renew").status_code == 400
+    assert browser.post("/sandbox/payment_methods/pm_none/renew").status_code == 404

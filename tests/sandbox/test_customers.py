@@ -165,6 +165,7 @@ def test_a_deleted_customer_is_a_stub_that_takes_nothing_more(shop: Shop) -> Non
     gone = shop.api.customers.retrieve(customer.id)
 
     assert dict(gone) == {"id": customer.id, "object": "customer", "deleted": True}
+    assert shop.api.customers.retrieve(customer.id, {"expand": ["sources"]}) == gone
     for call in (
         lambda: shop.api.customers.update(customer.id, {"name": "Ada"}),
         lambda: shop.api.customers.delete(customer.id),

@@ -38,6 +38,32 @@ def test_a_deleted_customers_schedule_never_starts(life: Life) -> None:
     assert life.api.subscription_schedules.retrieve(schedule.id).status == "canceled"
 
 
+def test_a_schedule_whose_subscription_ends_for_want_of_payment_is_aborted(life: Life) -> None:
+    subscription = life.subscribe(life.price(3000))
+    schedule = life.api.subscription_schedules.create({"from_subscription": subscription.id})
+    phase = {"items": [{"price": life.price(2000).id}], "duration": {"interval": "year", "interval_count": 1}}
+    life.api.subscription_schedules.update(
+        schedule.id,
+        {
+            "phases": [
+                {
+                    "items": [{"price": subscription["items"].data[0].price.id}],
+                    "start_date": schedule.phases[0].start_date,
+                    "end_date": schedule.phases[0].end_date,
+                },
+                phase,
+            ]
+        },
+    )
+    life.pay_with("pm_card_chargeCustomerFail")
+    life.advance("2026-05-20")
+
+    assert life.again(subscription).status == "canceled"
+    assert life.api.subscription_schedules.retrieve(schedule.id).status == "canceled"
+    assert len(life.events("subscription_schedule.aborted")) == 1
+    assert life.events("subscription_schedule.canceled") == []
+
+
 def test_a_deleted_customers_invoice_is_not_tried_again(life: Life) -> None:
     life.subscribe(life.price(3000))
     life.pay_with("pm_card_chargeCustomerFail")
