@@ -40,6 +40,11 @@ def open_checkout(organization: Organization, *, plan: Plan, attempt: str = ATTE
 def pay(sandbox: Sandbox, url: str, *, card: str = CARD, **fields: str) -> Any:
     """Fill in and send Stripe's hosted page; return its answer. `fields` are further ones of the form."""
     form = {"number": card, "expiry": "12 / 34", "cvc": "123", "name": "Ann Owner", **fields}
+    return visit_page(sandbox, url, form)
+
+
+def visit_page(sandbox: Sandbox, url: str, form: dict[str, str]) -> Any:
+    """Send a form to one of Stripe's hosted pages; return its answer."""
     return SandboxBrowser(create_app(sandbox)).post(urlsplit(url).path, data=form)
 
 
