@@ -62,6 +62,11 @@ UNFOLD = {
                         "icon": "mail",
                         "link": reverse_lazy("admin:billing_notice_changelist"),
                     },
+                    {
+                        "title": "Billing settings",
+                        "icon": "settings",
+                        "link": reverse_lazy("admin:billing_billingsettings_changelist"),
+                    },
                 ],
             },
             {
@@ -76,6 +81,21 @@ UNFOLD = {
                         "title": "Meter reports",
                         "icon": "cloud_upload",
                         "link": reverse_lazy("admin:usage_meterreport_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Operations",
+                "items": [
+                    {
+                        "title": "Stripe",
+                        "icon": "link",
+                        "link": reverse_lazy("admin:billing_setuprun_changelist"),
+                    },
+                    {
+                        "title": "Meter errors",
+                        "icon": "report",
+                        "link": reverse_lazy("admin:billing_thinevent_changelist"),
                     },
                 ],
             },

@@ -9,6 +9,7 @@ admin.site.unregister([model for model in list(admin.site._registry) if model._m
 from billing.admin import (  # noqa: E402  (each registers its models)
     entitlements,  # noqa: F401
     notices,  # noqa: F401
+    operations,  # noqa: F401
     overrides,  # noqa: F401
     plans,  # noqa: F401
     policies,  # noqa: F401
