@@ -20,6 +20,7 @@ class ListenerHealth:
     is_there: bool
     is_enabled: bool = False
     asks_for_ours: bool = False
+    url: str = ""
 
 
 def endpoint_health(endpoint_id: str) -> ListenerHealth:
@@ -45,6 +46,7 @@ def listener_health(retrieve: Any, listener_id: str, *, events: list[str]) -> Li
         is_there=True,
         is_enabled=found.status == "enabled",
         asks_for_ours=sorted(found.enabled_events) == sorted(events),
+        url=str(getattr(found, "url", None) or ""),
     )
 
 
