@@ -2,9 +2,12 @@ import logging
 
 from celery import Task, shared_task
 
+from accounts import clock
 from accounts.models import Organization
 from billing.entitlements import refresh_entitlement
 from billing.errors import StripeUnavailable
+from billing.models import IdempotencyKey
+from billing.models.idempotency import KEPT
 from billing.stripe.customers import ensure_customer
 
 logger = logging.getLogger(__name__)
@@ -50,3 +53,9 @@ def refresh_entitlements(plan_id: int | None = None) -> int:
             failed += 1
             logger.exception("The entitlement of %s could not be refreshed", organization.ref)
     return failed
+
+
+@shared_task
+def purge_idempotency_keys() -> None:
+    """Forget the API's writes of more than a day ago."""
+    IdempotencyKey.objects.older_than(clock.now() - KEPT).delete()

@@ -259,6 +259,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 60},
     },
     "refresh-entitlements": {"task": "billing.tasks.refresh_entitlements", "schedule": 3600.0},
+    "purge-idempotency-keys": {"task": "billing.tasks.purge_idempotency_keys", "schedule": 3600.0},
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 
