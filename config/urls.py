@@ -6,13 +6,13 @@ from django.views.generic import RedirectView
 from djstripe.views import ProcessWebhookView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from apikeys.api import Echo, NoSuchEndpoint, Plans
+from apikeys.api import Echo, NoSuchEndpoint
 from config import health
 
 # Views with their own way of deciding who may come in are taken out of LoginRequiredMiddleware's reach.
 api = [
     path("echo", login_not_required(Echo.as_view()), name="echo"),
-    path("plans", login_not_required(Plans.as_view()), name="api-plans"),
+    path("", include("billing.api.urls")),
     path("", login_not_required(NoSuchEndpoint.as_view())),
     path("<path:rest>", login_not_required(NoSuchEndpoint.as_view())),
 ]

@@ -1,73 +1,24 @@
-"""Prices, the customer's billing page, and the way to Checkout and back."""
+"""The way to Checkout and back."""
 
 import re
-from urllib.parse import urljoin
-from uuid import uuid4
 
-from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import SuspiciousOperation
-from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 from django_ratelimit.decorators import ratelimit
 
-from accounts.tenancy import TenantRequest, find_membership, organization_required
-from billing.entitlements import current_entitlement, refresh_entitlement
+from accounts.tenancy import TenantRequest, organization_required
+from billing.entitlements import refresh_entitlement
 from billing.errors import AlreadySubscribed, BillingError, StripeRejected, StripeUnavailable
-from billing.invoices import list_invoices
-from billing.models import Plan
+from billing.pages import absolute, checkout_return_url
 from billing.stripe.checkout import complete_checkout, start_checkout
+from billing.views.asked import currency_asked, interval_asked, plan_asked
 
 ATTEMPT = re.compile(r"[0-9a-f-]{36}")
-SLUG = re.compile(r"[a-z0-9_]{1,40}")
 SESSION_ID = re.compile(r"cs_[0-9A-Za-z_]{1,250}")
-
-
-def offered_plans() -> QuerySet[Plan]:
-    return Plan.objects.public().prefetch_related("quotas__meter", "prices")
-
-
-@login_not_required
-@require_safe
-def home(request: HttpRequest) -> HttpResponse:
-    return render(request, "billing/home.html", {"plans": offered_plans()})
-
-
-@login_not_required
-@require_safe
-def pricing(request: HttpRequest) -> HttpResponse:
-    membership = find_membership(request)
-    return render(
-        request,
-        "billing/pricing.html",
-        {
-            "plans": offered_plans(),
-            "entitlement": current_entitlement(membership.organization) if membership else None,
-            "attempt": str(uuid4()),
-            "can_manage_billing": bool(membership and membership.get_role().manages_billing),
-        },
-    )
-
-
-@require_safe
-@organization_required()
-def billing(request: TenantRequest) -> HttpResponse:
-    return render(
-        request,
-        "billing/billing.html",
-        {
-            "organization": request.organization,
-            "entitlement": current_entitlement(request.organization),
-            "plans": offered_plans(),
-            "attempt": str(uuid4()),
-            "can_manage_billing": request.role.manages_billing,
-            "invoices": list_invoices(request.organization),
-        },
-    )
 
 
 @require_POST
@@ -75,20 +26,19 @@ def billing(request: TenantRequest) -> HttpResponse:
 @organization_required(lambda role: role.manages_billing)
 def checkout(request: TenantRequest) -> HttpResponse:
     """Send the customer to Stripe's page to pay for a plan."""
-    slug = request.POST.get("plan", "")
-    if not SLUG.fullmatch(slug):
-        raise Http404("There is no such plan.")
-    plan = get_object_or_404(offered_plans(), slug=slug)
+    plan = plan_asked(request.POST)
+    interval, currency = interval_asked(request.POST), currency_asked(request.POST)
     attempt = request.POST.get("attempt", "")
     if not ATTEMPT.fullmatch(attempt):
         raise SuspiciousOperation("The field “attempt” is missing or not a UUID.")
-    returning = absolute(reverse("checkout-return")) + "?session_id={CHECKOUT_SESSION_ID}"
     try:
         url = start_checkout(
             request.organization,
             plan=plan,
+            interval=interval,
+            currency=currency,
             attempt=attempt,
-            success_url=returning,
+            success_url=checkout_return_url(),
             cancel_url=absolute(reverse("billing")),
         )
     except AlreadySubscribed:
@@ -118,10 +68,8 @@ def checkout_return(request: TenantRequest) -> HttpResponse:
         )
         return redirect("dashboard")
     entitlement = refresh_entitlement(request.organization)
-    if is_paid:
+    if is_paid and entitlement.status == "trialing":
+        messages.success(request, f"Thank you. Your trial of {entitlement.plan.name} has begun.")
+    elif is_paid:
         messages.success(request, f"Thank you. You are on {entitlement.plan.name} now.")
     return redirect("dashboard")
-
-
-def absolute(path: str) -> str:
-    return urljoin(f"{settings.FRONTEND_URL}/", path)

@@ -1,0 +1,40 @@
+"""The customer's billing page: what they have, what they pay, and what comes next."""
+
+from uuid import uuid4
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from accounts.tenancy import TenantRequest, organization_required
+from billing.entitlements import current_entitlement
+from billing.invoices import list_invoices
+from billing.price_list import open_price_list
+from billing.standing import find_standing
+
+
+@require_safe
+@organization_required()
+def billing(request: TenantRequest) -> HttpResponse:
+    organization = request.organization
+    try:
+        page = list_invoices(organization, after=request.GET.get("after", ""))
+    except LookupError as error:
+        raise Http404("There is no such invoice.") from error
+    return render(
+        request,
+        "billing/billing.html",
+        {
+            "organization": organization,
+            "entitlement": current_entitlement(organization),
+            "standing": find_standing(organization),
+            "price_list": open_price_list(
+                organization,
+                interval=request.GET.get("interval", ""),
+                currency=request.GET.get("currency", ""),
+            ),
+            "attempt": str(uuid4()),
+            "can_manage_billing": request.role.manages_billing,
+            "page": page,
+        },
+    )
