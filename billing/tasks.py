@@ -6,9 +6,10 @@ from accounts import clock
 from accounts.models import Organization
 from billing.entitlements import refresh_entitlement
 from billing.errors import StripeUnavailable
-from billing.models import IdempotencyKey
+from billing.models import IdempotencyKey, Trial
 from billing.models.idempotency import KEPT
 from billing.stripe.customers import ensure_customer
+from billing.stripe.trials import check_trial
 
 logger = logging.getLogger(__name__)
 
@@ -59,3 +60,19 @@ def refresh_entitlements(plan_id: int | None = None) -> int:
 def purge_idempotency_keys() -> None:
     """Forget the API's writes of more than a day ago."""
     IdempotencyKey.objects.older_than(clock.now() - KEPT).delete()
+
+
+@shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
+def check_trial_of(trial_id: int) -> None:
+    """Hold a trial against earlier ones, and end it where it is a second one. Safe to run twice."""
+    trial = Trial.objects.select_related("organization").filter(pk=trial_id).first()
+    if trial:
+        check_trial(trial)
+
+
+@shared_task
+def check_trials() -> None:
+    """Sweep up trials whose card was not seen yet, and refused ones that Stripe has not ended yet."""
+    waiting = Trial.objects.unsettled().order_by("?")[:500]
+    for trial_id in waiting.values_list("pk", flat=True):
+        check_trial_of.delay(trial_id)

@@ -258,6 +258,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "check-trials": {"task": "billing.tasks.check_trials", "schedule": 300.0, "options": {"expires": 300}},
     "refresh-entitlements": {"task": "billing.tasks.refresh_entitlements", "schedule": 3600.0},
     "purge-idempotency-keys": {"task": "billing.tasks.purge_idempotency_keys", "schedule": 3600.0},
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},

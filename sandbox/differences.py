@@ -21,6 +21,8 @@ BY_TOPIC: dict[str, tuple[str, ...]] = {
     ),
     "Subscriptions": (
         "Flexible billing mode only, with proration_discounts=included.",
+        "A customer's first invoice fixes its currency for good; Stripe lets it change while nothing of the "
+        "customer's is active.",
         "Failed renewals are tried again after 3, 5 and 7 days and then end the subscription; both can be set. "
         "Stripe's smart retries choose their own times.",
         "A metered item whose price is changed or which is removed in mid-period is billed for its usage so far at "

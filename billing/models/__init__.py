@@ -4,6 +4,7 @@ from billing.models.entitlements import Access, Entitlement, PlanOverride, Quota
 from billing.models.idempotency import IdempotencyKey
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
 from billing.models.settings import BillingSettings
+from billing.models.trials import Trial, TrialMark
 
 __all__ = [
     "Access",
@@ -18,4 +19,6 @@ __all__ = [
     "PriceTier",
     "QuotaOverride",
     "StatusPolicy",
+    "Trial",
+    "TrialMark",
 ]

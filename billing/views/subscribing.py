@@ -11,10 +11,10 @@ from django.views.decorators.http import require_POST, require_safe
 from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, organization_required
-from billing.entitlements import refresh_entitlement
+from billing.entitlements import current_entitlement
 from billing.errors import AlreadySubscribed, BillingError, StripeRejected, StripeUnavailable
 from billing.pages import absolute, checkout_return_url
-from billing.stripe.checkout import complete_checkout, start_checkout
+from billing.stripe.checkout import finish_checkout, start_checkout
 from billing.views.asked import currency_asked, interval_asked, plan_asked
 
 ATTEMPT = re.compile(r"[0-9a-f-]{36}")
@@ -42,7 +42,6 @@ def checkout(request: TenantRequest) -> HttpResponse:
             cancel_url=absolute(reverse("billing")),
         )
     except AlreadySubscribed:
-        refresh_entitlement(request.organization)
         messages.info(request, "You have a subscription already. Nothing was charged.")
         return redirect("billing")
     except BillingError as error:
@@ -59,7 +58,7 @@ def checkout_return(request: TenantRequest) -> HttpResponse:
     if not SESSION_ID.fullmatch(session_id):
         raise Http404("There is no such checkout.")
     try:
-        is_paid = complete_checkout(request.organization, session_id=session_id)
+        outcome = finish_checkout(request.organization, session_id=session_id)
     except (LookupError, StripeRejected) as error:
         raise Http404("There is no such checkout.") from error
     except StripeUnavailable:
@@ -67,9 +66,13 @@ def checkout_return(request: TenantRequest) -> HttpResponse:
             request, "Your payment is being confirmed. This page will show your new plan shortly."
         )
         return redirect("dashboard")
-    entitlement = refresh_entitlement(request.organization)
-    if is_paid and entitlement.status == "trialing":
-        messages.success(request, f"Thank you. Your trial of {entitlement.plan.name} has begun.")
-    elif is_paid:
-        messages.success(request, f"Thank you. You are on {entitlement.plan.name} now.")
+    if outcome.refusal:
+        messages.warning(request, outcome.refusal)
+        return redirect("billing")
+    if outcome.is_done:
+        entitlement = current_entitlement(request.organization)
+        is_trial = entitlement.status == "trialing"
+        name = entitlement.plan.name
+        said = f"Your trial of {name} has begun." if is_trial else f"You are on {name} now."
+        messages.success(request, f"Thank you. {said}")
     return redirect("dashboard")

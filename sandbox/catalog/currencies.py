@@ -5,6 +5,8 @@ from typing import Any
 
 from sandbox.errors import ApiError
 from sandbox.params import Strings, Table, read_table
+from sandbox.state import Sandbox
+from sandbox.store import Object
 
 # https://docs.stripe.com/currencies, presentment currencies.
 CURRENCIES = frozenset(
@@ -50,3 +52,24 @@ class ByCurrency(Strings):
                 raise ApiError("Invalid object", param=inner)
             read[currency] = read_table(each, self.table or {}, prefix=inner)
         return read
+
+
+def check_customer_currency(
+    state: Sandbox, customer: Object, currency: str, *, param: str = "currency"
+) -> None:
+    """Raise ApiError (400) where the customer is billed in another currency, or has a Checkout page open in one."""
+    known = [customer["currency"]] + [
+        session["currency"]
+        for session in state.every("checkout.session")
+        if session["customer"] == customer["id"]
+        and session["mode"] == "subscription"
+        and session["status"] == "open"
+    ]
+    other = next((each for each in known if each not in (None, currency)), None)
+    if other is not None:
+        raise ApiError(
+            "You cannot combine currencies on a single customer. This customer has an active subscription, "
+            "subscription schedule, discount, quote, invoice item or active subscription mode checkout "
+            f"session with currency {other}.",
+            param=param,
+        )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sandbox.catalog.currencies import check_customer_currency
 from sandbox.catalog.redeeming import redeemable
 from sandbox.catalog.taxing import location, require_automatic_tax
 from sandbox.errors import ApiError, missing_parameter
@@ -84,6 +85,8 @@ def create(call: Call) -> Object:
         if mode != "setup"
         else []
     )
+    if mode == "subscription" and customer is not None:
+        check_customer_currency(state, customer, lines[0]["currency"], param="line_items")
     session = new_session(state, params, lines=lines, customer=customer, expires_at=expires_at)
     _check_discounts(state, params, session)
     # Found out now, as Stripe does, so that the page cannot fail on it later.

@@ -5,6 +5,7 @@ from typing import Any
 
 from sandbox.catalog import discounting
 from sandbox.catalog.amounts import amount_in, line_amount, rounded
+from sandbox.catalog.currencies import check_customer_currency
 from sandbox.catalog.pricing import build_price, get_price
 from sandbox.catalog.taxing import get_tax_rates, shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter
@@ -85,12 +86,7 @@ def create(call: Call) -> Object:
         if subscription["customer"] != customer["id"]:
             raise ApiError("The subscription belongs to another customer.", param="subscription")
     amount, currency, quantity, price = _amount(state, params, customer=customer)
-    if customer["currency"] not in (None, currency):
-        raise ApiError(
-            "You cannot combine currencies on a single customer. This customer has an active subscription, "
-            f"discount, or invoice item with currency {customer['currency']}.",
-            param="currency",
-        )
+    check_customer_currency(state, customer, currency)
     period = params.get("period", {"start": state.now(), "end": state.now()})
     product = state.find("product", price["product"]) if price else None
     item = new_item(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sandbox.catalog import discounting
+from sandbox.catalog.currencies import check_customer_currency
 from sandbox.catalog.taxing import shows_tax_rates
 from sandbox.errors import ApiError, missing_parameter
 from sandbox.params import (
@@ -115,12 +116,7 @@ def create(call: Call) -> Object:
     customer = state.get_customer(params["customer"])
     wanted = [read_wanted(state, each, where=f"items[{index}]") for index, each in enumerate(params["items"])]
     currency = (params.get("currency") or wanted[0].price["currency"]).lower()
-    if customer["currency"] not in (None, currency):
-        raise ApiError(
-            "You cannot combine currencies on a single customer. This customer has an active subscription, "
-            f"discount, or invoice item with currency {customer['currency']}.",
-            param="currency",
-        )
+    check_customer_currency(state, customer, currency)
     subscription = build(
         state,
         customer=customer,

@@ -25,12 +25,13 @@ def publish_all() -> None:
         publish_plan(plan)
 
 
-def open_checkout(organization: Organization, *, plan: Plan, attempt: str = ATTEMPT) -> str:
+def open_checkout(organization: Organization, *, plan: Plan, attempt: str = ATTEMPT, **offer: str) -> str:
     """Return the address of a Checkout page."""
     return start_checkout(
         organization,
         plan=plan,
         attempt=attempt,
+        **offer,
         success_url="http://127.0.0.1:8000/dashboard/billing/return/?session_id={CHECKOUT_SESSION_ID}",
         cancel_url="http://127.0.0.1:8000/dashboard/billing/",
     )

@@ -32,6 +32,24 @@ class TestSubscriptionMode:
         with pytest.raises(stripe.InvalidRequestError, match="at least one recurring price"):
             shop.checkout(lines=[{"price": one_time(shop).id, "quantity": 1}])
 
+    def test_another_currency_than_the_customer_s_is_refused(self, shop: Shop, browser: Client) -> None:
+        customer = shop.customer().id
+        browser.post(shop.checkout(customer=customer).url, data=GOOD_CARD)
+        euros = [{"price": shop.price(currency="eur").id, "quantity": 1}]
+
+        with pytest.raises(stripe.InvalidRequestError, match="combine currencies"):
+            shop.checkout(customer=customer, lines=euros)
+
+    def test_another_currency_than_that_of_an_open_page_is_refused(self, shop: Shop) -> None:
+        customer = shop.payer()
+        session = shop.checkout(customer=customer.id)
+        price = shop.price(currency="eur")
+
+        with pytest.raises(stripe.InvalidRequestError, match="combine currencies"):
+            shop.subscription(customer, price)
+        shop.api.checkout.sessions.expire(session.id)
+        assert shop.subscription(customer, price).currency == "eur"
+
     def test_an_anchor_shortens_the_first_period_and_its_price(
         self, shop: Shop, browser: Client, sandbox: Sandbox
     ) -> None:
