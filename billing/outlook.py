@@ -29,7 +29,25 @@ def describe_grace(entitlement: Entitlement) -> str:
 
 def describe_fee(standing: Standing) -> str:
     """Return the flat fee as in “$29 a month”."""
-    return f"{money(standing.fee, standing.currency)} a {standing.interval}"
+    return f"{money(standing.fee_amount, standing.currency)} a {standing.interval}"
+
+
+def describe_next_charge(standing: Standing) -> str:
+    """Return when the next fee falls due and what it is, as in “3 December 2026: $29”; empty where none will."""
+    if standing.cancels_at or standing.status not in {"trialing", "active", "past_due"}:
+        return ""
+    plan, fee = standing.plan, standing.fee_amount
+    change = standing.scheduled_change
+    if change and change.at <= standing.period_end:
+        price = change.plan.find_base_price(interval=change.interval, currency=standing.currency)
+        if price:
+            plan, fee = change.plan, price.unit_amount
+    text = f"{day(standing.period_end)}: {money(fee, standing.currency)}"
+    return f"{text} and what was used beyond the quota" if bills_usage(plan) else text
+
+
+def bills_usage(plan: Plan) -> bool:
+    return any(quota.is_billed for quota in plan.quotas.all())
 
 
 def describe_outlook(standing: Standing) -> list[str]:
@@ -39,8 +57,8 @@ def describe_outlook(standing: Standing) -> list[str]:
         lines.append(f"Ends on {day(standing.cancels_at)}.")
     elif standing.trial_ends_at:
         lines.append(f"Trial until {day(standing.trial_ends_at)}, then {describe_fee(standing)}.")
-    if standing.scheduled:
-        lines.append(f"{standing.scheduled.plan.name} from {day(standing.scheduled.at)}.")
-    if standing.pending:
-        lines.append(f"The upgrade to {standing.pending.plan.name} waits for its payment.")
+    if standing.scheduled_change:
+        lines.append(f"{standing.scheduled_change.plan.name} from {day(standing.scheduled_change.at)}.")
+    if standing.pending_upgrade:
+        lines.append(f"The upgrade to {standing.pending_upgrade.plan.name} waits for its payment.")
     return lines

@@ -52,7 +52,7 @@ class InvoicePageSerializer(serializers.Serializer[Any]):
 
 class PageQuerySerializer(StrictSerializer):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=PAGE)
-    cursor = serializers.CharField(default="", help_text="`next_cursor` of the page before.")
+    cursor = serializers.CharField(default="", allow_blank=True, help_text="`next_cursor` of the page before.")
 
 
 class Invoices(BillingView):

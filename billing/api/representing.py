@@ -64,21 +64,24 @@ class ScheduledChangeSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
 
 
-class PendingChangeSerializer(serializers.Serializer[Any]):
+class PendingUpgradeSerializer(serializers.Serializer[Any]):
     plan = serializers.CharField(source="plan.slug")
+    interval = IntervalField()
+    amount = serializers.IntegerField(help_text=MINOR)
     payment_url = serializers.CharField(allow_blank=True, help_text="The page on which to pay for it.")
-    expires_at = serializers.DateTimeField(allow_null=True, help_text="When it is dropped without a payment.")
+    expires_at = serializers.DateTimeField(help_text="When it is dropped without a payment.")
 
 
 class PaymentMethodSerializer(serializers.Serializer[Any]):
-    brand = serializers.CharField()
-    last4 = serializers.CharField()
-    exp_month = serializers.IntegerField()
-    exp_year = serializers.IntegerField()
+    brand = serializers.CharField(help_text="Of a card, such as visa; else the kind, such as sepa_debit.")
+    last4 = serializers.CharField(allow_blank=True)
+    exp_month = serializers.IntegerField(allow_null=True)
+    exp_year = serializers.IntegerField(allow_null=True)
 
 
 class OpenInvoiceSerializer(serializers.Serializer[Any]):
-    amount = serializers.IntegerField(help_text=MINOR)
+    id = serializers.CharField()
+    amount = serializers.IntegerField(help_text=f"What remains to be paid. {MINOR}")
     currency = serializers.CharField()
     url = serializers.CharField(allow_blank=True, help_text="The page on which to pay it.")
 
@@ -106,7 +109,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     trial_ends_at = serializers.DateTimeField(allow_null=True)
     cancels_at = serializers.DateTimeField(allow_null=True, help_text="When it ends by itself.")
     scheduled_change = ScheduledChangeSerializer(allow_null=True, help_text="A change that is still to come.")
-    pending_change = PendingChangeSerializer(allow_null=True, help_text="An upgrade that waits for its payment.")
+    pending_upgrade = PendingUpgradeSerializer(allow_null=True, help_text="An upgrade that waits for its payment.")
     payment_method = PaymentMethodSerializer(allow_null=True)
     open_invoice = OpenInvoiceSerializer(allow_null=True, help_text="What is owed.")
 
@@ -126,10 +129,11 @@ class ChangePreviewSerializer(serializers.Serializer[Any]):
     interval = IntervalField()
     amount_due = serializers.IntegerField(help_text=f"What is charged now. {CREDIT}")
     currency = serializers.CharField()
-    lines = PreviewLineSerializer(many=True)
+    lines = PreviewLineSerializer(many=True, help_text="They add up to `amount_due`.")
     effective_at = serializers.DateTimeField()
-    next_amount = serializers.IntegerField(allow_null=True, help_text=f"The next invoice, without usage. {MINOR}")
-    next_at = serializers.DateTimeField(allow_null=True)
+    next_amount = serializers.IntegerField(help_text=f"The next regular fee. {MINOR}")
+    next_at = serializers.DateTimeField(allow_null=True, help_text="When it falls due. Null: the change is an end.")
+    next_lines = PreviewLineSerializer(many=True, help_text="They add up to `next_amount`.")
     token = serializers.CharField(help_text="Send it with the change, to agree to these amounts and no others.")
 
 
@@ -150,7 +154,6 @@ class OutcomeSerializer(serializers.Serializer[Any]):
 
 def represent(entitlement: Entitlement, standing: Standing | None) -> dict[str, Any]:
     """Return the subscription as the API shows it, with or without one."""
-    plan = entitlement.bought_plan or entitlement.plan
     return {
         "subscription_id": standing.subscription_id if standing else None,
         "status": standing.status if standing else entitlement.status,
@@ -161,12 +164,12 @@ def represent(entitlement: Entitlement, standing: Standing | None) -> dict[str, 
         "grace_ends_at": entitlement.grace_end,
         "interval": standing.interval if standing else None,
         "currency": standing.currency if standing else None,
-        "unit_amount": standing.fee if standing else None,
+        "unit_amount": standing.fee_amount if standing else None,
         "current_period_end": standing.period_end if standing else None,
         "trial_ends_at": standing.trial_ends_at if standing else None,
         "cancels_at": standing.cancels_at if standing else None,
-        "scheduled_change": standing.scheduled if standing else None,
-        "pending_change": standing.pending if standing else None,
+        "scheduled_change": standing.scheduled_change if standing else None,
+        "pending_upgrade": standing.pending_upgrade if standing else None,
         "payment_method": standing.payment_method if standing else None,
         "open_invoice": standing.open_invoice if standing else None,
     }

@@ -7,12 +7,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, organization_required
-from billing.entitlements import current_entitlement
 from billing.errors import BillingError, ChangeRefused, NoSubscription, PaymentDeclined, PreviewOutdated
 from billing.models import Plan
+from billing.outlook import day
+from billing.price_list import compare_limits
 from billing.standing import find_standing
 from billing.stripe.changing import change_plan, undo_change
-from billing.stripe.previewing import preview_change
+from billing.stripe.previewing import ChangePreview, preview_change
 from billing.views.asked import interval_asked, plan_asked
 
 
@@ -69,13 +70,17 @@ def show_preview(
     except BillingError as error:
         messages.error(request, problem or str(error))
         return redirect("billing")
+    standing = find_standing(request.organization)
+    held = standing.plan if standing else Plan.objects.of_last_resort()
     return render(
         request,
         "billing/change.html",
         {
+            "title": title_of(preview, held),
             "preview": preview,
-            "standing": find_standing(request.organization),
-            "entitlement": current_entitlement(request.organization),
+            "standing": standing,
+            "held": held,
+            "limits": compare_limits(held, preview.plan),
             "problem": problem,
             "is_declined": is_declined,
         },
@@ -83,13 +88,20 @@ def show_preview(
     )
 
 
+def title_of(preview: ChangePreview, held: Plan) -> str:
+    if preview.plan == held:
+        return f"Pay {held.name} {'yearly' if preview.interval == 'year' else 'monthly'}"
+    verb = {"upgrade": "Upgrade", "downgrade": "Downgrade"}.get(preview.kind, "Change")
+    return f"{verb} to {preview.plan.name}"
+
+
 def said_of(request: TenantRequest, plan: Plan, *, is_scheduled: bool) -> str:
     """Return what is so after the change."""
     standing = find_standing(request.organization)
-    if is_scheduled and standing and standing.scheduled:
-        at = standing.scheduled.at
+    if is_scheduled and standing and standing.scheduled_change:
+        at = standing.scheduled_change.at
         return (
-            f"You move to {plan.name} on {at:%-d %B %Y}. Until then you keep {standing.plan.name}, "
+            f"You move to {plan.name} on {day(at)}. Until then you keep {standing.plan.name}, "
             "and you can take this back."
         )
     return f"You are on {plan.name} now."

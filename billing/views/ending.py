@@ -10,6 +10,7 @@ from accounts.tenancy import TenantRequest, organization_required
 from billing.entitlements import current_entitlement
 from billing.errors import BillingError
 from billing.models import Plan
+from billing.outlook import day
 from billing.standing import find_standing
 from billing.stripe import ending
 
@@ -21,7 +22,9 @@ def cancel(request: TenantRequest) -> HttpResponse:
     """Ask when the subscription is to end, with what either costs, and end it."""
     standing = find_standing(request.organization)
     if standing is None:
-        messages.info(request, "You have no subscription to cancel.")
+        # Also where the button was pressed twice.
+        plan = current_entitlement(request.organization).plan
+        messages.info(request, f"You have no subscription to cancel: you are on {plan.name}.")
         return redirect("billing")
     if request.method != "POST":
         return ask(request)
@@ -31,7 +34,7 @@ def cancel(request: TenantRequest) -> HttpResponse:
             ends_at = ending.cancel_at_period_end(request.organization)
             messages.success(
                 request,
-                f"Your subscription ends on {ends_at:%-d %B %Y}. You keep {standing.plan.name} until then.",
+                f"Your subscription ends on {day(ends_at)}. You keep {standing.plan.name} until then.",
             )
         elif when == "now":
             ending.cancel_now(request.organization)

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 from accounts.tenancy import TenantRequest, organization_required
 from billing.entitlements import current_entitlement
 from billing.invoices import list_invoices
+from billing.outlook import describe_grace, describe_next_charge
 from billing.price_list import open_price_list
 from billing.standing import find_standing
 
@@ -21,13 +22,16 @@ def billing(request: TenantRequest) -> HttpResponse:
         page = list_invoices(organization, after=request.GET.get("after", ""))
     except LookupError as error:
         raise Http404("There is no such invoice.") from error
+    entitlement, standing = current_entitlement(organization), find_standing(organization)
     return render(
         request,
         "billing/billing.html",
         {
             "organization": organization,
-            "entitlement": current_entitlement(organization),
-            "standing": find_standing(organization),
+            "entitlement": entitlement,
+            "grace": describe_grace(entitlement),
+            "standing": standing,
+            "next_charge": describe_next_charge(standing) if standing else "",
             "price_list": open_price_list(
                 organization,
                 interval=request.GET.get("interval", ""),
