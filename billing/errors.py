@@ -13,6 +13,10 @@ class StripeAccessRefused(StripeUnavailable):
     """Stripe does not accept our key, or not for this. Trying again helps once the operator has mended that."""
 
 
+class UsageNotReported(StripeUnavailable):
+    """What was used until now could not be reported, and would be missing on the invoice. Try again."""
+
+
 class StripeRejected(BillingError):
     """Stripe refused the request for good. `code` and `param` are Stripe's own, and may be empty."""
 

@@ -60,6 +60,11 @@ class PlanSubscription:
         return str(self.fee_item["price"]["recurring"]["interval"])
 
     @property
+    def fee_amount(self) -> int:
+        """What the fee is each interval, in the currency's minor unit, before discounts and taxes."""
+        return int(self.fee_item["price"]["unit_amount"] or 0) * int(self.fee_item.get("quantity", 1))
+
+    @property
     def currency(self) -> str:
         return str(self.data["currency"])
 

@@ -1,7 +1,9 @@
+import stripe
 from djstripe import models as djstripe
 
 from billing.locks import customer_lock
 from billing.stripe.client import get_client, translated_errors
+from billing.subscriptions import LIVE
 
 
 def sync_subscriptions(customer_id: str) -> None:
@@ -10,3 +12,12 @@ def sync_subscriptions(customer_id: str) -> None:
         listed = get_client().v1.subscriptions.list({"customer": customer_id, "status": "all", "limit": 100})
         for subscription in listed.auto_paging_iter():
             djstripe.Subscription.sync_from_stripe_data(subscription)
+            if subscription["status"] in LIVE:
+                ensure_payment_method(subscription)
+
+
+def ensure_payment_method(subscription: stripe.Subscription) -> None:
+    """Have the card that the subscription is paid with in the mirror: dj-stripe leaves it out."""
+    method = subscription["default_payment_method"]
+    if method and not djstripe.PaymentMethod.objects.filter(id=method).exists():
+        djstripe.PaymentMethod.sync_from_stripe_data(get_client().v1.payment_methods.retrieve(method))
