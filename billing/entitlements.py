@@ -172,7 +172,8 @@ def carried(before: Entitlement, after: dict[str, Any]) -> list[str]:
         return list(before.carried_from)
     is_cut_short = before.period_start < after["period_start"] < before.period_end
     is_same = before.subscription_id != "" and before.subscription_id == after["subscription_id"]
-    if is_cut_short and is_same and before.status != "trialing":
+    ends_trial = before.status == "trialing" and after["status"] != "trialing"
+    if is_cut_short and is_same and not ends_trial:
         return [*before.carried_from, before.period_start.isoformat()]
     return []
 

@@ -7,7 +7,7 @@ from typing import Any
 from djstripe import models as djstripe
 
 from accounts.models import Organization
-from billing.models import Plan, PlanPrice
+from billing.models import Meter, Plan, PlanPrice
 from billing.periods import Period, anchored_month
 
 # Statuses of a subscription that Stripe may still charge for.
@@ -139,6 +139,27 @@ def find_plan(subscription: dict[str, Any]) -> Plan | None:
 def find_live_subscription(organization: Organization) -> PlanSubscription | None:
     """Return the subscription that Stripe may still charge for. There is one at most, or somebody made a second."""
     return next((s for s in plan_subscriptions(organization) if s.is_live), None)
+
+
+def metered_since(organization: Organization, meter: Meter) -> datetime | None:
+    """Return since when units of `meter` go on an invoice that is still to come, None where none will hold them.
+
+    That is the metered item's own period. It begins anew where its price is changed, and what was used
+    before is on the change's invoice: while that one waits to be paid, from when it was made.
+    """
+    subscription = find_live_subscription(organization)
+    items = subscription.items if subscription else []
+    starts = [
+        item["current_period_start"]
+        for item in items
+        if meter.stripe_meter_id and item["price"]["recurring"].get("meter") == meter.stripe_meter_id
+    ]
+    if subscription is None or not starts:
+        return None
+    if subscription.data.get("pending_update"):
+        invoices = djstripe.Invoice.objects.filter(id=subscription.data["latest_invoice"])
+        starts += invoices.values_list("stripe_data__created", flat=True)
+    return from_timestamp(max(starts))
 
 
 def status_since(subscription: PlanSubscription, organization: Organization) -> datetime:

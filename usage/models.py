@@ -118,6 +118,13 @@ class MeterReportQuerySet(models.QuerySet["MeterReport"]):
         )
         return self.filter(known, Q(state=State.PENDING) | unanswered)
 
+    def to_flush(self, organization: Organization, *, now: datetime) -> "MeterReportQuerySet":
+        """What of an organization has not reached Stripe and still may: due, or on its way just now."""
+        sending = Q(state=MeterReport.State.SENDING)
+        return self.filter(organization=organization).filter(
+            Q(pk__in=self.due(now=now).values("pk")) | sending
+        )
+
     def release_abandoned(self, *, now: datetime) -> int:
         """Take reports back from senders that died; whether Stripe got them is not known."""
         abandoned = self.filter(state=MeterReport.State.SENDING, claimed_at__lt=now - MeterReport.LEASE)
@@ -192,5 +199,6 @@ class MeterReport(models.Model):
         """The moment to report the units at: inside both the hour and the period they were charged to.
 
         Stripe bills by this time. With none, the last hour of a period would land on the next invoice.
+        Where a change of plan cut the hour in two it is later: see `usage.reports.moment_of`.
         """
         return max(self.hour, self.period_start)

@@ -8,9 +8,13 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from accounts import clock
+from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
+from billing.locks import customer_lock
+from billing.models import Entitlement
 from billing.stripe.customers import find_customer
 from billing.stripe.metering import send_meter_event
+from billing.subscriptions import metered_since
 from usage.models import MeterReport, UsageRollup
 
 logger = logging.getLogger(__name__)
@@ -18,15 +22,18 @@ logger = logging.getLogger(__name__)
 GIVE_UP_AFTER = 3  # Reports in a row without an answer: Stripe is down, and the next run is soon.
 
 
-def make_reports() -> int:
+def make_reports(organization: Organization | None = None) -> int:
     """Put the units that no report holds yet into the outbox; return how many reports that made.
 
-    The rollups are marked in the same transaction, locked, so that two runs at once share the work.
+    The rollups are marked in the same transaction, locked, so that two runs at once share the work. One
+    organization's own run waits for the others: then all it had at the start is in reports.
     """
+    unreported = UsageRollup.objects.unreported()
     with transaction.atomic():
-        rollups = list(
-            UsageRollup.objects.unreported().select_for_update(skip_locked=True).order_by("pk")[:10_000]
-        )
+        if organization is None:
+            rollups = list(unreported.select_for_update(skip_locked=True).order_by("pk")[:10_000])
+        else:
+            rollups = list(unreported.filter(organization=organization).select_for_update().order_by("pk"))
         sums: dict[tuple[UUID, str, datetime, datetime], int] = defaultdict(int)
         for rollup in rollups:
             key = (rollup.organization_id, rollup.meter, rollup.hour, rollup.period_start)
@@ -97,16 +104,20 @@ def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
 
 
 def send(report: MeterReport, *, customer_id: str) -> None:
-    """Send a claimed report and store the outcome. Safe to repeat: the identifier stays the same."""
+    """Send a claimed report and store the outcome. Safe to repeat: the identifier stays the same.
+
+    Under the customer's lock: a change of plan that is being made decides which moment is right.
+    """
     State = MeterReport.State
     try:
-        send_meter_event(
-            event_name=report.meter.event_name,
-            customer_id=customer_id,
-            value=report.units,
-            identifier=report.identifier,
-            timestamp=report.timestamp,
-        )
+        with customer_lock(customer_id):
+            send_meter_event(
+                event_name=report.meter.event_name,
+                customer_id=customer_id,
+                value=report.units,
+                identifier=report.identifier,
+                timestamp=moment_of(report),
+            )
         report.state, report.sent_at, report.last_error = State.SENT, clock.now(), ""
     except StripeUnavailable as error:
         report.state, report.last_error = State.UNKNOWN, str(error)
@@ -118,3 +129,22 @@ def send(report: MeterReport, *, customer_id: str) -> None:
     MeterReport.objects.filter(pk=report.pk, state=State.SENDING, claimed_at=report.claimed_at).update(
         **outcome
     )
+
+
+def moment_of(report: MeterReport) -> datetime:
+    """Return the moment to report the units at, such that an invoice to come holds them.
+
+    That is inside their hour and their quota period. Where the subscription's price was changed since, what
+    lies before the change has been invoiced: units of the same month that had not been reported by then are
+    dated after it.
+    """
+    entitlement = Entitlement.objects.get(organization=report.organization)
+    is_this_month = (
+        report.period_start == entitlement.period_start
+        or report.period_start.isoformat() in entitlement.carried_from
+    )
+    since = metered_since(report.organization, report.meter) if is_this_month else None
+    # From the period's end on it is a renewal that made the new one, and usage stays in the old.
+    if since is None or since >= entitlement.period_end:
+        return report.timestamp
+    return max(report.timestamp, since)

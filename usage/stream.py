@@ -26,6 +26,27 @@ def append(event: Event) -> None:
     get_redis().xadd(STREAM, {"e": event.encode()})
 
 
+def last_id() -> str:
+    """Return the id of the newest entry that was ever appended. Raises redis.exceptions.RedisError."""
+    info: Any = get_redis().xinfo_stream(STREAM)
+    return str(info["last-generated-id"])
+
+
+def is_stored(up_to: str) -> bool:
+    """Whether every entry up to the id `up_to` has been read and acknowledged, by whichever reader."""
+    redis = get_redis()
+    groups: Any = redis.xinfo_groups(STREAM)
+    delivered = next((group["last-delivered-id"] for group in groups if group["name"] == GROUP), "0-0")
+    pending: Any = redis.xpending(STREAM, GROUP)
+    waiting = bool(pending["pending"]) and order_of(pending["min"]) <= order_of(up_to)
+    return order_of(delivered) >= order_of(up_to) and not waiting
+
+
+def order_of(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
 class Drain:
     """One reader of the stream. Several share the work, each under a name of its own."""
 

@@ -71,14 +71,13 @@ class DayUsage:
 
 
 def period_days(entitlement: Entitlement, *, meter: str, now: datetime) -> list[DayUsage]:
-    """Return every UTC day of the current period up to today, oldest first."""
-    rollups = UsageRollup.objects.in_period(
-        organization_id=entitlement.organization_id, meter=meter, period_start=entitlement.period_start
-    )
+    """Return every UTC day whose use counts in the current period, up to today, oldest first."""
+    rollups = UsageRollup.objects.counting_for(entitlement, meter)
     sums = rollups.annotate(day=TruncDate("hour", tzinfo=UTC)).values("day")
     used = {row["day"]: row for row in sums.annotate(u=Sum("units"), c=Sum("calls"), e=Sum("errors"))}
     top = max((row["u"] for row in used.values()), default=0)
-    first = entitlement.period_start.astimezone(UTC).date()
+    starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
+    first = min(starts).astimezone(UTC).date()
     last = max(min(now, entitlement.period_end - timedelta(microseconds=1)).astimezone(UTC).date(), first)
     days = []
     for offset in range((last - first).days + 1):

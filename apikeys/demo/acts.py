@@ -15,7 +15,10 @@ from apikeys.demo.world import World
 from apikeys.models import APIKey
 from billing.entitlements import refresh_entitlement
 from billing.models import Plan
+from billing.stripe import ending
+from billing.stripe.changing import change_plan
 from billing.stripe.checkout import complete_checkout, start_checkout
+from billing.stripe.previewing import preview_change
 
 CARD = "4242424242424242"
 DECLINED = "4000000000000002"
@@ -107,7 +110,12 @@ def open_checkout(life: Life, *, plan: str) -> str:
 
 
 def upgrade(life: Life, world: World, plan: str) -> None:
-    desk.change_plan(life.get_organization(), plan=Plan.objects.get(slug=plan))
+    """Move to another plan at once, having seen what it costs."""
+    organization, wanted = life.get_organization(), Plan.objects.get(slug=plan)
+    preview = preview_change(organization, plan=wanted)
+    outcome = change_plan(organization, plan=wanted, token=preview.token)
+    if outcome.state != "done":
+        raise DemoError(f"{organization} could not pay for {plan} with a card that always works.")
 
 
 def card_fails(life: Life, world: World, argument: str) -> None:
@@ -120,11 +128,11 @@ def mend_card(life: Life, world: World, when: str) -> None:
 
 
 def cancel_at_period_end(life: Life, world: World, argument: str) -> None:
-    desk.cancel_at_period_end(life.get_organization())
+    ending.cancel_at_period_end(life.get_organization())
 
 
 def cancel_now(life: Life, world: World, argument: str) -> None:
-    desk.cancel_now(life.get_organization())
+    ending.cancel_now(life.get_organization())
 
 
 def use_code(life: Life, world: World, code: str) -> None:

@@ -1,26 +1,11 @@
-"""What is done in Stripe's own dashboard in the demo: cards, changes of plan, cancellations, discounts."""
+"""What is done in Stripe's own dashboard in the demo: cards and discounts."""
 
 from typing import Any
 
 from accounts.models import Organization
-from billing.models import Plan
 from billing.stripe.client import get_client, translated_errors
 from billing.stripe.customers import ensure_customer
 from billing.subscriptions import find_live_subscription
-
-
-def change_plan(organization: Organization, *, plan: Plan) -> None:
-    """Move the subscription to another plan at once; what that costs until the period's end is invoiced."""
-    subscription = _live(organization)
-    prices = {price.meter_id is None: price.stripe_price_id for price in plan.offered_prices()}
-    items: Any = [
-        {"id": item["id"], "price": prices[item["price"]["recurring"]["usage_type"] == "licensed"]}
-        for item in subscription["items"]["data"]
-    ]
-    with translated_errors():
-        get_client().v1.subscriptions.update(
-            subscription["id"], {"items": items, "proration_behavior": "always_invoice"}
-        )
 
 
 def replace_card(organization: Organization, *, card: str, pay_now: bool = False) -> None:
@@ -36,19 +21,6 @@ def replace_card(organization: Organization, *, card: str, pay_now: bool = False
         if pay_now:
             for invoice in client.invoices.list({"customer": customer, "status": "open"}).data:
                 client.invoices.pay(invoice.id, {"payment_method": method.id})
-
-
-def cancel_at_period_end(organization: Organization) -> None:
-    with translated_errors():
-        get_client().v1.subscriptions.update(_live(organization)["id"], {"cancel_at_period_end": True})
-
-
-def cancel_now(organization: Organization) -> None:
-    """End the subscription; what was used since the last invoice is put on a last one."""
-    with translated_errors():
-        get_client().v1.subscriptions.cancel(
-            _live(organization)["id"], {"invoice_now": True, "prorate": True}
-        )
 
 
 def give_discount(organization: Organization, *, code: str) -> None:
