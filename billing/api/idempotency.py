@@ -61,7 +61,8 @@ def idempotent(*, secrets: Collection[str] = ()) -> Callable[[Handler[V]], Handl
                 except AlreadySubscribed:
                     body = {**row.body, **dict.fromkeys(secrets)}
                     return Response(body, status=row.status, headers=REPLAYED)
-                again.headers.update(REPLAYED)
+                for name, value in REPLAYED.items():
+                    again[name] = value
                 return again
             if row.status == 402:
                 raise PaymentDeclined(row.body["detail"], decline_code=row.body["decline_code"])

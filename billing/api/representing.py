@@ -29,7 +29,7 @@ class ChangeQuerySerializer(StrictSerializer):
 class ChangeRequestSerializer(ChangeQuerySerializer):
     token = serializers.CharField(
         required=False,
-        max_length=500,
+        max_length=2_000,
         help_text="Of the preview that was agreed to. Where the amounts have changed since, nothing is done and the "
         "answer is `preview_outdated`. Left out: change whatever it costs.",
     )

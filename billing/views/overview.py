@@ -31,6 +31,7 @@ def billing(request: TenantRequest) -> HttpResponse:
             "entitlement": entitlement,
             "grace": describe_grace(entitlement),
             "standing": standing,
+            "refused_trial": None if standing else organization.trials.first(),
             "next_charge": describe_next_charge(standing) if standing else "",
             "price_list": open_price_list(
                 organization,
