@@ -8,19 +8,29 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from billing.api.problems import problems
+
 
 class Echo(APIView):
     """The sample product, to be replaced by your own: answers with what it was asked."""
 
     @extend_schema(
-        responses=inline_serializer(
-            "Echo",
-            {
-                "message": serializers.CharField(),
-                "method": serializers.CharField(),
-                "query": serializers.DictField(child=serializers.ListField(child=serializers.CharField())),
-            },
-        )
+        operation_id="echo",
+        summary="The sample product: answers with what it was asked",
+        responses={
+            200: inline_serializer(
+                "Echo",
+                {
+                    "message": serializers.CharField(),
+                    "method": serializers.CharField(),
+                    "query": serializers.DictField(
+                        child=serializers.ListField(child=serializers.CharField())
+                    ),
+                },
+            ),
+            **problems("invalid_key", "suspended", "rate_limited", "quota_exceeded"),
+        },
+        tags=["echo"],
     )
     def get(self, request: Request) -> Response:
         return Response(

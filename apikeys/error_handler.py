@@ -72,5 +72,5 @@ def plain_problem(error: exceptions.APIException) -> Problem:
         title=code.replace("_", " ").capitalize(),
         detail=detail,
         members=members,
-        retry_after=error.wait if isinstance(error, exceptions.Throttled) else None,
+        retry_after=getattr(error, "wait", None),
     )

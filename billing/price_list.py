@@ -8,6 +8,7 @@ from typing import NamedTuple
 from djstripe import models as djstripe
 
 from accounts.models import Organization
+from billing.changes import Kind, Target, kind_of
 from billing.models import Meter, Plan, PlanPrice, PlanQuota, PriceTier
 from billing.subscriptions import PlanSubscription, find_live_subscription
 from billing.templatetags.money import unit_money
@@ -40,7 +41,11 @@ class CardQuota:
     @property
     def overage(self) -> str:
         """What a unit beyond the included ones costs, as in “then $0.002 a call”; empty where none is sold."""
-        return describe_overage(self.tiers, unit=self.meter.unit, currency=self.currency) if self.is_billed else ""
+        return (
+            describe_overage(self.tiers, unit=self.meter.unit, currency=self.currency)
+            if self.is_billed
+            else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,11 @@ def find_action(
         if plan.is_default:
             return Action.CURRENT
         return Action.CHOOSE if price else Action.NOTHING
+    return find_change(plan, price, subscription)
+
+
+def find_change(plan: Plan, price: PlanPrice | None, subscription: PlanSubscription) -> Action:
+    """Return what a subscriber may do with a plan."""
     if plan == subscription.plan:
         is_same = price is None or price.interval == subscription.interval
         return Action.CURRENT if is_same else Action.SWITCH
@@ -152,7 +162,9 @@ def find_action(
         return Action.NOTHING if subscription.cancels_at else Action.LEAVE
     if price is None:
         return Action.NOTHING
-    return Action.UPGRADE if plan.order > subscription.plan.order else Action.DOWNGRADE
+    kind = kind_of(subscription, Target(plan, price.interval, (price,)))
+    is_more = plan.order >= subscription.plan.order if kind is Kind.SWITCH else kind is Kind.UPGRADE
+    return Action.UPGRADE if is_more else Action.DOWNGRADE
 
 
 def card_quotas(plan: Plan, *, currency: str) -> Iterable[CardQuota]:

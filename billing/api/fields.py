@@ -42,7 +42,9 @@ class CurrencyField(serializers.RegexField):
 class PageField(serializers.CharField):
     """An address that a person is sent to: absolute, and http or https, so that it opens a page and runs nothing."""
 
-    default_error_messages = {"not_a_page": "Use an absolute http or https address, such as https://example.com/done."}
+    default_error_messages = {
+        "not_a_page": "Use an absolute http or https address, such as https://example.com/done."
+    }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=PAGE_LENGTH, **kwargs)

@@ -53,7 +53,7 @@ def idempotent(*, secrets: Collection[str] = ()) -> Callable[[Handler[V]], Handl
             row = IdempotencyKey.objects.claim(
                 organization=view.organization, key=key, fingerprint=fingerprint_of(request)
             )
-            if not row.is_answered:
+            if row.status is None or row.body is None:
                 return answer_first(row, lambda: handler(view, request), secrets=secrets)
             if secrets:
                 try:
@@ -100,7 +100,9 @@ def find_key(request: Request) -> str | None:
     """Return the client's key, None where it sent none. Raises ValidationError for a malformed one."""
     key: str | None = request.headers.get(HEADER)
     if key is not None and not KEY.fullmatch(key):
-        raise serializers.ValidationError({HEADER: ["Use 1 to 255 visible ASCII characters, without spaces."]})
+        raise serializers.ValidationError(
+            {HEADER: ["Use 1 to 255 visible ASCII characters, without spaces."]}
+        )
     return key
 
 

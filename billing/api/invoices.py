@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.base import BillingView, StrictSerializer, checked
-from billing.api.problems import problems
+from billing.api.problems import READING, problems
 from billing.invoices import PAGE, Invoice, InvoiceLine, get_invoice, list_invoices
 
 MINOR = "In the currency's minor unit."
@@ -44,7 +44,7 @@ class InvoiceDetailSerializer(InvoiceSerializer):
 
 
 class InvoicePageSerializer(serializers.Serializer[Any]):
-    data = InvoiceSerializer(many=True)
+    data = InvoiceSerializer(many=True)  # type: ignore[assignment]  # DRF takes declared fields off the class.
     next_cursor = serializers.CharField(
         allow_null=True, help_text="Send it as `cursor` for the next page. Null: this is the last one."
     )
@@ -52,7 +52,9 @@ class InvoicePageSerializer(serializers.Serializer[Any]):
 
 class PageQuerySerializer(StrictSerializer):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=PAGE)
-    cursor = serializers.CharField(default="", allow_blank=True, help_text="`next_cursor` of the page before.")
+    cursor = serializers.CharField(
+        default="", allow_blank=True, help_text="`next_cursor` of the page before."
+    )
 
 
 class Invoices(BillingView):
@@ -61,7 +63,7 @@ class Invoices(BillingView):
         summary="Your invoices, the newest first",
         description="As last heard of from the payment provider. Drafts are not listed.",
         parameters=[PageQuerySerializer],
-        responses={200: InvoicePageSerializer, **problems("invalid")},
+        responses={200: InvoicePageSerializer, **problems(*READING, "invalid")},
         tags=["invoices"],
     )
     def get(self, request: Request) -> Response:
@@ -70,16 +72,14 @@ class Invoices(BillingView):
             page = list_invoices(self.organization, limit=asked["limit"], after=asked["cursor"])
         except LookupError as error:
             raise serializers.ValidationError({"cursor": ["This is no cursor of yours."]}) from error
-        return Response(
-            InvoicePageSerializer({"data": page.invoices, "next_cursor": page.next or None}).data
-        )
+        return Response(InvoicePageSerializer({"data": page.invoices, "next_cursor": page.next or None}).data)
 
 
 class InvoiceDetail(BillingView):
     @extend_schema(
         operation_id="retrieve_invoice",
         summary="One of your invoices, with its lines",
-        responses={200: InvoiceDetailSerializer, **problems("not_found")},
+        responses={200: InvoiceDetailSerializer, **problems(*READING, "not_found")},
         tags=["invoices"],
     )
     def get(self, request: Request, invoice_id: str) -> Response:

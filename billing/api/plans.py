@@ -77,7 +77,7 @@ def represent(plan: Plan) -> dict[str, Any]:
 
 
 class PlanListSerializer(serializers.Serializer[Any]):
-    data = PlanSerializer(many=True)
+    data = PlanSerializer(many=True)  # type: ignore[assignment]  # DRF takes declared fields off the class.
 
 
 @method_decorator(ratelimit(key="ip", rate="60/m"), name="dispatch")

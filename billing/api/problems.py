@@ -55,7 +55,7 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 # Those that do not come from billing.
-OTHERS = {
+OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
     "invalid": (
         Kind(400, "invalid", "Invalid"),
         "Some of what was sent is not valid; see `errors`.",
@@ -66,11 +66,29 @@ OTHERS = {
         "This API key is not known: it is mistyped, revoked or expired.",
         {},
     ),
+    "suspended": (
+        Kind(402, "suspended", "Payment required"),
+        "Your subscription gives no access until it is paid.",
+        {"subscription_status": "unpaid"},
+    ),
     "not_found": (Kind(404, "not_found", "Not found"), "You have no such invoice.", {}),
     "rate_limited": (
         Kind(429, "rate_limited", "Too many requests"),
         "Your Pro plan allows 100 requests a minute. Try again in 12.3 seconds.",
         {"policy": "minute", "limit": 100, "resets_at": "2026-12-03T10:00:12.300+00:00", "retry_after": 13},
+    ),
+    "quota_exceeded": (
+        Kind(429, "quota_exceeded", "Quota used up"),
+        "Your Pro plan includes 10000 units of requests a period, and this period's are used up. They are back at "
+        "2026-12-03T10:00:00.000+00:00, or at once on a larger plan.",
+        {
+            "policy": "period",
+            "limit": 10_000,
+            "used": 10_000,
+            "meter": "requests",
+            "resets_at": "2026-12-03T10:00:00.000+00:00",
+            "retry_after": 86_400,
+        },
     ),
     "throttled": (
         Kind(429, "throttled", "Throttled"),
@@ -83,8 +101,15 @@ OTHERS = {
         {},
     ),
 }
-ALWAYS = ("invalid_key", "rate_limited")
-WRITING = ("invalid", "throttled", "idempotency_key_reused", "idempotency_key_in_use", "provider_unavailable")
+READING = ("invalid_key", "rate_limited")
+WRITING = (
+    *READING,
+    "invalid",
+    "throttled",
+    "idempotency_key_reused",
+    "idempotency_key_in_use",
+    "provider_unavailable",
+)
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
@@ -95,14 +120,34 @@ class ProblemSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text="Stable: for programs to act on.")
     request_id = serializers.CharField(help_text="Name it when you ask for help.")
     retry_after = serializers.IntegerField(required=False, help_text="Seconds, as in Retry-After.")
-    errors = serializers.DictField(
+    errors = serializers.DictField(  # type: ignore[assignment]  # DRF takes declared fields off the class.
         required=False,
         child=serializers.ListField(child=serializers.CharField()),
         help_text="With `invalid`: what is wrong, by field.",
     )
-    decline_code = serializers.CharField(required=False, help_text="With `payment_declined`: the bank's reason.")
-    provider_code = serializers.CharField(required=False, help_text="With `rejected_by_provider`: Stripe's code.")
-    provider_param = serializers.CharField(required=False, help_text="With `rejected_by_provider`.")
+    decline_code = serializers.CharField(
+        required=False, help_text="With `payment_declined`: the bank's reason."
+    )
+    provider_code = serializers.CharField(
+        required=False, help_text="With `rejected_by_provider`: Stripe's code."
+    )
+    provider_param = serializers.CharField(
+        required=False, help_text="With `rejected_by_provider`: what of the request Stripe names."
+    )
+    policy = serializers.ChoiceField(
+        ["minute", "period"],
+        required=False,
+        help_text="With a limit: which one, of the minute or of the period.",
+    )
+    limit = serializers.IntegerField(required=False, help_text="With a limit: what it allows.")
+    used = serializers.IntegerField(
+        required=False, help_text="With `quota_exceeded`: units used this period."
+    )
+    meter = serializers.CharField(required=False, help_text="With `quota_exceeded`: what was counted.")
+    resets_at = serializers.DateTimeField(required=False, help_text="With a limit: when there is room again.")
+    subscription_status = serializers.CharField(
+        required=False, help_text="With `suspended`: Stripe's status."
+    )
 
 
 def problems(*codes: str) -> dict[tuple[int, str], OpenApiResponse]:

@@ -46,7 +46,9 @@ class EndQuerySerializer(StrictSerializer):
 
 class NewSubscriptionSerializer(serializers.Serializer[Any]):
     subscription_id = serializers.CharField()
-    status = serializers.CharField(help_text="`incomplete` until it is paid; `trialing` where it begins with a trial.")
+    status = serializers.CharField(
+        help_text="`incomplete` until it is paid; `trialing` where it begins with a trial."
+    )
     client_secret = serializers.CharField(
         allow_null=True,
         help_text="For Stripe.js in your customer's browser, to confirm `intent`. Never stored here. Null where "
@@ -88,15 +90,20 @@ class OpenInvoiceSerializer(serializers.Serializer[Any]):
 
 class SubscriptionSerializer(serializers.Serializer[Any]):
     subscription_id = serializers.CharField(allow_null=True, help_text="Null without a subscription.")
-    status = serializers.CharField(help_text="Stripe's status of the subscription; `none` where there never was one.")
+    status = serializers.CharField(
+        help_text="Stripe's status of the subscription; `none` where there never was one."
+    )
     plan = serializers.CharField(help_text="The plan that is paid for.")
     limits_of = serializers.CharField(
         help_text="The plan whose limits apply: another one than `plan` where a payment is missing."
     )
     access = serializers.ChoiceField(
-        Access.choices, help_text="`full`: what was bought; `limited`: the free plan's limits; `none`: no calls."
+        Access.choices,
+        help_text="`full`: what was bought; `limited`: the free plan's limits; `none`: no calls.",
     )
-    message = serializers.CharField(allow_blank=True, help_text="What the customer should know, in a sentence.")
+    message = serializers.CharField(
+        allow_blank=True, help_text="What the customer should know, in a sentence."
+    )
     grace_ends_at = serializers.DateTimeField(
         allow_null=True, help_text="When the access shrinks unless a payment comes."
     )
@@ -109,7 +116,9 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     trial_ends_at = serializers.DateTimeField(allow_null=True)
     cancels_at = serializers.DateTimeField(allow_null=True, help_text="When it ends by itself.")
     scheduled_change = ScheduledChangeSerializer(allow_null=True, help_text="A change that is still to come.")
-    pending_upgrade = PendingUpgradeSerializer(allow_null=True, help_text="An upgrade that waits for its payment.")
+    pending_upgrade = PendingUpgradeSerializer(
+        allow_null=True, help_text="An upgrade that waits for its payment."
+    )
     payment_method = PaymentMethodSerializer(allow_null=True)
     open_invoice = OpenInvoiceSerializer(allow_null=True, help_text="What is owed.")
 
@@ -132,9 +141,13 @@ class ChangePreviewSerializer(serializers.Serializer[Any]):
     lines = PreviewLineSerializer(many=True, help_text="They add up to `amount_due`.")
     effective_at = serializers.DateTimeField()
     next_amount = serializers.IntegerField(help_text=f"The next regular fee. {MINOR}")
-    next_at = serializers.DateTimeField(allow_null=True, help_text="When it falls due. Null: the change is an end.")
+    next_at = serializers.DateTimeField(
+        allow_null=True, help_text="When it falls due. Null: the change is an end."
+    )
     next_lines = PreviewLineSerializer(many=True, help_text="They add up to `next_amount`.")
-    token = serializers.CharField(help_text="Send it with the change, to agree to these amounts and no others.")
+    token = serializers.CharField(
+        help_text="Send it with the change, to agree to these amounts and no others."
+    )
 
 
 class CancelPreviewSerializer(serializers.Serializer[Any]):

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from billing.api.base import BillingView, checked
 from billing.api.idempotency import PARAMETER, idempotent
-from billing.api.problems import WRITING, problems
+from billing.api.problems import READING, WRITING, problems
 from billing.api.representing import (
     CancelPreviewSerializer,
     ChangePreviewSerializer,
@@ -52,7 +52,7 @@ class Subscription(SubscriptionView):
         summary="Your plan and subscription",
         description="There is always a plan: without a subscription it is the free one, and `status` is `none`, or "
         "what the last subscription came to.",
-        responses={200: SubscriptionSerializer, **problems()},
+        responses={200: SubscriptionSerializer, **problems(*READING)},
         tags=TAGS,
     )
     def get(self, request: Request) -> Response:
@@ -132,7 +132,10 @@ class ChangePreview(SubscriptionView):
         operation_id="preview_subscription_change",
         summary="What a change would cost, to the cent",
         parameters=[ChangeQuerySerializer],
-        responses={200: ChangePreviewSerializer, **problems("invalid", *CHANGING, "provider_unavailable")},
+        responses={
+            200: ChangePreviewSerializer,
+            **problems(*READING, "invalid", *CHANGING, "provider_unavailable"),
+        },
         tags=TAGS,
     )
     def get(self, request: Request) -> Response:
@@ -145,7 +148,7 @@ class CancelPreview(SubscriptionView):
     @extend_schema(
         operation_id="preview_subscription_cancellation",
         summary="What the last invoice would be if it were cancelled now",
-        responses={200: CancelPreviewSerializer, **problems(*CHANGING, "provider_unavailable")},
+        responses={200: CancelPreviewSerializer, **problems(*READING, *CHANGING, "provider_unavailable")},
         tags=TAGS,
     )
     def get(self, request: Request) -> Response:

@@ -36,7 +36,9 @@ class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
                 raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
             if not is_new and not row.is_answered:
                 if row.claimed_at and now - row.claimed_at < CLAIM:
-                    raise IdempotencyKeyInUse("The first request with this Idempotency-Key is not answered yet.")
+                    raise IdempotencyKeyInUse(
+                        "The first request with this Idempotency-Key is not answered yet."
+                    )
                 row.claimed_at = now
                 row.save(update_fields=["claimed_at"])
         return row
@@ -55,7 +57,9 @@ class IdempotencyKey(models.Model):
         null=True, help_text="HTTP status of the answer. Null: not answered yet."
     )
     body = models.JSONField(null=True)
-    claimed_at = models.DateTimeField(null=True, help_text="Since when it is worked on. Null: nobody is at it.")
+    claimed_at = models.DateTimeField(
+        null=True, help_text="Since when it is worked on. Null: nobody is at it."
+    )
     created_at = models.DateTimeField(default=clock.now, db_index=True)
 
     objects = IdempotencyKeyQuerySet.as_manager()

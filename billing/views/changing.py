@@ -24,8 +24,12 @@ def change(request: TenantRequest) -> HttpResponse:
     """Show what a change costs, and make it where the customer agrees to what was shown."""
     asked = request.POST if request.method == "POST" else request.GET
     plan, interval = plan_asked(asked), interval_asked(asked)
-    if request.method != "POST":
-        return show_preview(request, plan, interval)
+    return (
+        make(request, plan, interval) if request.method == "POST" else show_preview(request, plan, interval)
+    )
+
+
+def make(request: TenantRequest, plan: Plan, interval: str) -> HttpResponse:
     token = request.POST.get("token", "")
     try:
         if not token:

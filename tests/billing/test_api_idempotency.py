@@ -57,7 +57,7 @@ def test_the_order_of_fields_makes_no_other_request(sandbox, program, pro):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body"),
+    "request_",
     [
         ("PATCH", "subscription", {"plan": "enterprise"}),
         ("POST", "subscription", {"plan": "team"}),
@@ -65,10 +65,10 @@ def test_the_order_of_fields_makes_no_other_request(sandbox, program, pro):
         ("POST", "subscription/resume", {}),
     ],
 )
-def test_a_key_of_another_request_is_refused(sandbox, organization, program, pro, method, path, body):
+def test_a_key_of_another_request_is_refused(organization, program, pro, request_):
     program.patch("subscription", {"plan": "team"}, key=KEY)
 
-    refused = problem(program.call(method, path, body, key=KEY))
+    refused = problem(program.call(*request_, key=KEY))
 
     assert (refused["status"], refused["code"]) == (409, "idempotency_key_reused")
     standing = find_standing(organization)
@@ -82,7 +82,7 @@ def test_cancelling_later_and_cancelling_now_are_two_requests(sandbox, organizat
     assert find_standing(organization) is not None
 
 
-def test_another_organization_may_use_the_same_key(sandbox, organization, outsider, program, plans, pro):
+def test_another_organization_may_use_the_same_key(outsider, program, pro):
     program.delete("subscription", key=KEY)
     rival = Program(Organization.objects.get(name="Rival"))
 
@@ -178,7 +178,10 @@ class TestRefusals:
 
     def test_what_stripe_could_not_do_is_done_by_the_retry(self, sandbox, organization, program, pro):
         sandbox.faults.add("server_error", method="POST", path="/v1/subscriptions/*", times=20)
-        assert problem(program.patch("subscription", {"plan": "team"}, key=KEY))["code"] == "provider_unavailable"
+        assert (
+            problem(program.patch("subscription", {"plan": "team"}, key=KEY))["code"]
+            == "provider_unavailable"
+        )
         sandbox.faults.clear()
 
         assert problem(program.delete("subscription", key=KEY))["code"] == "idempotency_key_reused"

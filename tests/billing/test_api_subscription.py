@@ -67,9 +67,20 @@ class TestShowing:
         assert (shown["subscription_id"], shown["plan"], shown["status"]) == (pro.id, "pro", "active")
         assert (shown["unit_amount"], shown["currency"], shown["interval"]) == (2900, "usd", "month")
         assert shown["access"] == "full"
-        assert shown["current_period_end"].startswith(f"{find_standing(organization).period_end:%Y-%m-%dT%H:%M}")
-        assert shown["payment_method"] == {"brand": "visa", "last4": "4242", "exp_month": 12, "exp_year": 2034}
-        assert (shown["cancels_at"], shown["scheduled_change"], shown["pending_upgrade"]) == (None, None, None)
+        assert shown["current_period_end"].startswith(
+            f"{find_standing(organization).period_end:%Y-%m-%dT%H:%M}"
+        )
+        assert shown["payment_method"] == {
+            "brand": "visa",
+            "last4": "4242",
+            "exp_month": 12,
+            "exp_year": 2034,
+        }
+        assert (shown["cancels_at"], shown["scheduled_change"], shown["pending_upgrade"]) == (
+            None,
+            None,
+            None,
+        )
 
     def test_what_is_owed_is_shown_with_the_page_to_pay_it(
         self, sandbox, webhook_endpoint, organization, program, pro
@@ -190,7 +201,9 @@ class TestSubscribing:
 
 
 class TestChanging:
-    def test_a_preview_says_to_the_cent_what_the_change_then_charges(self, sandbox, organization, program, pro):
+    def test_a_preview_says_to_the_cent_what_the_change_then_charges(
+        self, sandbox, organization, program, pro
+    ):
         preview = program.get("subscription/preview?plan=team").json()
 
         assert (preview["kind"], preview["plan"], preview["interval"]) == ("upgrade", "team", "month")
@@ -266,7 +279,10 @@ class TestChanging:
     ):
         token = program.get("subscription/preview?plan=team").json()["token"]
 
-        assert problem(rival.patch("subscription", {"plan": "team", "token": token}))["code"] == "no_subscription"
+        assert (
+            problem(rival.patch("subscription", {"plan": "team", "token": token}))["code"]
+            == "no_subscription"
+        )
 
     def test_what_cannot_be_changed_now_says_why(self, sandbox, program, pro):
         program.delete("subscription")
@@ -358,7 +374,9 @@ class TestEverywhere:
         assert (problem(refused)["code"], refused["Retry-After"]) == ("provider_unavailable", "5")
         assert current_entitlement(organization).plan.slug == "pro"
 
-    def test_what_stripe_refuses_is_told_with_its_code(self, sandbox, organization, program, pro, monkeypatch):
+    def test_what_stripe_refuses_is_told_with_its_code(
+        self, sandbox, organization, program, pro, monkeypatch
+    ):
         # No request of ours is known that Stripe refuses for good: its catalogue is changed under us.
         get_client().v1.products.update("tollgate_team", {"active": False})
         price = next(p for p in sandbox.every("price") if p["product"] == "tollgate_team")

@@ -244,7 +244,6 @@ class TestPortal:
         assert session["return_url"].endswith(BILLING)
         assert (session["flow"] or {}).get("type") == ("payment_method_update" if flow[:3] == "pay" else None)
 
-
     def test_a_portal_that_is_not_set_up_is_said_to_be_so(self, sandbox, browser, organization, pro):
         assert "The billing portal is not set up yet." in press(browser, "portal")
 

@@ -76,7 +76,9 @@ def test_the_next_invoice_is_named_with_its_day(sandbox, browser, organization, 
 
     text = text_of(preview(browser, "team"))
 
-    assert f"Next invoice $99 on {standing.period_end.day} {standing.period_end:%B %Y}, then each month" in text
+    assert (
+        f"Next invoice $99 on {standing.period_end.day} {standing.period_end:%B %Y}, then each month" in text
+    )
 
 
 def test_a_second_click_on_an_upgrade_charges_nothing_more(sandbox, browser, organization, pro):
@@ -99,7 +101,9 @@ def test_amounts_that_have_changed_are_shown_again_before_anything_is_charged(
     again = agree(browser, page)
 
     assert again.status_code == 409
-    assert "The amounts have changed since you saw them. Nothing was changed: please look again." in text_of(again)
+    assert "The amounts have changed since you saw them. Nothing was changed: please look again." in text_of(
+        again
+    )
     assert again.context["preview"].amount_due < 7_000
     assert held(organization) == "pro"
 
@@ -244,13 +248,17 @@ def test_with_stripe_down_nothing_is_changed_and_the_page_says_so(sandbox, brows
     assert held(organization) == "pro"
 
 
-@pytest.mark.parametrize("query", [{}, {"plan": "platinum"}, {"plan": "team\0"}, {"plan": "team", "interval": "week"}])
+@pytest.mark.parametrize(
+    "query", [{}, {"plan": "platinum"}, {"plan": "team\0"}, {"plan": "team", "interval": "week"}]
+)
 def test_a_change_to_nothing_that_is_sold_is_not_found(sandbox, browser, pro, query):
     assert browser.get(CHANGE, query).status_code == 404
     assert browser.post(CHANGE, query).status_code == 404
 
 
-def test_a_teammate_without_the_role_may_neither_look_nor_change(sandbox, client, developer, organization, pro):
+def test_a_teammate_without_the_role_may_neither_look_nor_change(
+    sandbox, client, developer, organization, pro
+):
     sign_in(client, developer)
 
     assert client.get(CHANGE, {"plan": "team"}).status_code == 403
@@ -282,7 +290,9 @@ def test_the_pages_take_no_get_for_a_change(sandbox, browser, pro):
 
 
 def test_each_limit_has_a_place_in_the_comparison(sandbox, browser, organization, plans, pro):
-    rows = re.findall(r'<th scope="row">([^<]*)</th><td class="number">([^<]*)</td><td class="number">([^<]*)</td>',
-                      preview(browser, "enterprise").content.decode())
+    rows = re.findall(
+        r'<th scope="row">([^<]*)</th><td class="number">([^<]*)</td><td class="number">([^<]*)</td>',
+        preview(browser, "enterprise").content.decode(),
+    )
 
     assert rows == [("Calls a minute", "100", "no limit"), ("Calls a month", "10,000", "unlimited")]

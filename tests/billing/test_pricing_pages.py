@@ -96,7 +96,9 @@ def test_another_currency_shows_its_prices(sandbox, client, plans, yearly):
     assert "Team For growing traffic. Price on request" in text
 
 
-@pytest.mark.parametrize("query", [{"interval": "week"}, {"currency": "xyz"}, {"interval": "\0", "currency": "\0"}])
+@pytest.mark.parametrize(
+    "query", [{"interval": "week"}, {"currency": "xyz"}, {"interval": "\0", "currency": "\0"}]
+)
 def test_a_choice_that_nothing_is_sold_in_gives_way(sandbox, client, plans, yearly, query):
     publish_all()
 
@@ -126,7 +128,10 @@ def test_a_trial_is_not_shown_to_who_has_had_one(sandbox, browser, organization,
     [
         ([(None, "0.2")], "then $0.002 a call"),
         ([(50_000, "0.2"), (None, "0.1")], "then $0.002 a call, $0.001 beyond 50,000"),
-        ([(20_000, "0.3"), (50_000, "0.2"), (None, "0.1")], "then $0.003 a call at first, $0.001 beyond 50,000"),
+        (
+            [(20_000, "0.3"), (50_000, "0.2"), (None, "0.1")],
+            "then $0.003 a call at first, $0.001 beyond 50,000",
+        ),
         ([(None, "0")], "then at no charge"),
         ([], "then at no charge"),
     ],
@@ -194,7 +199,9 @@ def test_a_subscriber_sees_the_currency_they_pay_in_alone(sandbox, organization,
     assert (price_list.currency, price_list.currencies) == ("usd", ("usd",))
 
 
-def test_choosing_a_yearly_plan_opens_a_page_for_the_yearly_fee(sandbox, browser, organization, plans, yearly):
+def test_choosing_a_yearly_plan_opens_a_page_for_the_yearly_fee(
+    sandbox, browser, organization, plans, yearly
+):
     publish_all()
     page = browser.get("/pricing/", {"interval": "year"})
 
@@ -208,7 +215,9 @@ def test_choosing_a_yearly_plan_opens_a_page_for_the_yearly_fee(sandbox, browser
     assert session["amount_total"] == 29_000
 
 
-@pytest.mark.parametrize(("field", "value"), [("interval", "week"), ("currency", "dollars"), ("currency", "\0")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("interval", "week"), ("currency", "dollars"), ("currency", "\0")]
+)
 def test_a_checkout_that_nothing_is_sold_by_is_not_found(sandbox, browser, plans, field, value):
     publish_all()
     form = {"plan": "pro", "attempt": "00000000-0000-4000-8000-000000000001", field: value}
