@@ -4,12 +4,11 @@ import pytest
 
 from accounts.models import Organization
 from apikeys import cache
-from billing.entitlements import current_entitlement, refresh_entitlement
+from billing.entitlements import current_entitlement
 from billing.models import Access, StatusPolicy
 from billing.standing import find_standing
 from billing.stripe.client import get_client
-from billing.stripe.subscriptions import sync_subscriptions
-from tests.billing.api import Program, mirror_invoices, problem
+from tests.billing.api import Program, problem
 from tests.billing.buying import confirm, offer_trial, sell
 from tests.billing.cards import ASKS, FAILS, use_card
 from tests.billing.cast import publish_all, subscribe
@@ -274,9 +273,7 @@ class TestChanging:
         assert (refused["status"], refused["code"]) == (409, "preview_outdated")
         assert current_entitlement(organization).plan.slug == "enterprise"
 
-    def test_another_organization_s_preview_agrees_to_nothing(
-        self, sandbox, organization, program, rival, plans, pro
-    ):
+    def test_another_organization_s_preview_agrees_to_nothing(self, program, rival, pro):
         token = program.get("subscription/preview?plan=team").json()["token"]
 
         assert (
@@ -340,7 +337,7 @@ class TestEnding:
 
 class TestEverywhere:
     @pytest.mark.parametrize(
-        ("method", "path", "body"),
+        "request_",
         [
             ("PATCH", "subscription", {"plan": "team"}),
             ("DELETE", "subscription", None),
@@ -350,10 +347,8 @@ class TestEverywhere:
             ("POST", "subscription/undo", None),
         ],
     )
-    def test_an_outsider_has_no_subscription_of_acme_s(
-        self, sandbox, organization, rival, pro, method, path, body
-    ):
-        assert problem(rival.call(method, path, body))["code"] == "no_subscription"
+    def test_an_outsider_has_no_subscription_of_acme_s(self, organization, rival, pro, request_):
+        assert problem(rival.call(*request_))["code"] == "no_subscription"
         standing = find_standing(organization)
         assert (standing.plan.slug, standing.cancels_at) == ("pro", None)
 
@@ -374,9 +369,7 @@ class TestEverywhere:
         assert (problem(refused)["code"], refused["Retry-After"]) == ("provider_unavailable", "5")
         assert current_entitlement(organization).plan.slug == "pro"
 
-    def test_what_stripe_refuses_is_told_with_its_code(
-        self, sandbox, organization, program, pro, monkeypatch
-    ):
+    def test_what_stripe_refuses_is_told_with_its_code(self, sandbox, program, pro):
         # No request of ours is known that Stripe refuses for good: its catalogue is changed under us.
         get_client().v1.products.update("tollgate_team", {"active": False})
         price = next(p for p in sandbox.every("price") if p["product"] == "tollgate_team")

@@ -292,9 +292,7 @@ class TestRoles:
         assert "Resume Pro" in press(client, "cancel", when="period_end")
 
     @pytest.mark.parametrize("button", BUTTONS)
-    def test_an_outsider_changes_nothing_of_acme_s(
-        self, sandbox, client, outsider, organization, pro, button
-    ):
+    def test_an_outsider_changes_nothing_of_acme_s(self, client, outsider, organization, pro, button):
         sign_in(client, outsider)
 
         client.post(BILLING + button, {"when": "now"})

@@ -267,7 +267,7 @@ def test_a_teammate_without_the_role_may_neither_look_nor_change(
     assert held(organization) == "pro"
 
 
-def test_an_outsider_changes_nothing_of_acme_s(sandbox, browser, client, outsider, organization, pro):
+def test_an_outsider_changes_nothing_of_acme_s(browser, client, outsider, organization, pro):
     token = preview(browser, "team").context["preview"].token
     sign_in(client, outsider)
 

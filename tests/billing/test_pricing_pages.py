@@ -136,7 +136,7 @@ def test_a_trial_is_not_shown_to_who_has_had_one(sandbox, browser, organization,
         ([], "then at no charge"),
     ],
 )
-def test_a_card_says_what_further_units_cost(sandbox, client, plans, overage, tiers, text):
+def test_a_card_says_what_further_units_cost(sandbox, client, overage, tiers, text):
     for up_to, amount in tiers:
         overage.tiers.create(up_to=up_to, unit_amount=Decimal(amount))
     publish_all()
