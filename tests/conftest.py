@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from djstripe import models as djstripe
 
+from accounts import clock
 from accounts.models import Membership, Organization, Role, User
 from apikeys.models import APIKey
 from billing.models import Plan
@@ -20,6 +21,7 @@ from sandbox.contract.recorder import Recorder
 from sandbox.contract.spec import load_spec
 from sandbox.state import Sandbox
 from sandbox.transport import SandboxHTTPClient
+from tests.billing.acme import START, Acme
 from usage import partitions, stream
 from usage.redis_client import get_redis
 
@@ -156,3 +158,14 @@ def webhook_endpoint(sandbox: Sandbox, db: None) -> djstripe.WebhookEndpoint:
 @pytest.fixture
 def drain(db: None) -> stream.Drain:
     return stream.Drain(consumer="test")
+
+
+@pytest.fixture
+def acme(sandbox: Sandbox, organization: Organization) -> Iterator[Acme]:
+    """Acme on 1 April 2026, midnight, the plans published; its clock and Stripe's stand, and move together."""
+    with clock.standing_at(START) as hands:
+        sandbox.set_clock(frozen_at=START)
+        acme = Acme(sandbox, organization, hands)
+        acme.sell_yearly()
+        acme.publish()
+        yield acme

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -138,6 +138,9 @@ def moment_of(report: MeterReport) -> datetime:
     lies before the change has been invoiced: units of the same month that had not been reported by then are
     dated after it.
     """
+    # An invoice made in this second holds what lies before it: in an hour's first one that is the hour before.
+    past = clock.now() - timedelta(seconds=1)
+    own = max(min(report.timestamp, past), report.period_start)
     entitlement = Entitlement.objects.get(organization=report.organization)
     is_this_month = (
         report.period_start == entitlement.period_start
@@ -146,5 +149,5 @@ def moment_of(report: MeterReport) -> datetime:
     since = metered_since(report.organization, report.meter) if is_this_month else None
     # From the period's end on it is a renewal that made the new one, and usage stays in the old.
     if since is None or since >= entitlement.period_end:
-        return report.timestamp
-    return max(report.timestamp, since)
+        return own
+    return max(own, since)

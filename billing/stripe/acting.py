@@ -17,6 +17,9 @@ from billing.subscriptions import PlanSubscription, find_live_subscription
 
 T = TypeVar("T")
 
+# What dj-stripe fetches with an invoice: it cannot store one whose discounts are ids.
+INVOICE_EXPANDED: list[str] = list(djstripe.Invoice.expand_fields)
+
 
 def act(organization: Organization, do: Callable[[str], T]) -> T:
     """Call `do` with the Stripe customer's id while nobody else acts on the customer; return what it returns.
@@ -63,7 +66,7 @@ def keep_subscription(data: stripe.Subscription) -> dict[str, Any]:
 
 
 def sync_invoice(invoice_id: str) -> dict[str, Any]:
-    """Fetch one invoice into the mirror and return it."""
-    data = get_client().v1.invoices.retrieve(invoice_id)
+    """Fetch one invoice into the mirror and return it, its discounts expanded."""
+    data = get_client().v1.invoices.retrieve(invoice_id, {"expand": INVOICE_EXPANDED})
     djstripe.Invoice.sync_from_stripe_data(data)
     return data.to_dict()

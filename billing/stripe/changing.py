@@ -11,6 +11,7 @@ from billing.agreements import OUTDATED, Agreement
 from billing.changes import Kind, Target, check_changeable, find_target, is_held, kind_of, nothing_changes
 from billing.errors import ChangeRefused, NotPublished, PaymentDeclined, PreviewOutdated
 from billing.models import Plan
+from billing.signals import invoice_closing
 from billing.standing import find_scheduled_change
 from billing.stripe.acting import act, fresh_subscription, keep_subscription, sync_invoice, sync_subscription
 from billing.stripe.client import get_client
@@ -18,7 +19,6 @@ from billing.stripe.ending import lift_end, set_end
 from billing.stripe.pending import give_up, settle, take_up
 from billing.stripe.previewing import (
     quote_upgrade,
-    report_usage_before,
     switch_terms,
     upgrade_terms,
     usage_prices,
@@ -78,6 +78,19 @@ def change_plan(
     if outcome.state == "done":
         act(organization, lambda _: note_plan(organization))
     return outcome
+
+
+def report_usage_before(organization: Organization, *, plan: Plan, interval: str) -> None:
+    """Have usage reported where the change closes the price that it is billed at.
+
+    Raises UsageNotReported where that cannot be done.
+    """
+    known = find_live_subscription(organization)
+    if known is None or known.status != "active" or plan.is_default:
+        return  # Of a trial nothing is billed, and leaving closes nothing now; anything else will be refused.
+    prices = plan.offered_prices(interval=interval, currency=known.currency)
+    if prices and kind_of(known, Target(plan, interval, tuple(prices))) is Kind.UPGRADE:
+        invoice_closing.send(sender=Organization, organization=organization)
 
 
 def make(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import stripe
-from djstripe import models as djstripe
 
 from billing.changes import Target
 from billing.errors import PaymentDeclined, StripeUnavailable
@@ -32,20 +31,17 @@ class Payment:
 
 def payment_of(invoice_id: str) -> Payment:
     """Fetch an invoice into the mirror, and return how its payment stands."""
-    invoice = get_client().v1.invoices.retrieve(
-        invoice_id, {"expand": ["payments.data.payment.payment_intent"]}
+    invoice = sync_invoice(invoice_id)
+    listed = get_client().v1.invoice_payments.list(
+        {"invoice": invoice_id, "expand": ["data.payment.payment_intent"]}
     )
-    data = invoice.to_dict()
-    # Not into the mirror: a payment intent has a secret.
-    payments = data.pop("payments")["data"]
-    djstripe.Invoice.sync_from_stripe_data(data)
-    intents = [each["payment"].get("payment_intent") or {} for each in payments if each["is_default"]]
-    intent: dict[str, Any] = intents[0] if intents else {}
+    payments = [each.to_dict() for each in listed.data if each["is_default"]]
+    intent: dict[str, Any] = payments[0]["payment"]["payment_intent"] if payments else {}
     error: dict[str, Any] = intent.get("last_payment_error") or {}
     return Payment(
-        is_open=data["status"] == "open",
+        is_open=invoice["status"] == "open",
         waits=intent.get("status") in {"requires_action", "processing"},
-        url=data["hosted_invoice_url"] or "",
+        url=invoice["hosted_invoice_url"] or "",
         message=error.get("message") or NO_CARD,
         decline_code=error.get("decline_code") or error.get("code") or "",
         method=(error.get("payment_method") or {}).get("id") or "",

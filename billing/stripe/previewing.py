@@ -64,9 +64,12 @@ class ChangePreview:
 def preview_change(organization: Organization, *, plan: Plan, interval: str = "month") -> ChangePreview:
     """Return what a change to `plan`, paid by the `interval`, would cost now and next. Changes nothing.
 
-    Raises NoSubscription, ChangeRefused, NotPublished, StripeUnavailable or StripeRejected.
+    Raises NoSubscription, ChangeRefused, NotPublished, UsageNotReported, StripeUnavailable or StripeRejected.
     """
-    report_usage_before(organization, plan=plan, interval=interval)
+    known = find_live_subscription(organization)
+    if known is not None and known.status == "active":
+        # Usage so far is a part of what is shown.
+        invoice_closing.send(sender=Organization, organization=organization)
 
     def look(customer_id: str) -> ChangePreview:
         subscription = fresh_subscription(organization, customer_id)
@@ -77,22 +80,6 @@ def preview_change(organization: Organization, *, plan: Plan, interval: str = "m
         return preview(organization, subscription, target)
 
     return act(organization, look)
-
-
-def report_usage_before(organization: Organization, *, plan: Plan, interval: str) -> None:
-    """Have usage reported where the change closes the price that it is billed at.
-
-    Raises UsageNotReported where that cannot be done.
-    """
-    known = find_live_subscription(organization)
-    if known is None or known.status != "active":
-        return  # Of a trial nothing is billed; anything else will be refused.
-    if kind_of(known, Target(plan, interval, tuple(offered(plan, interval, known)))) is Kind.UPGRADE:
-        invoice_closing.send(sender=Organization, organization=organization)
-
-
-def offered(plan: Plan, interval: str, subscription: PlanSubscription) -> list[Any]:
-    return [] if plan.is_default else plan.offered_prices(interval=interval, currency=subscription.currency)
 
 
 def preview(organization: Organization, subscription: PlanSubscription, target: Target) -> ChangePreview:
