@@ -72,13 +72,9 @@ def test_plan_interval_and_currency_are_what_is_sold(sandbox, program, plans):
 def test_the_customer_goes_where_the_program_says(sandbox, program, plans, page):
     publish_all()
 
-    assert (
-        program.post(
-            "checkout-sessions", {"plan": "pro", "success_url": page, "cancel_url": page}
-        ).status_code
-        == 201
-    )
+    opened = program.post("checkout-sessions", {"plan": "pro", "success_url": page, "cancel_url": page})
 
+    assert opened.status_code == 201
     (session,) = sandbox.every("checkout.session")
     assert (session["success_url"], session["cancel_url"]) == (page, page)
 
