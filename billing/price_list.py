@@ -1,31 +1,13 @@
-"""What is on offer, and to whom: what the plan cards and the API's list of plans say."""
+"""What is on offer: what the plan cards and the API's list of plans say."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
-from djstripe import models as djstripe
-
 from accounts.models import Organization
-from billing.changes import Kind, Target, kind_of
+from billing.buyers import Action, Buyer, know_buyer
 from billing.models import Meter, Plan, PlanPrice, PlanQuota, PriceTier
-from billing.subscriptions import PlanSubscription, find_live_subscription
 from billing.templatetags.money import unit_money
-from billing.trials import trial_days_for
-
-
-class Action(StrEnum):
-    """What somebody may do with a plan."""
-
-    SIGN_UP = "sign_up"
-    CHOOSE = "choose"
-    CURRENT = "current"
-    UPGRADE = "upgrade"
-    DOWNGRADE = "downgrade"
-    SWITCH = "switch"  # The same plan, paid by another interval.
-    LEAVE = "leave"  # To the plan of last resort: by cancelling.
-    NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +43,17 @@ class PlanCard:
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """The public plans in one interval and currency, with the others there are to choose from."""
+    """The public plans in one interval and currency, with the others there are to choose from.
+
+    `refusal` says why the subscription cannot be changed just now; empty where it can.
+    """
 
     cards: tuple[PlanCard, ...]
     interval: str
     currency: str
     intervals: tuple[str, ...]
     currencies: tuple[str, ...]
+    refusal: str = ""
 
 
 def offered_plans() -> list[Plan]:
@@ -80,91 +66,39 @@ def open_price_list(
 ) -> PriceList:
     """Return what the organization, or a visitor where there is none, can have.
 
-    An interval or currency that nothing is sold in gives way to one that something is. Stripe bills a customer
-    in one currency for good, that of the first invoice.
+    An interval or currency that nothing is sold in gives way to one that something is.
     """
-    plans = offered_plans()
-    subscription = find_live_subscription(organization) if organization else None
-    if subscription and not subscription.has_begun:
-        subscription = None  # Not paid for, and given up for whatever is chosen next.
-    if subscription:
-        interval = interval or subscription.interval
+    plans, buyer = offered_plans(), know_buyer(organization)
     fees = [fee for plan in plans for fee in plan.fees() if fee.is_published]
-    fixed = find_currency(organization) if organization else None
-    currencies = (fixed,) if fixed else tuple(sorted({fee.currency for fee in fees}))
+    currencies = (buyer.currency,) if buyer.currency else tuple(sorted({fee.currency for fee in fees}))
     currency = choose(currency, currencies, otherwise="usd")
     sold = {fee.interval for fee in fees if fee.currency == currency}
     intervals = tuple(each for each in PlanPrice.Interval.values if each in sold)
-    interval = choose(interval, intervals, otherwise=PlanPrice.Interval.MONTH)
-    cards = tuple(
-        make_card(plan, organization, subscription, interval=interval, currency=currency) for plan in plans
-    )
-    return PriceList(cards, interval, currency, intervals, currencies)
-
-
-def find_currency(organization: Organization) -> str | None:
-    """Return the currency that the organization is billed in, None before its first invoice."""
-    rows = djstripe.Customer.objects.filter(subscriber=organization, date_purged=None)
-    known = rows.order_by("djstripe_created").values_list("stripe_data__currency", flat=True).first()
-    subscription = find_live_subscription(organization)
-    return subscription.currency if subscription else known
+    paid = buyer.subscription.interval if buyer.subscription else PlanPrice.Interval.MONTH
+    interval = choose(interval, intervals, otherwise=paid)
+    cards = tuple(make_card(plan, buyer, interval=interval, currency=currency) for plan in plans)
+    return PriceList(cards, interval, currency, intervals, currencies, refusal=buyer.refusal)
 
 
 def choose(wanted: str, among: Sequence[str], *, otherwise: str) -> str:
     return next((each for each in (wanted, otherwise, *among) if each in among), otherwise)
 
 
-def make_card(
-    plan: Plan,
-    organization: Organization | None,
-    subscription: PlanSubscription | None,
-    *,
-    interval: str,
-    currency: str,
-) -> PlanCard:
+def make_card(plan: Plan, buyer: Buyer, *, interval: str, currency: str) -> PlanCard:
     price = find_fee(plan, interval=interval, currency=currency)
-    action = find_action(plan, price, organization, subscription)
-    trial_days = None
-    if price and action == Action.SIGN_UP:
-        trial_days = plan.trial_days
-    elif organization and action == Action.CHOOSE:
-        trial_days = trial_days_for(organization, plan)
-    return PlanCard(plan, price, tuple(card_quotas(plan, currency=currency)), trial_days, action)
+    return PlanCard(
+        plan=plan,
+        price=price,
+        quotas=tuple(card_quotas(plan, currency=currency)),
+        trial_days=buyer.trial_days(plan, price),
+        action=buyer.action(plan, price),
+    )
 
 
 def find_fee(plan: Plan, *, interval: str, currency: str) -> PlanPrice | None:
     """Return the fee that is published at Stripe, by another interval where the plan is not sold by this one."""
     fees = [fee for fee in plan.fees() if fee.currency == currency and fee.is_published]
     return next((fee for fee in fees if fee.interval == interval), next(iter(fees), None))
-
-
-def find_action(
-    plan: Plan,
-    price: PlanPrice | None,
-    organization: Organization | None,
-    subscription: PlanSubscription | None,
-) -> Action:
-    if organization is None:
-        return Action.SIGN_UP if price or plan.is_default else Action.NOTHING
-    if subscription is None:
-        if plan.is_default:
-            return Action.CURRENT
-        return Action.CHOOSE if price else Action.NOTHING
-    return find_change(plan, price, subscription)
-
-
-def find_change(plan: Plan, price: PlanPrice | None, subscription: PlanSubscription) -> Action:
-    """Return what a subscriber may do with a plan."""
-    if plan == subscription.plan:
-        is_same = price is None or price.interval == subscription.interval
-        return Action.CURRENT if is_same else Action.SWITCH
-    if plan.is_default:
-        return Action.NOTHING if subscription.cancels_at else Action.LEAVE
-    if price is None:
-        return Action.NOTHING
-    kind = kind_of(subscription, Target(plan, price.interval, (price,)))
-    is_more = plan.order >= subscription.plan.order if kind is Kind.SWITCH else kind is Kind.UPGRADE
-    return Action.UPGRADE if is_more else Action.DOWNGRADE
 
 
 def card_quotas(plan: Plan, *, currency: str) -> Iterable[CardQuota]:

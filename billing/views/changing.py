@@ -96,7 +96,7 @@ def title_of(preview: ChangePreview, held: Plan) -> str:
     if preview.plan == held:
         return f"Pay {held.name} {'yearly' if preview.interval == 'year' else 'monthly'}"
     verb = {"upgrade": "Upgrade", "downgrade": "Downgrade"}.get(preview.kind, "Change")
-    return f"{verb} to {preview.plan.name}"
+    return f"{verb} to {preview.plan.name}{', paid yearly' if preview.interval == 'year' else ''}"
 
 
 def said_of(request: TenantRequest, plan: Plan, *, is_scheduled: bool) -> str:

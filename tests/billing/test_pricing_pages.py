@@ -5,8 +5,11 @@ from decimal import Decimal
 
 import pytest
 
+from billing.buyers import Action
 from billing.models import PlanQuota
-from billing.price_list import Action, open_price_list
+from billing.price_list import open_price_list
+from billing.stripe.changing import change_plan
+from billing.stripe.ending import cancel_at_period_end
 from tests.billing.cast import publish_all, subscribe
 
 pytestmark = pytest.mark.django_db
@@ -179,6 +182,28 @@ def test_a_subscriber_may_move_up_down_and_away(sandbox, organization, plans):
         "team": "current",
         "enterprise": "upgrade",
     }
+
+
+def test_what_is_scheduled_is_the_next_plan(sandbox, organization, plans):
+    subscribe(sandbox, organization, plan=plans.team)
+    change_plan(organization, plan=plans.pro)
+
+    assert actions(open_price_list(organization))["pro"] == "next"
+
+
+def test_what_would_be_refused_is_not_offered_and_said_why(sandbox, browser, organization, plans):
+    subscribe(sandbox, organization, plan=plans.pro)
+    cancel_at_period_end(organization)
+
+    page = browser.get("/dashboard/billing/")
+
+    assert actions(page.context["price_list"]) == {
+        "free": "nothing",
+        "pro": "current",
+        "team": "nothing",
+        "enterprise": "nothing",
+    }
+    assert "Your subscription is set to end. Resume it first." in text_of(page)
 
 
 def test_a_monthly_subscriber_may_switch_to_yearly(sandbox, browser, organization, plans, yearly):
