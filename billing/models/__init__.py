@@ -1,6 +1,7 @@
 """Plans and what they entitle to. Money lives in Stripe; limits live here."""
 
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
+from billing.models.idempotency import IdempotencyKey
 from billing.models.notices import Notice, NoticeKind, NoticeState
 from billing.models.operations import SetupRun
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
@@ -15,6 +16,7 @@ __all__ = [
     "BillingSettings",
     "Entitlement",
     "EventDestination",
+    "IdempotencyKey",
     "Meter",
     "MeterErrorSample",
     "Notice",
