@@ -36,6 +36,11 @@ UNFOLD = {
             {
                 "title": "Billing",
                 "items": [
+                    {
+                        "title": "Customers",
+                        "icon": "groups",
+                        "link": reverse_lazy("admin:billing_billingcustomer_changelist"),
+                    },
                     {"title": "Plans", "icon": "sell", "link": reverse_lazy("admin:billing_plan_changelist")},
                     {
                         "title": "Meters",
@@ -87,6 +92,16 @@ UNFOLD = {
             {
                 "title": "Operations",
                 "items": [
+                    {
+                        "title": "Doctor",
+                        "icon": "stethoscope",
+                        "link": reverse_lazy("admin:billing_doctor"),
+                    },
+                    {
+                        "title": "Reconciliations",
+                        "icon": "sync",
+                        "link": reverse_lazy("admin:billing_reconcilerun_changelist"),
+                    },
                     {
                         "title": "Stripe",
                         "icon": "link",

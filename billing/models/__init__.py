@@ -1,5 +1,6 @@
 """Plans and what they entitle to. Money lives in Stripe; limits live here."""
 
+from billing.models.customers import BillingCustomer
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
 from billing.models.idempotency import IdempotencyKey
 from billing.models.notices import Notice, NoticeKind, NoticeState
@@ -13,6 +14,7 @@ from billing.models.trials import Trial, TrialMark
 __all__ = [
     "METER_ERROR_TYPES",
     "Access",
+    "BillingCustomer",
     "BillingSettings",
     "Entitlement",
     "EventDestination",
