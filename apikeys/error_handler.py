@@ -9,44 +9,68 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from apikeys.problems import CHALLENGE, CONTENT_TYPE, Problem, body
+from billing import errors
+from billing.api.problems import KINDS
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's EXCEPTION_HANDLER: every error that DRF knows, as a problem."""
+    """DRF's EXCEPTION_HANDLER: every error that DRF or billing knows, as a problem."""
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
+    elif isinstance(error, errors.BillingError):
+        error = billing_problem(error)
     if not isinstance(error, exceptions.APIException):
         return None
     set_rollback()
-    request_id = getattr(context["request"], "request_id", "")
-    if isinstance(error, Problem):
-        content = body(
-            status=error.status_code,
-            code=error.code,
-            title=error.title,
-            detail=str(error.detail),
-            request_id=request_id,
-            members=error.members,
-        )
-        headers = error.headers
-    else:
-        code = str(getattr(error, "default_code", "error"))
-        title = code.replace("_", " ").capitalize()
-        members: dict[str, object] = {}
-        detail = str(error.detail)
-        if isinstance(error, exceptions.ValidationError):
-            members, detail = {"errors": error.detail}, "Some of what was sent is not valid; see `errors`."
-        content = body(
-            status=error.status_code,
-            code=code,
-            title=title,
-            detail=detail,
-            request_id=request_id,
-            members=members,
-        )
-        headers = {}
-    if error.status_code == 401:
+    problem = error if isinstance(error, Problem) else plain_problem(error)
+    content = body(
+        status=problem.status_code,
+        code=problem.code,
+        title=problem.title,
+        detail=str(problem.detail),
+        request_id=getattr(context["request"], "request_id", ""),
+        members=problem.members,
+    )
+    headers = dict(problem.headers)
+    if problem.status_code == 401:
         headers = {"WWW-Authenticate": CHALLENGE, **headers}
-    return Response(content, status=error.status_code, headers=headers, content_type=CONTENT_TYPE)
+    return Response(content, status=problem.status_code, headers=headers, content_type=CONTENT_TYPE)
+
+
+def billing_problem(error: errors.BillingError) -> Problem:
+    """Return what went wrong with plan or money as a problem."""
+    kind = next(KINDS[base] for base in type(error).__mro__ if base in KINDS)
+    code, members = kind.code, {}
+    match error:
+        case errors.ChangeRefused():
+            code = error.code
+        case errors.PaymentDeclined():
+            members = {"decline_code": error.decline_code}
+        case errors.StripeRejected():
+            members = {"provider_code": error.code, "provider_param": error.param}
+    return Problem(
+        status=kind.status,
+        code=code,
+        title=kind.title,
+        detail=str(error),
+        members=members,
+        retry_after=kind.retry_after,
+    )
+
+
+def plain_problem(error: exceptions.APIException) -> Problem:
+    """Return one of DRF's own errors as a problem."""
+    code = str(getattr(error, "default_code", "error"))
+    detail, members = str(error.detail), {}
+    if isinstance(error, exceptions.ValidationError):
+        members, detail = {"errors": error.detail}, "Some of what was sent is not valid; see `errors`."
+    return Problem(
+        status=error.status_code,
+        code=code,
+        title=code.replace("_", " ").capitalize(),
+        detail=detail,
+        members=members,
+        retry_after=getattr(error, "wait", None),
+    )

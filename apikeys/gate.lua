@@ -27,12 +27,17 @@ if facts[7] then return {'unknown_key', stamp} end
 if not organization or not valid_until then return {'cold', stamp} end
 if not key then return {'unknown_key', stamp} end
 if now >= tonumber(valid_until) then return {'stale', stamp} end
-if not quota then return {'unknown_meter', stamp} end
+if not quota and cost > 0 then return {'unknown_meter', stamp} end
 
 local counter = meter .. ':' .. period_start
-local used = redis.call('HGET', KEYS[3], counter)
--- The counter is gone while the facts are not: only PostgreSQL knows how much was used.
-if not used then return {'cold', stamp} end
+local used = '0'
+if quota then
+  used = redis.call('HGET', KEYS[3], counter)
+  -- The counter is gone while the facts are not: only PostgreSQL knows how much was used.
+  if not used then return {'cold', stamp} end
+else
+  quota = '' -- What costs nothing needs no quota.
+end
 used = tonumber(used)
 
 local limit = tonumber(rate)
@@ -40,7 +45,7 @@ local function answer(verdict, calls_left, wait)
   return {verdict, stamp, key, organization, rate, calls_left, wait, quota, used, period_start, period_end}
 end
 
--- Calls that cost nothing, such as those that pay what is owed, stay open.
+-- Calls that cost nothing, such as those that pay what is owed, stay open here and below.
 if access == 'none' and cost > 0 then return answer('suspended', 0, 0) end
 
 -- Exact sliding window: what left the last 60 seconds is dropped, and what is left is counted. A token
@@ -60,8 +65,9 @@ if limit then
   end
 end
 
+-- After a change to a smaller plan more may be used than is included: what costs nothing may buy more.
 local included = tonumber(quota)
-if included and used + cost > included then
+if included and cost > 0 and used + cost > included then
   return answer('quota_exceeded', limit and limit - inside or 0, tonumber(period_end) - now)
 end
 
@@ -71,5 +77,5 @@ if limit then
   redis.call('PEXPIRE', KEYS[2], WINDOW / 1000)
   wait = tonumber(redis.call('LINDEX', KEYS[2], -1)) + WINDOW - now
 end
-used = redis.call('HINCRBY', KEYS[3], counter, cost)
+if cost > 0 then used = redis.call('HINCRBY', KEYS[3], counter, cost) end
 return answer('admitted', limit and limit - inside - 1 or 0, wait)

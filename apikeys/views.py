@@ -16,6 +16,8 @@ from accounts.tenancy import TenantRequest, organization_required
 from apikeys.models import AlreadyIssued, APIKey
 from billing.entitlements import current_entitlement
 from billing.models import Meter
+from billing.outlook import describe_grace, describe_outlook
+from billing.standing import find_standing
 from billing.stripe import client
 from usage.summaries import meter_usage, recent_hours
 
@@ -31,13 +33,15 @@ class KeyForm(forms.Form):
 @require_safe
 @organization_required()
 def dashboard(request: TenantRequest) -> HttpResponse:
-    entitlement = current_entitlement(request.organization)
+    entitlement, standing = current_entitlement(request.organization), find_standing(request.organization)
     return render(
         request,
         "dashboard/overview.html",
         {
             "organization": request.organization,
             "entitlement": entitlement,
+            "grace": describe_grace(entitlement),
+            "outlook": describe_outlook(standing) if standing else [],
             "meters": [
                 meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)
             ],

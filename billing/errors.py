@@ -68,3 +68,11 @@ class PaymentDeclined(BillingError):
     def __init__(self, message: str, *, decline_code: str = "") -> None:
         super().__init__(message)
         self.decline_code = decline_code
+
+
+class IdempotencyKeyReused(BillingError):
+    """The key names another request already."""
+
+
+class IdempotencyKeyInUse(BillingError):
+    """The request that the key names is being worked on. Trying again in a moment gives its outcome."""

@@ -8,7 +8,8 @@ from accounts.models import Organization
 from billing import delivery, thin_events
 from billing.entitlements import refresh_entitlement
 from billing.errors import BillingError, StripeUnavailable
-from billing.models import Entitlement, Notice, ReconcileRun, ThinEvent, Trial
+from billing.models import Entitlement, IdempotencyKey, Notice, ReconcileRun, ThinEvent, Trial
+from billing.models.idempotency import KEPT
 from billing.notices import note_trial_ending
 from billing.reconciliation import begin, begin_run, finish, reconcile_slice
 from billing.retention import purge_history
@@ -112,6 +113,12 @@ def reconcile_next(run_id: int) -> None:
         enqueue(reconcile_next, run_id)
     else:
         finish(run)
+
+
+@shared_task
+def purge_idempotency_keys() -> None:
+    """Forget the API's writes of more than a day ago."""
+    IdempotencyKey.objects.older_than(clock.now() - KEPT).delete()
 
 
 @shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)

@@ -1,11 +1,16 @@
 from django.urls import path
 
-from billing import views
+from billing.views import changing, ending, overview, portal, pricing, subscribing
 
 urlpatterns = [
-    path("", views.home, name="home"),
-    path("pricing/", views.pricing, name="pricing"),
-    path("dashboard/billing/", views.billing, name="billing"),
-    path("dashboard/billing/checkout/", views.checkout, name="checkout"),
-    path("dashboard/billing/return/", views.checkout_return, name="checkout-return"),
+    path("", pricing.home, name="home"),
+    path("pricing/", pricing.pricing, name="pricing"),
+    path("dashboard/billing/", overview.billing, name="billing"),
+    path("dashboard/billing/checkout/", subscribing.checkout, name="checkout"),
+    path("dashboard/billing/return/", subscribing.checkout_return, name="checkout-return"),
+    path("dashboard/billing/change/", changing.change, name="billing-change"),
+    path("dashboard/billing/undo/", changing.undo, name="billing-undo"),
+    path("dashboard/billing/cancel/", ending.cancel, name="billing-cancel"),
+    path("dashboard/billing/resume/", ending.resume, name="billing-resume"),
+    path("dashboard/billing/portal/", portal.portal, name="billing-portal"),
 ]

@@ -36,6 +36,11 @@ UNFOLD = {
             {
                 "title": "Billing",
                 "items": [
+                    {
+                        "title": "Customers",
+                        "icon": "groups",
+                        "link": reverse_lazy("admin:billing_billingcustomer_changelist"),
+                    },
                     {"title": "Plans", "icon": "sell", "link": reverse_lazy("admin:billing_plan_changelist")},
                     {
                         "title": "Meters",
@@ -62,6 +67,11 @@ UNFOLD = {
                         "icon": "mail",
                         "link": reverse_lazy("admin:billing_notice_changelist"),
                     },
+                    {
+                        "title": "Billing settings",
+                        "icon": "settings",
+                        "link": reverse_lazy("admin:billing_billingsettings_changelist"),
+                    },
                 ],
             },
             {
@@ -76,6 +86,31 @@ UNFOLD = {
                         "title": "Meter reports",
                         "icon": "cloud_upload",
                         "link": reverse_lazy("admin:usage_meterreport_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Operations",
+                "items": [
+                    {
+                        "title": "Doctor",
+                        "icon": "stethoscope",
+                        "link": reverse_lazy("admin:billing_doctor"),
+                    },
+                    {
+                        "title": "Reconciliations",
+                        "icon": "sync",
+                        "link": reverse_lazy("admin:billing_reconcilerun_changelist"),
+                    },
+                    {
+                        "title": "Stripe",
+                        "icon": "link",
+                        "link": reverse_lazy("admin:billing_setuprun_changelist"),
+                    },
+                    {
+                        "title": "Meter errors",
+                        "icon": "report",
+                        "link": reverse_lazy("admin:billing_thinevent_changelist"),
                     },
                 ],
             },

@@ -296,6 +296,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "note-trials-ending": {"task": "billing.tasks.note_trials_ending", "schedule": 3600.0},
     "send-notices": {"task": "billing.tasks.send_notices", "schedule": 60.0, "options": {"expires": 60}},
+    "purge-idempotency-keys": {"task": "billing.tasks.purge_idempotency_keys", "schedule": 3600.0},
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 

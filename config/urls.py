@@ -1,18 +1,18 @@
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from apikeys.api import Echo, NoSuchEndpoint, Plans
+from apikeys.api import Echo, NoSuchEndpoint
 from billing import endpoints
 from config import health
 
 # Views with their own way of deciding who may come in are taken out of LoginRequiredMiddleware's reach.
-api = [
+api: list[URLPattern | URLResolver] = [
     path("echo", login_not_required(Echo.as_view()), name="echo"),
-    path("plans", login_not_required(Plans.as_view()), name="api-plans"),
+    path("", include("billing.api.urls")),
     path("", login_not_required(NoSuchEndpoint.as_view())),
     path("<path:rest>", login_not_required(NoSuchEndpoint.as_view())),
 ]

@@ -7,9 +7,12 @@ from django.contrib import admin
 admin.site.unregister([model for model in list(admin.site._registry) if model._meta.app_label == "djstripe"])
 
 from billing.admin import (  # noqa: E402  (each registers its models)
+    customers,  # noqa: F401
     entitlements,  # noqa: F401
     notices,  # noqa: F401
+    operations,  # noqa: F401
     overrides,  # noqa: F401
     plans,  # noqa: F401
     policies,  # noqa: F401
+    repairs,  # noqa: F401
 )

@@ -6,5 +6,6 @@ from billing.checks import (  # noqa: F401
     entitlements,
     metering,
     subscriptions,
+    upkeep,
     webhooks,
 )

@@ -7,13 +7,14 @@ from djstripe import models as djstripe
 
 from accounts import clock
 from accounts.models import Organization
+from billing import overview
 from billing.doctor import CouldNotMend, Finding, Fix, Severity, check
 from billing.models import ReconcileRun, Reconciliation
 from billing.reconciliation import IN_FLIGHT, reconcile_some
-from billing.stripe.endpoint_faults import find_destination_faults, find_endpoint_faults
+from billing.stripe import health
 from billing.stripe.event_destinations import settle_event_destination
 from billing.stripe.missed import MissedEvent, find_missed
-from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
+from billing.stripe.webhook_endpoints import address, ensure_webhook_endpoint
 from billing.subscriptions import from_timestamp
 
 # Stripe tries to deliver an event for three days.
@@ -22,27 +23,48 @@ RECENT = timedelta(days=3)
 
 @check("webhook-endpoint", "A webhook endpoint that stopped receiving: gone, disabled, or leading elsewhere.")
 def broken_endpoint() -> Iterator[Finding]:
-    for number, sentence in enumerate(find_endpoint_faults(), start=1):
+    endpoint = overview.find_endpoint()
+    if endpoint is None:
+        fault = "No webhook endpoint has been set up."
+    else:
+        there = health.endpoint_health(endpoint.id)
+        fault = fault_of(f"The webhook endpoint {endpoint.id}", there)
+        if there.is_there and there.url != address(endpoint.djstripe_uuid):
+            fault = f"The webhook endpoint {endpoint.id} leads to {there.url}, which is not here."
+    if fault:
         yield Finding(
             slug="webhook-endpoint",
             severity=Severity.ERROR,
-            subject=str(number),
-            sentence=sentence,
+            subject=endpoint.id if endpoint else "",
+            sentence=fault,
             advice="Afterwards run the reconciliation: it fetches what was not told meanwhile.",
             fix=Fix("Set the endpoint up again.", ensure_webhook_endpoint),
         )
+
+
+def fault_of(listener: str, there: health.ListenerHealth) -> str:
+    """Return what is wrong with where Stripe sends its news, empty for nothing."""
+    if not there.is_there:
+        return f"{listener} is gone at Stripe."
+    if not there.is_enabled:
+        return f"{listener} is disabled at Stripe: nothing is sent."
+    return "" if there.asks_for_ours else f"{listener} does not ask for the events that it should."
 
 
 @check(
     "event-destination", "A destination of thin events that stopped receiving: they tell of rejected usage."
 )
 def broken_destination() -> Iterator[Finding]:
-    for number, sentence in enumerate(find_destination_faults(), start=1):
+    destination = overview.find_destination()
+    fault = "No destination of thin events has been set up."
+    if destination:
+        fault = fault_of(f"The destination {destination.id}", health.destination_health(destination.id))
+    if fault:
         yield Finding(
             slug="event-destination",
             severity=Severity.ERROR,
-            subject=str(number),
-            sentence=sentence,
+            subject=destination.id if destination else "",
+            sentence=fault,
             fix=Fix("Set the destination up again.", settle_event_destination),
         )
 

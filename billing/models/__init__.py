@@ -1,6 +1,8 @@
 """Plans and what they entitle to. Money lives in Stripe; limits live here."""
 
+from billing.models.customers import BillingCustomer
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
+from billing.models.idempotency import IdempotencyKey
 from billing.models.notices import Notice, NoticeKind, NoticeState
 from billing.models.operations import SetupRun
 from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
@@ -12,9 +14,11 @@ from billing.models.trials import Trial, TrialMark
 __all__ = [
     "METER_ERROR_TYPES",
     "Access",
+    "BillingCustomer",
     "BillingSettings",
     "Entitlement",
     "EventDestination",
+    "IdempotencyKey",
     "Meter",
     "MeterErrorSample",
     "Notice",

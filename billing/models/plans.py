@@ -174,6 +174,11 @@ class PlanQuota(models.Model):
     def __str__(self) -> str:
         return f"{self.plan}: {'unlimited' if self.included is None else self.included} {self.meter.unit}s"
 
+    @property
+    def is_billed(self) -> bool:
+        """Whether units beyond the included ones are sold, and not refused."""
+        return self.overage == self.Overage.BILL
+
 
 class PlanPrice(models.Model):
     """A price of a plan at Stripe, found there by its lookup key.

@@ -43,6 +43,11 @@ def get_client() -> stripe.StripeClient:
     )
 
 
+def api_version() -> str:
+    """Return the version of Stripe's API that everything here speaks."""
+    return str(stripe.api_version)
+
+
 def metadata_of(data: stripe.StripeObject) -> dict[str, str]:
     # Objects of /v2 may come without the field.
     return dict(getattr(data, "metadata", None) or {})

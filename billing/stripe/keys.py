@@ -40,14 +40,14 @@ def is_restricted() -> bool:
     return bool(settings.STRIPE_SECRET_KEY.startswith("rk_"))
 
 
-def inspect_key() -> KeyReport:
-    """Ask Stripe whose key STRIPE_SECRET_KEY is, and of a restricted one what it lacks.
+def inspect_key(*, with_permissions: bool = True) -> KeyReport:
+    """Ask Stripe whose key STRIPE_SECRET_KEY is, and `with_permissions` what a restricted one lacks.
 
     Raises StripeAccessRefused for a key that Stripe does not accept, or StripeUnavailable.
     """
     with translated_errors():
         account_id, name = find_account()
-        missing = missing_permissions(get_client()) if is_restricted() else []
+        missing = missing_permissions(get_client()) if with_permissions and is_restricted() else []
     return KeyReport(account_id, name, settings.STRIPE_LIVE_MODE, is_restricted(), tuple(missing))
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import stripe
 from django.db import models, transaction
-from djstripe import models as djstripe
 
 # Stripe makes these anew with each answer: another one is no news.
 VOLATILE = frozenset({"hosted_invoice_url", "invoice_pdf", "url"})
@@ -63,21 +62,9 @@ def copy(model: type[models.Model], data: stripe.StripeObject) -> Difference | N
     if held is not None and not fields:
         return None
     with transaction.atomic():
-        if model is djstripe.Customer:
-            copy_customer(found)
-        else:
-            model.sync_from_stripe_data(data)  # type: ignore[attr-defined]
+        model.sync_from_stripe_data(data)  # type: ignore[attr-defined]
     news = tuple(name for name in fields if name not in QUIET)
     return None if fields and not news else Difference(found["object"], found["id"], held, found, news)
-
-
-def copy_customer(found: dict[str, Any]) -> djstripe.Customer:
-    """Store a customer, its discount too. dj-stripe stumbles over one: the coupon is no longer where it looks."""
-    customer = djstripe.Customer.sync_from_stripe_data({**found, "discount": None})
-    if found.get("discount"):
-        customer.stripe_data["discount"] = found["discount"]
-        customer.save(update_fields=["stripe_data"])
-    return customer
 
 
 def differing(held: dict[str, Any], found: dict[str, Any]) -> tuple[str, ...]:

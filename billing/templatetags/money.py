@@ -24,13 +24,19 @@ def money(amount: int, currency: str) -> str:
 
     After a symbol a round sum drops its zeros; before a currency's code it keeps them.
     """
+    return unit_money(Decimal(amount), currency)
+
+
+@register.filter
+def unit_money(amount: Decimal, currency: str) -> str:
+    """Return what one unit costs, from minor units that may have fractions: $0.002, $29, 0.15 CHF."""
     currency = currency.lower()
     places = PLACES.get(currency, 2)
-    value = abs(Decimal(amount)).scaleb(-places)
+    value = abs(amount).scaleb(-places).normalize()
     symbol = SYMBOLS.get(currency)
     if value == value.to_integral_value() and (symbol or currency in WHOLE):
         places = 0
     sign = "−" if amount < 0 else ""
     # The spaces do not break: a number is never parted from its currency.
-    digits = f"{value:,.{places}f}"
+    digits = f"{value:,.{max(places, -int(value.as_tuple().exponent))}f}"
     return f"{sign}{symbol}{digits}" if symbol else f"{sign}{digits}\N{NO-BREAK SPACE}{currency.upper()}"

@@ -215,6 +215,21 @@ def test_a_meter_that_the_plan_lacks_is_an_error_of_the_view(organization, api_k
         admit(api_key.secret, meter="gigabytes")
 
 
+def test_what_costs_nothing_is_let_in_without_a_quota_for_its_meter(organization, api_key):
+    decision = admit(api_key.secret, meter="gigabytes", cost=0)
+
+    assert (decision.admitted, decision.quota, decision.used) == (True, None, 0)
+
+
+def test_what_costs_nothing_is_let_in_where_more_is_used_than_included(organization, api_key):
+    set_limits(organization, rate=None, quota=100)
+    admit(api_key.secret, cost=100)
+    set_limits(organization, rate=None, quota=50)
+
+    assert admit(api_key.secret).reason == "quota_exceeded"
+    assert admit(api_key.secret, cost=0).admitted
+
+
 def test_units_given_back_can_be_used_again(organization, api_key):
     set_limits(organization, rate=None, quota=1)
     failed = admit(api_key.secret)
@@ -271,7 +286,7 @@ class SlowGate:
         inside = [at for at in self.calls if at > now - timedelta(seconds=60)]
         if self.rate is not None and len(inside) >= self.rate:
             return "rate_limited"
-        if self.quota is not None and self.used + cost > self.quota:
+        if self.quota is not None and cost and self.used + cost > self.quota:
             return "quota_exceeded"
         self.calls.append(now)
         self.used += cost

@@ -327,7 +327,7 @@ class TestPages:
         def fail(*args, **kwargs):
             raise StripeUnavailable("The payment provider cannot be reached right now.")
 
-        monkeypatch.setattr("billing.views.start_checkout", fail)
+        monkeypatch.setattr("billing.views.subscribing.start_checkout", fail)
         page = self.start(browser)
 
         assert page.url == "/dashboard/billing/"
@@ -355,7 +355,7 @@ class TestPages:
         def fail(*args, **kwargs):
             raise StripeUnavailable("The payment provider cannot be reached right now.")
 
-        monkeypatch.setattr("billing.views.finish_checkout", fail)
+        monkeypatch.setattr("billing.views.subscribing.finish_checkout", fail)
         page = browser.get("/dashboard/billing/return/", {"session_id": "cs_test_1"}, follow=True)
 
         assert "Your payment is being confirmed" in page.content.decode()

@@ -1,0 +1,80 @@
+"""The API's description of itself."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.urls import get_resolver
+
+from billing.api.problems import EXAMPLES, KINDS, OTHERS
+
+pytestmark = pytest.mark.django_db
+METHODS = {"get", "post", "put", "patch", "delete"}
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    out = StringIO()
+    call_command("spectacular", "--format", "openapi-json", stdout=out)
+    return json.loads(out.getvalue())
+
+
+def operations(schema: dict[str, Any]):
+    return [
+        (method, path, operation)
+        for path, item in schema["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    ]
+
+
+def test_the_schema_is_valid_and_nothing_in_it_is_guessed():
+    call_command("spectacular", "--validate", "--fail-on-warn", stdout=StringIO())
+
+
+def test_every_endpoint_is_in_the_schema(schema):
+    patterns = get_resolver().url_patterns
+    (api,) = [p for p in patterns if str(p.pattern) == "api/v1/"]
+    (billing,) = [p for p in api.url_patterns if hasattr(p, "url_patterns")]
+    routes = {f"/api/v1/{p.pattern}".replace("<str:", "{").replace(">", "}") for p in billing.url_patterns}
+
+    assert routes <= set(schema["paths"])
+    assert {"/api/v1/subscription", "/api/v1/invoices/{invoice_id}"} <= routes
+
+
+def test_every_operation_has_a_name_a_summary_and_its_problems(schema):
+    for method, path, operation in operations(schema):
+        assert operation["operationId"].isidentifier(), path
+        assert operation.get("summary"), (method, path)
+        problems = [r for status, r in operation["responses"].items() if status >= "400"]
+        assert problems, (method, path)
+        for response in problems:
+            assert list(response["content"]) == [PROBLEM], (method, path)
+            for example in response["content"][PROBLEM]["examples"].values():
+                assert {"type", "title", "status", "detail", "code", "request_id"} <= set(example["value"])
+
+
+def test_every_write_takes_an_idempotency_key(schema):
+    for method, path, operation in operations(schema):
+        names = {parameter["name"] for parameter in operation.get("parameters", [])}
+        assert ("Idempotency-Key" in names) == (method != "get"), (method, path)
+
+
+def test_every_amount_says_its_unit(schema):
+    amounts = 0
+    for name, component in schema["components"]["schemas"].items():
+        for field, described in component.get("properties", {}).items():
+            if field in {"subtotal", "total", "amount"} or "amount" in field.split("_"):
+                assert "minor unit" in described.get("description", ""), (name, field)
+                amounts += 1
+    assert amounts > 10
+
+
+def test_every_error_of_billing_has_an_example():
+    codes = {kind.code for kind in KINDS.values()} - {"refused"}
+
+    assert codes == set(EXAMPLES)
+    assert not set(EXAMPLES) & set(OTHERS)
