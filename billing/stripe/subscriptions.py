@@ -1,3 +1,6 @@
+from typing import Any
+
+import stripe
 from djstripe import models as djstripe
 
 from billing.locks import customer_lock
@@ -10,3 +13,16 @@ def sync_subscriptions(customer_id: str) -> None:
         listed = get_client().v1.subscriptions.list({"customer": customer_id, "status": "all", "limit": 100})
         for subscription in listed.auto_paging_iter():
             djstripe.Subscription.sync_from_stripe_data(subscription)
+
+
+def cancel_subscription(subscription_id: str, params: Any = None) -> None:
+    """End a subscription at Stripe now; one that has ended is left as it is.
+
+    Stripe refuses to end it twice, and so the client's own retry of a call whose answer was lost: a DELETE
+    carries no idempotency key.
+    """
+    try:
+        get_client().v1.subscriptions.cancel(subscription_id, params or {})
+    except stripe.InvalidRequestError as error:
+        if error.code != "resource_missing":
+            raise
