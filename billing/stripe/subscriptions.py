@@ -15,14 +15,15 @@ def sync_subscriptions(customer_id: str) -> None:
             djstripe.Subscription.sync_from_stripe_data(subscription)
 
 
-def cancel_subscription(subscription_id: str, params: Any = None) -> None:
-    """End a subscription at Stripe now; one that has ended is left as it is.
+def cancel_subscription(subscription_id: str, **params: Any) -> None:
+    """End a subscription at Stripe now, by Stripe's parameters; one that has ended is left as it is.
 
     Stripe refuses to end it twice, and so the client's own retry of a call whose answer was lost: a DELETE
     carries no idempotency key.
     """
+    request: Any = params
     try:
-        get_client().v1.subscriptions.cancel(subscription_id, params or {})
+        get_client().v1.subscriptions.cancel(subscription_id, request)
     except stripe.InvalidRequestError as error:
         if error.code != "resource_missing":
             raise

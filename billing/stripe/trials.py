@@ -50,7 +50,7 @@ def end_trial(trial: Trial) -> None:
     subscription = fetch(trial)
     if subscription and subscription.status == "trialing":
         comment = COMMENT.format(reason=trial.get_reason_display().lower())
-        cancel_subscription(trial.subscription_id, {"cancellation_details": {"comment": comment}})
+        cancel_subscription(trial.subscription_id, cancellation_details={"comment": comment})
         subscription = fetch(trial)
     settle_trials(trial.organization)
     if subscription is None:
