@@ -47,6 +47,11 @@ UNFOLD = {
                         "icon": "verified",
                         "link": reverse_lazy("admin:billing_entitlement_changelist"),
                     },
+                    {
+                        "title": "Trials",
+                        "icon": "hourglass_top",
+                        "link": reverse_lazy("admin:billing_trial_changelist"),
+                    },
                 ],
             },
             {

@@ -57,15 +57,18 @@ def create_subscription(
         if live is None:
             try:
                 found = begin(organization, customer.id, offer, settings)
+                # Fetched once more for the mirror, which takes no client secret.
+                sync_subscriptions(customer.id)
             except stripe.InvalidRequestError as error:
                 refusal = explain_refusal(error, customer_id=customer.id, currency=currency)
                 if refusal is None:
                     raise
         elif waits(live.data) and offer.is_of(live):
             fetched = get_client().v1.subscriptions.retrieve(live.id, {"expand": EXPAND})
-            found = fetched if waits(fetched) else None
-        # The mirror takes no client secret: it is fetched again, without what was expanded.
-        sync_subscriptions(customer.id)
+            if waits(fetched):
+                found = fetched
+            else:
+                sync_subscriptions(customer.id)
     refused = settle(organization, found)
     refresh_entitlement(organization)
     # Raised outside the transaction, which would take back with it what was just learnt from Stripe.

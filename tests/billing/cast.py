@@ -37,9 +37,9 @@ def open_checkout(organization: Organization, *, plan: Plan, attempt: str = ATTE
     )
 
 
-def pay(sandbox: Sandbox, url: str, *, card: str = CARD) -> Any:
-    """Fill in and send Stripe's hosted page; return its answer."""
-    form = {"number": card, "expiry": "12 / 34", "cvc": "123", "name": "Ann Owner"}
+def pay(sandbox: Sandbox, url: str, *, card: str = CARD, **fields: str) -> Any:
+    """Fill in and send Stripe's hosted page; return its answer. `fields` are further ones of the form."""
+    form = {"number": card, "expiry": "12 / 34", "cvc": "123", "name": "Ann Owner", **fields}
     return SandboxBrowser(create_app(sandbox)).post(urlsplit(url).path, data=form)
 
 

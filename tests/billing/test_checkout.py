@@ -8,8 +8,21 @@ from accounts.models import Organization
 from billing.entitlements import refresh_entitlement
 from billing.errors import AlreadySubscribed, NotPublished, StripeRejected, StripeUnavailable
 from billing.models import Entitlement
+from billing.stripe import checkout, unfinished
 from billing.stripe.checkout import complete_checkout
+from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
+from billing.stripe.subscriptions import sync_subscriptions
+from tests.billing.buying import (
+    BERLIN,
+    SECOND_ATTEMPT,
+    charge_tax_in_germany,
+    mirrored,
+    open_pages,
+    paid,
+    sell,
+    settings,
+)
 from tests.billing.cast import DECLINED, open_checkout, pay, publish_all, session_id_of, subscribe
 
 pytestmark = pytest.mark.django_db
@@ -54,7 +67,7 @@ def test_repeating_a_try_gives_the_same_page_back(sandbox, organization, plans):
 def test_a_second_tab_closes_the_first_one_s_page(sandbox, organization, plans):
     publish_all()
     first = open_checkout(organization, plan=plans.pro)
-    second = open_checkout(organization, plan=plans.team, attempt="00000000-0000-4000-8000-000000000002")
+    second = open_checkout(organization, plan=plans.team, attempt=SECOND_ATTEMPT)
     pay(sandbox, second)
     pay(sandbox, first)
 
@@ -65,7 +78,7 @@ def test_a_subscriber_cannot_open_another_checkout(sandbox, organization, plans)
     subscribe(sandbox, organization, plan=plans.pro)
 
     with pytest.raises(AlreadySubscribed):
-        open_checkout(organization, plan=plans.team, attempt="00000000-0000-4000-8000-000000000002")
+        open_checkout(organization, plan=plans.team, attempt=SECOND_ATTEMPT)
 
 
 def test_a_subscription_that_no_webhook_told_of_is_known_after_the_refusal(sandbox, organization, plans):
@@ -73,7 +86,7 @@ def test_a_subscription_that_no_webhook_told_of_is_known_after_the_refusal(sandb
     pay(sandbox, open_checkout(organization, plan=plans.pro))
 
     with pytest.raises(AlreadySubscribed):
-        open_checkout(organization, plan=plans.team, attempt="00000000-0000-4000-8000-000000000002")
+        open_checkout(organization, plan=plans.team, attempt=SECOND_ATTEMPT)
 
     assert refresh_entitlement(organization).plan == plans.pro
 
@@ -96,6 +109,169 @@ def test_another_organization_s_checkout_is_not_found(sandbox, organization, out
 def test_a_made_up_session_is_stripe_s_to_refuse(sandbox, organization):
     with pytest.raises(StripeRejected):
         complete_checkout(organization, session_id="cs_test_nothing")
+
+
+class TestOffer:
+    """What a page offers and asks for."""
+
+    def test_a_yearly_plan_charges_the_year_and_counts_usage_by_the_month(self, sandbox, organization, plans):
+        publish_all()
+        sell(plans.pro, interval="year", unit_amount=29_000)
+
+        pay(sandbox, open_checkout(organization, plan=plans.pro, interval="year"))
+
+        (subscription,) = get_client().v1.subscriptions.list().data
+        assert sorted(
+            (item["price"]["recurring"]["usage_type"], item["price"]["recurring"]["interval"])
+            for item in subscription["items"]["data"]
+        ) == [("licensed", "year"), ("metered", "month")]
+        assert subscription["billing_mode"]["type"] == "flexible"
+        assert paid(sandbox) == 29_000
+
+    def test_a_plan_is_sold_in_another_currency(self, sandbox, organization, plans):
+        publish_all()
+        sell(plans.pro, currency="eur", unit_amount=2_700)
+
+        pay(sandbox, open_checkout(organization, plan=plans.pro, currency="eur"))
+
+        (charge,) = sandbox.every("charge")
+        assert (charge["amount"], charge["currency"]) == (2_700, "eur")
+
+    def test_a_promotion_code_takes_money_off(self, sandbox, organization, plans):
+        publish_all()
+        api = get_client().v1
+        coupon = api.coupons.create({"percent_off": 50, "duration": "once"})
+        api.promotion_codes.create({"promotion": {"type": "coupon", "coupon": coupon.id}, "code": "HALF"})
+
+        pay(sandbox, open_checkout(organization, plan=plans.pro), promotion_code="HALF")
+
+        assert paid(sandbox) == 1_450
+
+    def test_promotion_codes_can_be_switched_off(self, sandbox, organization, plans):
+        publish_all()
+        settings(allow_promotion_codes=False)
+        open_checkout(organization, plan=plans.pro)
+
+        assert not open_pages(sandbox)[0]["allow_promotion_codes"]
+
+    def test_tax_goes_by_the_address_that_the_page_asks_for(self, sandbox, organization, plans):
+        publish_all()
+        charge_tax_in_germany()
+        settings(automatic_tax=True)
+
+        pay(sandbox, open_checkout(organization, plan=plans.pro), **BERLIN)
+
+        (customer,) = sandbox.every("customer")
+        assert paid(sandbox) == 3_451  # 2,900 and 19 %
+        assert customer["address"]["country"] == "DE"
+        assert mirrored_now(organization)["automatic_tax"]["enabled"]
+
+    def test_without_an_address_a_taxed_page_cannot_be_paid(self, sandbox, organization, plans):
+        publish_all()
+        charge_tax_in_germany()
+        settings(automatic_tax=True)
+
+        answer = pay(sandbox, open_checkout(organization, plan=plans.pro))
+
+        assert "Choose a country" in answer.get_data(as_text=True)
+        assert list(sandbox.every("subscription")) == []
+
+    def test_a_business_s_tax_id_is_kept_on_the_customer(self, sandbox, organization, plans):
+        publish_all()
+        settings(collect_tax_ids=True)
+        business = {"business": "on", "business_name": "Acme GmbH", "tax_id": "DE123456789"}
+
+        pay(sandbox, open_checkout(organization, plan=plans.pro), **BERLIN, **business)
+
+        (tax_id,) = sandbox.every("tax_id")
+        (customer,) = sandbox.every("customer")
+        assert (tax_id["customer"], tax_id["value"]) == (customer["id"], "DE123456789")
+        assert (customer["name"], customer["address"]["city"]) == ("Acme GmbH", "Berlin")
+
+    @pytest.mark.parametrize("other", [{"interval": "year"}, {"currency": "eur"}, {"plan": "team"}])
+    def test_repeating_a_try_for_another_offer_opens_another_page(self, sandbox, organization, plans, other):
+        publish_all()
+        sell(plans.pro, interval="year", unit_amount=29_000)
+        sell(plans.pro, currency="eur", unit_amount=2_700)
+        first = open_checkout(organization, plan=plans.pro)
+        plan = getattr(plans, other.pop("plan", "pro"))
+
+        second = open_checkout(organization, plan=plan, **other)
+
+        assert second != first
+        assert [page["url"] for page in open_pages(sandbox)] == [second]
+        assert open_checkout(organization, plan=plan, **other) == second
+
+    def test_repeating_a_try_at_a_price_that_has_changed_opens_another_page(
+        self, sandbox, organization, plans
+    ):
+        publish_all()
+        first = open_checkout(organization, plan=plans.pro)
+        plans.pro.prices.filter(meter=None).update(unit_amount=3_900)
+        publish_all()
+
+        assert open_checkout(organization, plan=plans.pro) != first
+        assert [page["amount_total"] for page in open_pages(sandbox)] == [3_900]
+
+    def test_a_page_of_the_same_try_that_was_paid_while_it_was_replaced_is_found(
+        self, sandbox, organization, plans, monkeypatch
+    ):
+        publish_all()
+        first = open_checkout(organization, plan=plans.pro)
+        real = checkout.close_page
+
+        def late(session) -> None:
+            pay(sandbox, first)
+            real(session)
+
+        monkeypatch.setattr(checkout, "close_page", late)
+
+        with pytest.raises(AlreadySubscribed):
+            open_checkout(organization, plan=plans.team)
+        assert len(list(sandbox.every("subscription"))) == 1
+        assert open_pages(sandbox) == []
+
+    def test_another_try_s_page_that_was_paid_while_it_was_closed_is_found(
+        self, sandbox, organization, plans, monkeypatch
+    ):
+        publish_all()
+        first = open_checkout(organization, plan=plans.pro)
+        real = unfinished.close_page
+
+        def late(session) -> None:
+            pay(sandbox, first)
+            real(session)
+
+        monkeypatch.setattr(unfinished, "close_page", late)
+
+        with pytest.raises(AlreadySubscribed):
+            open_checkout(organization, plan=plans.team, attempt=SECOND_ATTEMPT)
+        assert refresh_entitlement(organization).plan == plans.pro
+
+    def test_a_subscription_made_elsewhere_closes_the_page_of_the_same_try(
+        self, sandbox, organization, plans
+    ):
+        publish_all()
+        open_checkout(organization, plan=plans.pro)
+        api = get_client().v1
+        customer = ensure_customer(organization).id
+        card = api.payment_methods.attach("pm_card_visa", {"customer": customer})
+        api.subscriptions.create(
+            {
+                "customer": customer,
+                "items": [{"price": plans.team.offered_prices()[0].stripe_price_id}],
+                "default_payment_method": card.id,
+            }
+        )
+
+        with pytest.raises(AlreadySubscribed):
+            open_checkout(organization, plan=plans.pro)
+        assert open_pages(sandbox) == []
+
+
+def mirrored_now(organization) -> dict:
+    sync_subscriptions(ensure_customer(organization).id)
+    return mirrored(organization)
 
 
 class TestPages:
