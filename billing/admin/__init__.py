@@ -6,4 +6,10 @@ from django.contrib import admin
 # today's Stripe objects. It stands before billing in INSTALLED_APPS, so that all of them are there by now.
 admin.site.unregister([model for model in list(admin.site._registry) if model._meta.app_label == "djstripe"])
 
-from billing.admin import entitlements, operations, plans  # noqa: E402, F401  (each registers its models)
+from billing.admin import (  # noqa: E402, F401  (each registers its models)
+    entitlements,
+    operations,
+    plans,
+    settings,
+    thin_events,
+)
