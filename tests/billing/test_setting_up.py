@@ -200,6 +200,18 @@ def test_a_restricted_key_with_all_it_needs_is_as_good_as_a_secret_one(
     assert subscribe(sandbox, organization, plan=plans.pro).status == "active"
 
 
+def test_the_permissions_that_the_guide_lists_are_enough(sandbox, plans, with_key):
+    with_key(RESTRICTED)
+    written = "customer product plan subscription invoice checkout_session customer_portal billing_meter"
+    written += " billing_meter_event webhook"
+    read = "payment_method payment_intent setup_intent charge coupon promotion_code event tax_settings"
+    permissions = [f"{name}_write" for name in written.split()] + [f"{name}_read" for name in read.split()]
+    keys.restrict(sandbox, RESTRICTED, to=permissions)
+
+    assert stripe_keys.inspect_key().missing == ()
+    assert not set_up().has_failed
+
+
 def long_key(prefix: str, account: str) -> str:
     return f"{prefix}5{account.removeprefix('acct_')}{'x' * 80}"
 
