@@ -52,3 +52,11 @@ class PaymentDeclined(BillingError):
     def __init__(self, message: str, *, decline_code: str = "") -> None:
         super().__init__(message)
         self.decline_code = decline_code
+
+
+class PublicationRefused(BillingError):
+    """A plan cannot be published as it is. The message says what to mend."""
+
+
+class AdoptionRefused(PublicationRefused):
+    """A price that Stripe has cannot be a plan's fee."""

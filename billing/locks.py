@@ -9,7 +9,11 @@ from django.db import connection, transaction
 
 def take_customer_lock(customer_id: str) -> None:
     """Wait for the lock on a Stripe customer; it is held until the surrounding transaction ends."""
-    digest = hashlib.blake2b(customer_id.encode(), digest_size=8, person=b"stripe-customer").digest()
+    take(customer_id, kind=b"stripe-customer")
+
+
+def take(name: str, *, kind: bytes) -> None:
+    digest = hashlib.blake2b(name.encode(), digest_size=8, person=kind).digest()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest, signed=True)])
 
@@ -23,4 +27,15 @@ def customer_lock(customer_id: str) -> Iterator[None]:
     """
     with transaction.atomic():
         take_customer_lock(customer_id)
+        yield
+
+
+@contextmanager
+def catalogue_lock() -> Iterator[None]:
+    """Open a transaction in which nobody else publishes: of two at once the second finds it done.
+
+    One for the whole catalogue, because plans share meters and lookup keys can move between prices.
+    """
+    with transaction.atomic():
+        take("catalogue", kind=b"stripe-catalog")
         yield

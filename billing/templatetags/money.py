@@ -34,3 +34,20 @@ def money(amount: int, currency: str) -> str:
     # The spaces do not break: a number is never parted from its currency.
     digits = f"{value:,.{places}f}"
     return f"{sign}{symbol}{digits}" if symbol else f"{sign}{digits}\N{NO-BREAK SPACE}{currency.upper()}"
+
+
+@register.filter
+def unit_money(amount: Decimal | str, currency: str) -> str:
+    """Return what a unit costs, from minor units with fractions, to the last digit: $0.002, $0.50, ¥0.2."""
+    currency = currency.lower()
+    places = PLACES.get(currency, 2)
+    value = Decimal(amount).scaleb(-places).normalize()
+    if value == value.to_integral_value():
+        return money(int(Decimal(amount)), currency)
+    places = max(places, -int(value.as_tuple().exponent))
+    symbol = SYMBOLS.get(currency)
+    return (
+        f"{symbol}{value:,.{places}f}"
+        if symbol
+        else f"{value:,.{places}f}\N{NO-BREAK SPACE}{currency.upper()}"
+    )
