@@ -86,6 +86,16 @@ if STRIPE_LIVE_MODE and STRIPE_API_BASE != STRIPE_ITSELF:
     )
 if STRIPE_API_BASE != STRIPE_ITSELF:
     STRIPE_API_HOST = STRIPE_API_BASE  # dj-stripe's name for it, which it wants unset otherwise.
+# Prices of before Tollgate, by the slug of the plan that they become the fee of when it is next published.
+STRIPE_PRICE_IDS = {
+    plan: env.pattern(
+        f"STRIPE_PRICE_ID_{plan.upper()}",
+        r"price_[A-Za-z0-9]+",
+        form="price_…, as Stripe's dashboard shows it",
+        default="",
+    )
+    for plan in ("pro", "team", "enterprise")
+}
 DJSTRIPE_SUBSCRIBER_MODEL = "accounts.Organization"
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_SUBSCRIBER_MODEL_REQUEST_CALLBACK = "accounts.tenancy.current_organization"
@@ -255,6 +265,11 @@ CELERY_BEAT_SCHEDULE = {
     "report-usage": {"task": "usage.tasks.report_usage", "schedule": 15.0, "options": {"expires": 15}},
     "ensure-customers": {
         "task": "billing.tasks.ensure_customers",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
+    "continue-price-moves": {
+        "task": "billing.tasks.continue_price_moves",
         "schedule": 60.0,
         "options": {"expires": 60},
     },
