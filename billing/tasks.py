@@ -5,6 +5,8 @@ from celery import Task, shared_task
 from accounts.models import Organization
 from billing.entitlements import refresh_entitlement
 from billing.errors import StripeUnavailable
+from billing.models import SubscriberMove
+from billing.moves import go_on, stalled
 from billing.stripe.customers import ensure_customer
 
 logger = logging.getLogger(__name__)
@@ -50,3 +52,26 @@ def refresh_entitlements(plan_id: int | None = None) -> int:
             failed += 1
             logger.exception("The entitlement of %s could not be refreshed", organization.ref)
     return failed
+
+
+@shared_task
+def begin_price_move(move_id: int) -> None:
+    """Hand out a move's subscribers, one task each so that none holds up the rest."""
+    for row_id in SubscriberMove.objects.due().filter(move=move_id).values_list("pk", flat=True):
+        move_subscriber.delay(row_id)
+
+
+@shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
+def move_subscriber(row_id: int) -> None:
+    """Take the next step with one subscriber of a move. Safe to run twice."""
+    rows = SubscriberMove.objects.due().select_related("move__plan", "organization")
+    row = rows.filter(pk=row_id).first()
+    if row:
+        go_on(row)
+
+
+@shared_task
+def continue_price_moves() -> None:
+    """Sweep up subscribers whose month has turned, and those that a lost task left behind."""
+    for row_id in stalled():
+        move_subscriber.delay(row_id)
