@@ -76,3 +76,11 @@ class IdempotencyKeyReused(BillingError):
 
 class IdempotencyKeyInUse(BillingError):
     """The request that the key names is being worked on. Trying again in a moment gives its outcome."""
+
+
+class PublicationRefused(BillingError):
+    """A plan cannot be published as it is. The message says what to mend."""
+
+
+class AdoptionRefused(PublicationRefused):
+    """A price that Stripe has cannot be a plan's fee."""

@@ -36,3 +36,14 @@ def setup_lock(what: str) -> Iterator[None]:
     with transaction.atomic():
         take_lock(what, kind=b"stripe-setup")
         yield
+
+
+@contextmanager
+def catalogue_lock() -> Iterator[None]:
+    """Open a transaction in which nobody else publishes: of two at once the second finds it done.
+
+    One for the whole catalogue, because plans share meters and lookup keys can move between prices.
+    """
+    with transaction.atomic():
+        take_lock("catalogue", kind=b"stripe-catalog")
+        yield

@@ -1,5 +1,6 @@
 """An organization's subscriptions to our plans, read from dj-stripe's mirror. Nothing here asks Stripe."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from djstripe import models as djstripe
 
 from accounts.models import Organization
-from billing.models import Meter, Plan, PlanPrice
+from billing.models import Meter, Plan, PlanPrice, PublishedPrice
 from billing.periods import Period, anchored_month
 
 # Statuses of a subscription that Stripe may still charge for.
@@ -113,27 +114,47 @@ class PlanSubscription:
         return anchored_month(anchor if anchor <= now else min(start, now), now)
 
 
+class PlanFinder:
+    """Knows which plan a Stripe subscription is for, by the catalogue as it is when this is made."""
+
+    def __init__(self) -> None:
+        plans = {plan.pk: plan for plan in Plan.objects.all()}
+        published = list(PublishedPrice.objects.filter(meter=None))
+        self._by_price = {price.stripe_price_id: plans[price.plan_id] for price in published}
+        for price in PlanPrice.objects.filter(meter=None).exclude(stripe_price=None):
+            self._by_price[str(price.stripe_price_id)] = plans[price.plan_id]
+        products: defaultdict[str, set[Plan]] = defaultdict(set)
+        for plan in plans.values():
+            products[plan.product_id].add(plan)
+            products[plan.stripe_product_id or plan.product_id].add(plan)
+        for each in published:
+            products[each.product_id].add(plans[each.plan_id])
+        # A product that several plans share, as an adopted one may be, does not tell which of them it is.
+        self._by_product = {product: next(iter(its)) for product, its in products.items() if len(its) == 1}
+
+    def find(self, subscription: dict[str, Any]) -> Plan | None:
+        """Return the plan that a subscription's flat price belongs to, or None when it sells something else."""
+        prices = [item["price"] for item in subscription["items"]["data"]]
+        by_price = (self._by_price.get(price["id"]) for price in prices)
+        # A price from before Tollgate, of a product that was adopted since.
+        by_product = (self._by_product.get(price["product"]) for price in prices)
+        return next((plan for plan in [*by_price, *by_product] if plan), None)
+
+
 def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:
     """Return the organization's subscriptions to our plans as the mirror has them, the newest first."""
     rows = djstripe.Subscription.objects.filter(customer__subscriber=organization)
-    found = []
+    found, finder = [], PlanFinder()
     for data in rows.values_list("stripe_data", flat=True):
-        plan = find_plan(data)
+        plan = finder.find(data)
         if plan:
             found.append(PlanSubscription(plan, data))
     return sorted(found, key=lambda s: (s.is_live, s.data["created"], s.id), reverse=True)
 
 
 def find_plan(subscription: dict[str, Any]) -> Plan | None:
-    """Return the plan that a subscription's flat price belongs to, or None when it sells something else."""
-    prices = [item["price"] for item in subscription["items"]["data"]]
-    by_id = PlanPrice.objects.filter(meter=None, stripe_price_id__in=[price["id"] for price in prices])
-    price = by_id.select_related("plan").first()
-    if price:
-        return price.plan
-    # An older price of the plan: publishing a new one moved the lookup key, and the subscriber stayed.
-    products = [price["product"] for price in prices]
-    return Plan.objects.filter(stripe_product_id__in=products).first()
+    """Return the plan that a subscription is for, or None when it sells something else."""
+    return PlanFinder().find(subscription)
 
 
 def find_live_subscription(organization: Organization) -> PlanSubscription | None:

@@ -8,8 +8,9 @@ from accounts.models import Organization
 from billing import delivery, thin_events
 from billing.entitlements import refresh_entitlement
 from billing.errors import BillingError, StripeUnavailable
-from billing.models import Entitlement, IdempotencyKey, Notice, ReconcileRun, ThinEvent, Trial
+from billing.models import Entitlement, IdempotencyKey, Notice, ReconcileRun, SubscriberMove, ThinEvent, Trial
 from billing.models.idempotency import KEPT
+from billing.moves import go_on, stalled
 from billing.notices import note_trial_ending
 from billing.reconciliation import begin, begin_run, finish, reconcile_slice
 from billing.retention import purge_history
@@ -191,3 +192,26 @@ def send_notices() -> None:
     waiting = Notice.objects.due(now).order_by("next_try_at").values_list("pk", flat=True)[:500]
     for notice_id in waiting:
         send_notice.delay(str(notice_id))
+
+
+@shared_task
+def begin_price_move(move_id: int) -> None:
+    """Hand out a move's subscribers, one task each so that none holds up the rest."""
+    for row_id in SubscriberMove.objects.due().filter(move=move_id).values_list("pk", flat=True):
+        move_subscriber.delay(row_id)
+
+
+@shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
+def move_subscriber(row_id: int) -> None:
+    """Take the next step with one subscriber of a move. Safe to run twice."""
+    rows = SubscriberMove.objects.due().select_related("move__plan", "organization")
+    row = rows.filter(pk=row_id).first()
+    if row:
+        go_on(row)
+
+
+@shared_task
+def continue_price_moves() -> None:
+    """Sweep up subscribers whose month has turned, and those that a lost task left behind."""
+    for row_id in stalled():
+        move_subscriber.delay(row_id)

@@ -98,6 +98,16 @@ if STRIPE_LIVE_MODE and STRIPE_API_BASE != STRIPE_ITSELF:
     )
 if STRIPE_API_BASE != STRIPE_ITSELF:
     STRIPE_API_HOST = STRIPE_API_BASE  # dj-stripe's name for it, which it wants unset otherwise.
+# Prices of before Tollgate, by the slug of the plan that they become the fee of when it is next published.
+STRIPE_PRICE_IDS = {
+    plan: env.pattern(
+        f"STRIPE_PRICE_ID_{plan.upper()}",
+        r"price_[A-Za-z0-9]+",
+        form="price_…, as Stripe's dashboard shows it",
+        default="",
+    )
+    for plan in ("pro", "team", "enterprise")
+}
 DJSTRIPE_SUBSCRIBER_MODEL = "accounts.Organization"
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_SUBSCRIBER_MODEL_REQUEST_CALLBACK = "accounts.tenancy.current_organization"
@@ -271,6 +281,11 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 60},
     },
     "check-trials": {"task": "billing.tasks.check_trials", "schedule": 300.0, "options": {"expires": 300}},
+    "continue-price-moves": {
+        "task": "billing.tasks.continue_price_moves",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "refresh-entitlements": {"task": "billing.tasks.refresh_entitlements", "schedule": 3600.0},
     # At night for Europe and America both; what Stripe did in the day before is settled by then.
     "reconcile": {"task": "billing.tasks.reconcile_organizations", "schedule": crontab(hour=4, minute=20)},

@@ -27,7 +27,8 @@ BY_TOPIC: dict[str, tuple[str, ...]] = {
         "Failed renewals are tried again after 3, 5 and 7 days and then end the subscription; both can be set. "
         "Stripe's smart retries choose their own times.",
         "A metered item whose price is changed or which is removed in mid-period is billed for its usage so far at "
-        "the old price, with the next invoice. What Stripe does here was never tried.",
+        "the old price, with the next invoice, and not at all with proration_behavior=none. Stripe's documents say "
+        "so; it was never tried.",
         "Where the billing anchor is reset, metered usage so far is billed on the invoice of that moment.",
         "A credit after a change without proration names the current price, though its amount comes from what was "
         "billed.",

@@ -6,8 +6,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
-from django.db import models
+from django.db import models, transaction
 from djstripe import models as djstripe
+
+from accounts import clock
 
 slug_validator = RegexValidator(
     r"^[a-z][a-z0-9_]{0,39}$", "Use small letters, digits and _, starting with a letter."
@@ -28,6 +30,8 @@ class Meter(models.Model):
     unit = models.CharField(max_length=40, default="call", help_text="One unit, as in “call” or “token”.")
     stripe_meter_id = models.CharField(max_length=255, blank=True, editable=False)
 
+    PRODUCT_PREFIX = "tollgate_meter_"
+
     class Meta:
         ordering = ["slug"]
 
@@ -41,7 +45,7 @@ class Meter(models.Model):
     @property
     def product_id(self) -> str:
         """The id at Stripe of the product that the meter's prices are of: its name is what invoices say."""
-        return f"tollgate_meter_{self.slug}"
+        return f"{self.PRODUCT_PREFIX}{self.slug}"
 
 
 class PlanQuerySet(models.QuerySet["Plan"]):
@@ -135,6 +139,38 @@ class Plan(models.Model):
     def fees(self) -> "list[PlanPrice]":
         """Return the flat fees, in every interval and currency it is sold in."""
         return [price for price in self.prices.all() if price.meter_id is None]
+
+    def clean(self) -> None:
+        if self.product_id.startswith(Meter.PRODUCT_PREFIX):
+            raise ValidationError(
+                {"slug": "A slug may not begin with meter_: Stripe's meters are called so."}
+            )
+
+    @transaction.atomic
+    def arrange_metered_prices(self) -> None:
+        """Give each quota a metered price in each currency that the plan is sold in, free where there is none.
+
+        It is what puts usage on the invoice. Free ones that are of no use any more go.
+        """
+        wanted = {
+            (quota.meter_id, fee.currency)
+            for quota in self.quotas.all()
+            for fee in self.prices.filter(meter=None)
+        }
+        metered = list(self.prices.exclude(meter=None).prefetch_related("tiers"))
+        for price in metered:
+            if (price.meter_id, price.currency) not in wanted and not price.tiers.all():
+                price.delete()
+        for meter_id, currency in sorted(wanted - {(price.meter_id, price.currency) for price in metered}):
+            PlanPrice.objects.create(plan=self, meter_id=meter_id, currency=currency)
+
+    @transaction.atomic
+    def make_default(self) -> None:
+        """Make this the plan of last resort, instead of the one that is."""
+        others = Plan.objects.select_for_update().filter(is_default=True).exclude(pk=self.pk)
+        others.update(is_default=False)
+        self.is_default = True
+        self.save(update_fields=["is_default"])
 
 
 class PlanQuota(models.Model):
@@ -249,6 +285,12 @@ class PlanPrice(models.Model):
                 kwargs["update_fields"] = {*kwargs["update_fields"], "lookup_key"}
         super().save(*args, **kwargs)
 
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        # Subscribers stay on the price that Stripe has.
+        published = self.plan.published_prices.filter(stripe_price_id=self.stripe_price_id, retired_at=None)
+        published.update(retired_at=clock.now())
+        return super().delete(*args, **kwargs)
+
     @property
     def is_published(self) -> bool:
         """Whether Stripe would charge this very amount."""
@@ -277,6 +319,14 @@ class PlanPrice(models.Model):
                 {"up_to": row.up_to or "inf", "unit_amount_decimal": f"{row.unit_amount.normalize():f}"}
             )
         return tiers
+
+    @transaction.atomic
+    def set_tiers(self, tiers: Iterable[tuple[int | None, Decimal]]) -> None:
+        """Make (up_to, unit_amount) in order the tiers beyond what the plan includes."""
+        self.tiers.all().delete()
+        PriceTier.objects.bulk_create(
+            PriceTier(price=self, up_to=up_to, unit_amount=amount) for up_to, amount in tiers
+        )
 
     def own_lookup_key(self) -> str:
         meter = f"_{self.meter.slug}" if self.meter else ""

@@ -1,114 +1,125 @@
-"""Meters, products and prices at Stripe. Each function may be repeated: the second time changes nothing."""
+"""Meters, products and prices at Stripe: what publishing would change there, and changing it.
 
-from typing import Any
+Under the catalogue's lock it is first computed from what Stripe has, then done: a repeat does what is still to do.
+"""
 
-import stripe
-from djstripe import models as djstripe
+from collections.abc import Iterable, Mapping, Sequence
 
-from billing.models import Meter, Plan, PlanPrice
-from billing.stripe.client import get_client, translated_errors
+from django.db import transaction
+
+from billing import publishing
+from billing.adopting import adopt, configured_price
+from billing.errors import AdoptionRefused, BillingError, PreviewOutdated, PublicationRefused, StripeRejected
+from billing.locks import catalogue_lock
+from billing.models import Meter, Plan
+from billing.publication import AdoptPrice, Publication
+from billing.stripe import catalog_reading as reading
+from billing.stripe.catalog_writing import carry_out, mirror_price
+from billing.stripe.client import translated_errors
 
 
-def publish_meter(meter: Meter) -> str:
-    """Make the meter exist at Stripe and return its id there."""
+def preview_publication(
+    plans: Sequence[Plan], *, meters: Sequence[Meter] = (), adopting: Mapping[str, str] | None = None
+) -> Publication:
+    """Return what publishing would do now. Changes nothing, here or at Stripe.
+
+    `adopting` maps a plan's slug to the id of a price of Stripe's that is to become its fee.
+    Raises StripeUnavailable or StripeRejected.
+    """
+    with transaction.atomic():
+        publication = draft(plans, meters=meters, adopting=adopting or {})
+        # Adopting changed our rows, to see what follows from that.
+        transaction.set_rollback(True)
+    return publication
+
+
+def publish(
+    plans: Sequence[Plan],
+    *,
+    meters: Sequence[Meter] = (),
+    adopting: Mapping[str, str] | None = None,
+    digest: str | None = None,
+) -> Publication:
+    """Make Stripe sell what our rows say, and return what that took; an empty list where it does already.
+
+    `digest` is that of the list that was agreed to: where the list is another one by now, nothing is done and
+    PreviewOutdated is raised. Raises PublicationRefused where a price cannot be adopted, StripeUnavailable or
+    StripeRejected: then what was done until then stays done, and a repeat goes on from there.
+    """
+    failure: BillingError | None = None
+    with catalogue_lock():
+        with transaction.atomic():
+            publication = draft(plans, meters=meters, adopting=adopting or {})
+            if digest not in {None, publication.digest}:
+                raise PreviewOutdated(
+                    "Stripe or the plan has changed since you looked: this is the list now."
+                )
+        try:
+            with translated_errors():
+                for change in publication.changes:
+                    carry_out(change)
+        except BillingError as error:
+            failure = error
+    # Raised outside the transaction, which would take back what was noted of what Stripe has done.
+    if failure:
+        raise failure
+    return publication
+
+
+def draft(plans: Sequence[Plan], *, meters: Sequence[Meter], adopting: Mapping[str, str]) -> Publication:
+    """Return what is to be done, with the prices that are to be adopted adopted in our rows."""
+    adopted: list[AdoptPrice] = []
+    faults: list[str] = []
+    refused: set[Plan] = set()
     with translated_errors():
-        meters = get_client().v1.billing.meters
-        active = meters.list({"status": "active", "limit": 100}).auto_paging_iter()
-        found = next((m for m in active if m.event_name == meter.event_name), None)
-        if found is None:
-            found = meters.create(
-                {
-                    "display_name": meter.name,
-                    "event_name": meter.event_name,
-                    "default_aggregation": {"formula": "sum"},
-                    "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
-                    "value_settings": {"event_payload_key": "value"},
-                },
-                {"idempotency_key": f"tollgate-meter-{meter.event_name}"},
-            )
-    if meter.stripe_meter_id != found.id:
-        meter.stripe_meter_id = found.id
-        meter.save(update_fields=["stripe_meter_id"])
-    return found.id
+        for plan in plans:
+            try:
+                adopted += adoptions(plan, asked_for=adopting.get(plan.slug, ""))
+            except AdoptionRefused as error:
+                refused.add(plan)
+                faults.append(f"{plan} cannot be published. {error}")
+        ready = [plan for plan in plans if plan not in refused]
+        snapshot = reading.read(ready)
+    compared = publishing.compare(ready, meters, snapshot)
+    return Publication((*adopted, *compared.changes), (*faults, *compared.faults))
+
+
+def adoptions(plan: Plan, *, asked_for: str) -> Iterable[AdoptPrice]:
+    """Adopt what staff asked for, else what the environment names. Raises AdoptionRefused."""
+    price_id = asked_for or configured_price(plan)
+    if not price_id:
+        return []
+    variable = "" if asked_for else f"STRIPE_PRICE_ID_{plan.slug.upper()}: "
+    try:
+        price = reading.get_price(price_id)
+        product = reading.get_product(price["product"])
+        with transaction.atomic():
+            mirror_price(price, product)
+            return [adopt(plan, price, product)]
+    except StripeRejected as error:
+        raise AdoptionRefused(f"{variable}Stripe has no price {price_id}.") from error
+    except AdoptionRefused as error:
+        raise AdoptionRefused(f"{variable}{error}") from error
 
 
 def publish_plan(plan: Plan) -> list[str]:
-    """Make a plan's products and prices exist at Stripe; return the lookup keys that got a new price."""
-    prices = list(plan.prices.select_related("meter", "plan"))
-    if not prices:
-        return []
-    product = publish_product(plan.product_id, name=plan.name, description=plan.description)
-    if plan.stripe_product_id != product.id:
-        plan.stripe_product = product
-        plan.save(update_fields=["stripe_product"])
-    return [price.lookup_key for price in prices if publish_price(price, plan_product_id=product.id)]
+    """Make a plan's products and prices exist at Stripe; return the lookup keys that got a new price.
 
-
-def publish_product(product_id: str, *, name: str, description: str) -> djstripe.Product:
-    """Make a product exist under an id of ours, with this name. Stripe takes no empty description."""
-    description = description or name
-    with translated_errors():
-        products = get_client().v1.products
-        try:
-            data = products.retrieve(product_id)
-        except stripe.InvalidRequestError as error:
-            if error.code != "resource_missing":
-                raise
-            data = products.create(
-                {"id": product_id, "name": name, "description": description},
-                {"idempotency_key": f"tollgate-product-{product_id}"},
-            )
-        if (data.name, data.description) != (name, description):
-            data = products.update(product_id, {"name": name, "description": description})
-        return djstripe.Product.sync_from_stripe_data(data)
-
-
-def publish_price(price: PlanPrice, *, plan_product_id: str) -> bool:
-    """Make a price exist under its lookup key; return whether it is a new one.
-
-    Stripe's prices cannot be edited: a changed amount makes a new price, which takes over the lookup key.
+    Raises PublicationRefused with a sentence where the plan cannot be published as it is, StripeUnavailable or
+    StripeRejected.
     """
-    product_id = plan_product_id
-    if price.meter:
-        # A product of its own, or checkout and invoice would name two lines after the plan.
-        description = f"Counted by the {price.meter.unit}"
-        product_id = publish_product(
-            price.meter.product_id, name=price.meter.name, description=description
-        ).id
-    with translated_errors():
-        prices = get_client().v1.prices
-        listed = prices.list({"lookup_keys": [price.lookup_key], "active": True}).data
-        data = listed[0] if listed else None
-        is_new = data is None or not matches(data, price, product_id=product_id)
-        if data is None or is_new:
-            recurring: Any = {"interval": price.interval}
-            if price.meter:
-                recurring |= {"usage_type": "metered", "meter": publish_meter(price.meter)}
-            after = data.id if data else "none"
-            data = prices.create(
-                {
-                    "product": product_id,
-                    "currency": price.currency,
-                    "unit_amount": price.unit_amount,
-                    "recurring": recurring,
-                    "lookup_key": price.lookup_key,
-                    "transfer_lookup_key": True,
-                },
-                {"idempotency_key": f"tollgate-price-{price.lookup_key}-{price.unit_amount}-after-{after}"},
-            )
-        mirrored = djstripe.Price.sync_from_stripe_data(data)
-    if (price.stripe_price_id, price.published_terms) != (mirrored.id, price.terms()):
-        price.stripe_price, price.published_terms = mirrored, price.terms()
-        price.save(update_fields=["stripe_price", "published_terms"])
-    return is_new
+    if not plan.prices.exists() and not configured_price(plan):
+        return []
+    publication = publish([plan])
+    if publication.faults:
+        raise PublicationRefused(" ".join(publication.faults))
+    return publication.created_keys()
 
 
-def matches(data: stripe.Price, price: PlanPrice, *, product_id: str) -> bool:
-    recurring = data["recurring"] or {}
-    return (
-        data["product"] == product_id
-        and data["currency"] == price.currency
-        and data["unit_amount"] == price.unit_amount
-        and recurring.get("interval") == price.interval
-        and bool(recurring.get("meter")) == bool(price.meter)
-    )
+def publish_meter(meter: Meter) -> str:
+    """Make the meter exist at Stripe and return its id there. Raises as `publish_plan` does."""
+    publication = publish([], meters=[meter])
+    if publication.faults:
+        raise PublicationRefused(" ".join(publication.faults))
+    meter.refresh_from_db(fields=["stripe_meter_id"])
+    return meter.stripe_meter_id

@@ -28,9 +28,9 @@ def money(amount: int, currency: str) -> str:
 
 
 @register.filter
-def unit_money(amount: Decimal, currency: str) -> str:
+def unit_money(amount: Decimal | str, currency: str) -> str:
     """Return what one unit costs, from minor units that may have fractions: $0.002, $29, 0.15 CHF."""
-    currency = currency.lower()
+    currency, amount = currency.lower(), Decimal(amount)
     places = PLACES.get(currency, 2)
     value = abs(amount).scaleb(-places).normalize()
     symbol = SYMBOLS.get(currency)

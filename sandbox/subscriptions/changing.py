@@ -71,7 +71,9 @@ def change(
     prorate = behaviour != "none" and subscription["status"] in ("active", "past_due", "unpaid")
     changes = read_changes(state, subscription, params.get("items") or [], agreed=agreed)
     bill = Bill()
-    reset = _change_items(state, subscription, changes, bill, at=at, prorate=prorate)
+    reset = _change_items(
+        state, subscription, changes, bill, at=at, prorate=prorate, bills_usage=behaviour != "none"
+    )
     trial_end = params.get("trial_end")
     if trial_end == "now":
         reset = reset or subscription["status"] == "trialing"
@@ -139,26 +141,39 @@ def _change_items(
     *,
     at: int,
     prorate: bool,
+    bills_usage: bool,
 ) -> bool:
     """Apply the changes, crediting what was paid for. Returns whether an interval changed with them."""
     reset = False
     for each in changes:
         if each.item is not None and each.rebills:
-            _close_out(state, subscription, each.item, bill, at=at, prorate=prorate)
+            _close_out(state, subscription, each.item, bill, at=at, prorate=prorate, bills_usage=bills_usage)
         reset = reset or each.changes_interval
         apply_change(state, subscription, each)
     return reset
 
 
 def _close_out(
-    state: Sandbox, subscription: Object, item: Object, bill: Bill, *, at: int, prorate: bool
+    state: Sandbox,
+    subscription: Object,
+    item: Object,
+    bill: Bill,
+    *,
+    at: int,
+    prorate: bool,
+    bills_usage: bool = True,
 ) -> None:
-    """Credit what is left of a licensed item's period; bill what a metered one has used at its old price."""
+    """Credit what is left of a licensed item's period; bill what a metered one has used at its old price.
+
+    Without `bills_usage` what was used in a period cut short is never billed: Stripe says so of
+    proration_behavior=none, docs.stripe.com/billing/subscriptions/usage-based/manage-billing-setup.
+    """
     currency = subscription["currency"]
     if is_metered(state.get("price", item["price"])):
         now = state.now()
         period = (item["current_period_start"], now)
-        if subscription["status"] != "trialing" and period[1] > period[0]:
+        is_billed = bills_usage or item["current_period_end"] <= now
+        if is_billed and subscription["status"] != "trialing" and period[1] > period[0]:
             bill.usage.append(
                 usage_lines(state, item, customer=subscription["customer"], period=period, currency=currency)
             )

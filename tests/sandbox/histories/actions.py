@@ -71,6 +71,8 @@ class World(Money):
         self.doubled: set[str] = set()
         # Items added without proration, which cost nothing until the next period.
         self.unbilled: set[str] = set()
+        # Metered items whose price was changed without proration: what was used until then is never billed.
+        self.forfeited: set[str] = set()
         self._last_event: tuple[str, int] | None = None
         self._sent = 0
         meter = self.api.billing.meters.create(
@@ -249,6 +251,8 @@ class World(Money):
             self.api.subscriptions.update(
                 subscription.id, {"items": [row], "proration_behavior": BEHAVIOURS[c % 3]}
             )
+            if BEHAVIOURS[c % 3] == "none":
+                self.forfeited.add(rows[0].id)
 
     def end_trial(self, a: int, b: int, c: int) -> None:
         subscription = self.chosen(a)

@@ -260,7 +260,9 @@ def _check_no_time_twice_or_never(world: World, watch: Watch, lines: list[Line])
         spans[line.item][key] = spans[line.item].get(key, False) or bool(line.net)
     for item, begun in watch.first_seen.items():
         subscription = ended[watch.owner[item]]
-        if subscription.status in ("incomplete", "incomplete_expired") or item in world.doubled:
+        if subscription.status in ("incomplete", "incomplete_expired"):
+            continue
+        if item in world.doubled | world.forfeited:
             continue
         current = max(watch.periods[item])
         metered = world.offers[watch.prices[item]].metered

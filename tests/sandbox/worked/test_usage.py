@@ -215,6 +215,19 @@ def test_usage_told_of_after_a_change_of_price_is_billed_at_the_price_of_its_day
     assert amounts(life.last()) == [60, 70]
 
 
+def test_usage_before_a_change_of_price_without_proration_is_never_billed(life: Life) -> None:
+    # 7 units until the 11th are given away; 3 units after it at 20 = 60.
+    meter = life.meter()
+    subscription = life.subscribe(life.metered_price(meter))
+    life.use(7)
+    life.advance("2026-04-11")
+    life.change(subscription, life.metered_price(meter, unit_amount_decimal="20"), proration_behavior="none")
+    life.use(3)
+    life.advance("2026-05-01T02:00:00")
+
+    assert amounts(life.last()) == [60]
+
+
 def test_usage_of_the_draft_hour_moves_the_discount_and_the_credit_with_it(life: Life) -> None:
     # 10.00 off a base of 30.00 and 300 units at 0.10, told of in the hour of the draft: 5.00 each, 25.00 for May.
     # On 16 May, 12 hours in, 15.5 of 31 days are left: −12.50.
