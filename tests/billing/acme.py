@@ -12,7 +12,7 @@ from accounts.models import Organization
 from billing.entitlements import current_entitlement, refresh_entitlement
 from billing.models import Entitlement, Meter, Plan, PlanPrice, PlanQuota
 from billing.stripe.acting import sync_invoice
-from billing.stripe.catalog import publish_meter, publish_plan, publish_product
+from billing.stripe.catalog import publish_plan
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
 from billing.stripe.subscriptions import sync_subscriptions
@@ -69,25 +69,7 @@ class Acme:
         price = plan.prices.get(meter__slug="requests", currency="usd")
         price.tiers.all().delete()
         price.tiers.create(up_to=None, unit_amount=cents)
-        meter = price.meter
-        product = publish_product(
-            meter.product_id, name=meter.name, description=f"Counted by the {meter.unit}"
-        )
-        data = self.api.prices.create(
-            {
-                "product": product.id,
-                "currency": "usd",
-                "billing_scheme": "tiered",
-                "tiers_mode": "graduated",
-                "tiers": price.stripe_tiers(),
-                "recurring": {"interval": "month", "usage_type": "metered", "meter": publish_meter(meter)},
-                "lookup_key": price.lookup_key,
-                "transfer_lookup_key": True,
-            }
-        )
-        price.stripe_price = djstripe.Price.sync_from_stripe_data(data)
-        price.published_terms = price.terms()
-        price.save()
+        publish_plan(plan)
 
     def subscribe(
         self, plan: Plan, *, interval: str = "month", card: str | None = "pm_card_visa", **params: Any
