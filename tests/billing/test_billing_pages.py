@@ -98,6 +98,7 @@ class TestOverview:
         assert "Pay $29" in text
         assert owed.url in page.content.decode()
         assert f"Pro until {grace}, then the limits of Free." in overview
+        assert "Pay $29" in overview
 
     def test_after_the_grace_the_page_says_whose_limits_apply(
         self, sandbox, webhook_endpoint, browser, organization, pro
