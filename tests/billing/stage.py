@@ -137,6 +137,13 @@ class Stage:
         assert deliveries, f"Stripe had no {event_type} to tell."
         assert set(deliver(self.sandbox, deliveries)) == {200}
 
+    def hear_of(self, prefix: str) -> None:
+        """Take in the events whose type begins so, and let all others be lost."""
+        wanted = [
+            each for each in self.sandbox.webhooks.pending() if each.event_type.startswith(f"{prefix}.")
+        ]
+        assert set(deliver(self.sandbox, wanted)) == {200}
+
     def go(self, to: datetime | timedelta) -> None:
         """Let time pass: all that falls due happens at its own moment, and is heard of at once."""
         target = to if isinstance(to, datetime) else self.now + to
