@@ -16,29 +16,32 @@ TRIES = 3
 Removal = tuple[str, Callable[[], object]]
 
 
-def clear(client: stripe.StripeClient, mark: str = PREFIX, *, pause: float = 2.0) -> list[str]:
+def clear(
+    client: stripe.StripeClient, mark: str = PREFIX, *, since: int = 0, pause: float = 2.0
+) -> list[str]:
     """Remove whatever a name that begins with `mark` was given to; return sentences for what could not be removed.
 
-    Without a mark that is what all runs have left. Prices, products, meters and portal configurations cannot be
-    deleted at Stripe once they were used: they are archived or deactivated. Raises nothing of Stripe's.
+    Without a mark that is what all runs have left. `since` spares going through an account's older products.
+    Prices, products, meters and portal configurations cannot be deleted at Stripe once they were used: they are
+    archived or deactivated. Raises nothing of Stripe's.
     """
-    left = [*failures(client, mark)]
+    left = [*failures(client, mark, since)]
     for _ in range(TRIES - 1):
         if not left:
             break
         time.sleep(pause)  # A test clock that is on its way cannot be deleted.
-        left = [*failures(client, mark)]
+        left = [*failures(client, mark, since)]
     return left
 
 
-def failures(client: stripe.StripeClient, mark: str) -> Iterator[str]:
+def failures(client: stripe.StripeClient, mark: str, since: int) -> Iterator[str]:
     """Remove what there is, and yield what went wrong."""
     # The clocks first: their customers and subscriptions go with them, and hold on to prices and meters.
     for what, find in (
         ("test clocks", test_clocks),
         ("customers", customers),
         ("portal configurations", configurations),
-        ("prices and products", products),
+        ("prices and products", partial(products, since=since)),
         ("meters", meters),
     ):
         try:
@@ -88,8 +91,9 @@ def configurations(client: stripe.StripeClient, mark: str) -> Iterator[Removal]:
             yield f"portal configuration {each.id}", partial(found.update, each.id, {"active": False})
 
 
-def products(client: stripe.StripeClient, mark: str) -> Iterator[Removal]:
-    for product in client.v1.products.list({"active": True, "limit": 100}).auto_paging_iter():
+def products(client: stripe.StripeClient, mark: str, *, since: int) -> Iterator[Removal]:
+    listed = client.v1.products.list({"active": True, "created": {"gte": since}, "limit": 100})
+    for product in listed.auto_paging_iter():
         if not product.id.startswith(mark):
             continue
         for price in client.v1.prices.list({"product": product.id, "active": True, "limit": 100}).data:
