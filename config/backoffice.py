@@ -106,6 +106,10 @@ UNFOLD = {
                         "title": "Reconciliations",
                         "icon": "sync",
                         "link": reverse_lazy("admin:billing_reconcilerun_changelist"),
+                        # The doctor's page lies below theirs.
+                        "active": lambda request: (
+                            "/reconcilerun/" in request.path and "/doctor/" not in request.path
+                        ),
                     },
                     {
                         "title": "Stripe",

@@ -76,7 +76,6 @@ class ReconcileRunAdmin(ReadOnlyAdmin):
         context: dict[str, Any] = {
             **self.admin_site.each_context(request),
             "title": "Doctor",
-            "opts": self.opts,
             "checks": doctor.all_checks(),
             "asked": asked,
             "findings": findings,

@@ -23,7 +23,9 @@ def wrong_entitlements() -> Iterator[Finding]:
         organization = entitlement.organization
         # Again under the lock: a change may have come between the two looks.
         if differing(entitlement, now=now) and (fields := differing_under_lock(organization, now=now)):
-            said = ", ".join(f"{name} is {held}, not {due}" for name, (held, due) in fields.items())
+            said = ", ".join(
+                f"{name} is {written(held)}, not {written(due)}" for name, (held, due) in fields.items()
+            )
             yield Finding(
                 slug="entitlement",
                 severity=Severity.ERROR,
@@ -32,6 +34,10 @@ def wrong_entitlements() -> Iterator[Finding]:
                 fix=by_refreshing(organization),
                 organization=organization,
             )
+
+
+def written(value: Any) -> str:
+    return f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else str(value)
 
 
 def differing(entitlement: Entitlement, *, now: datetime) -> dict[str, tuple[Any, Any]]:

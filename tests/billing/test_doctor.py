@@ -1,11 +1,14 @@
 """The doctor: what it makes of findings, and that it finds nothing where nothing is wrong."""
 
 import json
+import re
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from apikeys.gate import admit
@@ -72,6 +75,7 @@ def test_every_check_says_what_it_looks_for():
         "ageing-usage",
         "entitlement",
         "event-destination",
+        "failed-notices",
         "failing-webhooks",
         "gate-copy",
         "live-keys",
@@ -81,15 +85,28 @@ def test_every_check_says_what_it_looks_for():
         "orphaned-customers",
         "overdue-entitlements",
         "rejected-reports",
+        "stuck-notices",
         "stuck-reports",
         "subscription-status",
         "two-customers",
         "two-subscriptions",
         "unanswered-reports",
         "unbilled-meters",
+        "unsettled-trials",
         "webhook-endpoint",
     }
     assert all(each.looks_for.endswith(".") for each in checks)
+
+
+def test_every_check_is_explained_to_staff():
+    guide = (Path(settings.BASE_DIR) / "docs" / "repair.md").read_text()
+    named = {
+        slug
+        for line in re.findall(r"^\*\*([a-z, -]+)\.\*\*", guide, re.MULTILINE)
+        for slug in line.split(", ")
+    }
+
+    assert named == {each.slug for each in doctor.all_checks()}
 
 
 def test_the_command_names_what_is_wrong_and_ends_with_1(healthy, organization):
