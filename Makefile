@@ -21,13 +21,14 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile -
 SETTINGS = DEBUG=1 DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0 \
 	STRIPE_SECRET_KEY=sk_test_000000000000000000000000
 
-.PHONY: help run test histories fuzz lint format listing manage lock clean env-run env-dev
+.PHONY: help run test histories shuffles fuzz lint format listing manage lock clean env-run env-dev
 
 help:
 	@echo 'make run      everything on this machine, with demo data (HOST=, PORT=, SANDBOX_PORT=, VAR=)'
 	@echo '              DEMO=3 plays three months of 30 customers first, on an empty VAR'
 	@echo 'make test     the tests (ARGS="tests/billing -x")'
 	@echo 'make histories  1,000 random two-year subscription lives in the sandbox (COUNT=, SEED=)'
+	@echo 'make shuffles  years of subscriptions with webhooks shuffled, doubled and lost (COUNT=, SEED=)'
 	@echo 'make fuzz     ten minutes of random calls of the sandbox (SECONDS=, SEED=)'
 	@echo 'make lint     ruff, mypy, import-linter, missing migrations'
 	@echo 'make format   let ruff rewrite the code'
@@ -47,6 +48,10 @@ test: env-dev
 
 histories: env-dev
 	$(BIN)/python -m tests.sandbox.histories.play --count $(COUNT) --seed $(SEED)
+
+shuffles: env-dev
+	SHUFFLES=$(COUNT) SHUFFLES_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --dist worksteal -q -p no:cacheprovider \
+		tests/billing/scenarios/test_shuffles.py $(ARGS)
 
 fuzz: env-dev
 	$(BIN)/python -m tests.sandbox.fuzz.play --seconds $(SECONDS) --seed $(SEED)
