@@ -64,10 +64,10 @@ def change_plan(
         subscription = fresh_subscription(organization, customer_id)
         if plan.is_default and subscription.cancels_at is not None:
             return ChangeOutcome("scheduled")
-        check_changeable(subscription)
+        check_changeable(subscription, now=clock.now())
         target = find_target(plan, interval=interval, currency=subscription.currency)
         if is_held(subscription, target):
-            if has_just_come(subscription, agreed):
+            if not subscription.data["schedule"] and has_just_come(subscription, agreed):
                 return ChangeOutcome("done")
             raise nothing_changes(target)
         if agreed:

@@ -73,7 +73,7 @@ def preview_change(organization: Organization, *, plan: Plan, interval: str = "m
 
     def look(customer_id: str) -> ChangePreview:
         subscription = fresh_subscription(organization, customer_id)
-        check_changeable(subscription)
+        check_changeable(subscription, now=clock.now())
         target = find_target(plan, interval=interval, currency=subscription.currency)
         if is_held(subscription, target):
             raise nothing_changes(target)
