@@ -1,6 +1,7 @@
 """Changes of plan, decided from a subscription as it is: what kind each is, and whether it may be made."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
@@ -81,7 +82,7 @@ def is_held(subscription: PlanSubscription, target: Target) -> bool:
     return (subscription.plan.pk, subscription.interval) == (target.plan.pk, target.interval)
 
 
-def check_changeable(subscription: PlanSubscription) -> None:
+def check_changeable(subscription: PlanSubscription, *, now: datetime) -> None:
     """Raise ChangeRefused where the subscription's state lets no change be made."""
     if subscription.status == "incomplete":
         raise ChangeRefused(
@@ -90,10 +91,15 @@ def check_changeable(subscription: PlanSubscription) -> None:
         )
     if subscription.status in OWING:
         raise ChangeRefused("Your last payment is overdue. Pay it first.", code="payment_overdue")
-    if subscription.status == "paused":
-        raise ChangeRefused("Your subscription is paused. Resume it first.", code="paused")
+    if subscription.status == "paused" or subscription.data.get("pause_collection"):
+        raise ChangeRefused("Your subscription is paused: it can be changed once it goes on.", code="paused")
     if subscription.cancels_at is not None:
         raise ChangeRefused("Your subscription is set to end. Resume it first.", code="set_to_end")
+    if now >= subscription.fee_period.end:
+        raise ChangeRefused(
+            "Your subscription is being renewed right now. Please try again in a few minutes.",
+            code="renewing",
+        )
 
 
 def nothing_changes(target: Target) -> ChangeRefused:
@@ -103,7 +109,7 @@ def nothing_changes(target: Target) -> ChangeRefused:
 
 
 def item_changes(subscription: PlanSubscription, target: Target) -> list[dict[str, Any]]:
-    """Return the `items` that turn the subscription's into those of `target`, as Stripe takes them.
+    """Return the `items` that turn the subscription's into those of `target`, the fee first, as Stripe takes them.
 
     A metered item goes over to the new plan's price of the same meter. What is not of our catalogue stays.
     """

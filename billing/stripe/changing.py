@@ -64,10 +64,10 @@ def change_plan(
         subscription = fresh_subscription(organization, customer_id)
         if plan.is_default and subscription.cancels_at is not None:
             return ChangeOutcome("scheduled")
-        check_changeable(subscription)
+        check_changeable(subscription, now=clock.now())
         target = find_target(plan, interval=interval, currency=subscription.currency)
         if is_held(subscription, target):
-            if has_just_come(subscription, agreed):
+            if not subscription.data["schedule"] and has_just_come(subscription, agreed):
                 return ChangeOutcome("done")
             raise nothing_changes(target)
         if agreed:
@@ -137,7 +137,7 @@ def upgrade(subscription: PlanSubscription, target: Target, *, agreed: Agreement
         sync_invoice(data["latest_invoice"])
         return ChangeOutcome("done")
     try:
-        return ChangeOutcome("requires_action", settle(PlanSubscription(target.plan, data)))
+        url = settle(PlanSubscription(target.plan, data))
     except PaymentDeclined:
         if scheduled:
             # All is to be as it was before the try.
@@ -145,6 +145,7 @@ def upgrade(subscription: PlanSubscription, target: Target, *, agreed: Agreement
                 PlanSubscription(subscription.plan, sync_subscription(subscription.id)), scheduled
             )
         raise
+    return ChangeOutcome("requires_action", url) if url else ChangeOutcome("done")
 
 
 def scheduled_target(subscription: PlanSubscription) -> Target | None:

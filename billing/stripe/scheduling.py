@@ -6,7 +6,6 @@ import stripe
 from djstripe import models as djstripe
 
 from billing.changes import Target, carried_item, resulting_items
-from billing.errors import ChangeRefused
 from billing.stripe.acting import sync_subscription
 from billing.stripe.client import get_client
 from billing.stripe.quotes import running_discounts
@@ -54,17 +53,11 @@ def current_phase(subscription: PlanSubscription, schedule: stripe.SubscriptionS
     From the subscription, not from the phase: what was changed about it since the schedule was made would be
     taken back otherwise.
     """
-    end = int(subscription.fee_period.end.timestamp())
-    running = schedule["current_phase"]
-    if running is None or running["start_date"] >= end:
-        raise ChangeRefused(
-            "Your subscription is being renewed right now. Please try again in a few minutes.",
-            code="renewing",
-        )
     data = subscription.data
+    running = schedule["current_phase"] or schedule["phases"][0]
     phase = {
         "start_date": running["start_date"],
-        "end_date": end,
+        "end_date": int(subscription.fee_period.end.timestamp()),
         "items": [carried_item(item) for item in subscription.items],
         **lasting(subscription, data["discounts"]),
     }
@@ -82,7 +75,9 @@ def next_phase(subscription: PlanSubscription, target: Target) -> dict[str, Any]
     return {
         "items": resulting_items(subscription, target),
         "duration": {"interval": target.interval, "interval_count": 1},
-        "proration_behavior": "none",
+        # Of the fee nothing is left then to be divided. But without proration Stripe would not bill what was
+        # used at a metered price that changes.
+        "proration_behavior": "create_prorations",
         "metadata": {"tollgate_plan": target.plan.slug},
         **lasting(subscription, discounts),
     }

@@ -7,7 +7,7 @@ import pytest
 from accounts.models import Organization
 from billing.entitlements import current_entitlement
 from billing.errors import ChangeRefused, NoSubscription, NotPublished, PaymentDeclined, PreviewOutdated
-from billing.models import Meter, PlanPrice, PlanQuota
+from billing.models import Meter, Plan, PlanPrice, PlanQuota
 from billing.standing import find_standing
 from billing.stripe import changing
 from billing.stripe.changing import change_plan, undo_change
@@ -124,6 +124,13 @@ class TestUpgrade:
         assert on_team.subscription().schedule is None
         on_team.wait_until(MAY)
         assert on_team.prices() == prices_of(plans.enterprise)
+
+    def test_of_two_plans_in_the_same_place_the_dearer_one_is_the_upgrade(self, on_pro, plans):
+        Plan.objects.filter(pk=plans.team.pk).update(order=plans.pro.order)
+        plans.team.refresh_from_db()
+
+        assert change_plan(on_pro.organization, plan=plans.team).state == "done"
+        assert change_plan(on_pro.organization, plan=plans.pro).state == "scheduled"
 
     def test_whoever_pays_by_invoice_is_trusted(self, acme, plans):
         acme.subscribe(plans.pro, card=None, collection_method="send_invoice", days_until_due=30)
@@ -632,6 +639,24 @@ class TestRefusals:
         acme.wait(days=3)
 
         assert self.refused(acme, plans.team) == "paused"
+
+    def test_where_staff_paused_collecting_no_change_is_sold(self, on_pro, plans):
+        on_pro.api.subscriptions.update(on_pro.subscription_id, {"pause_collection": {"behavior": "void"}})
+
+        assert self.refused(on_pro, plans.team) == "paused"
+
+    def test_while_stripe_renews_it_a_change_has_to_wait(self, on_pro, plans):
+        # Our clock has reached the period's end, and Stripe has not.
+        on_pro.hands.move(MAY)
+
+        assert self.refused(on_pro, plans.team) == "renewing"
+        assert self.refused(on_pro, plans.enterprise) == "renewing"
+
+    def test_a_plan_just_bought_is_no_change_where_another_one_is_scheduled(self, on_pro, plans):
+        change_plan(on_pro.organization, plan=plans.team)
+        change_plan(on_pro.organization, plan=plans.pro)
+
+        assert self.refused(on_pro, plans.team) == "nothing_changes"
 
     def test_one_that_is_set_to_end_is_resumed_first(self, on_pro, plans):
         cancel_at_period_end(on_pro.organization)
