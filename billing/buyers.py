@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from djstripe import models as djstripe
 
+from accounts import clock
 from accounts.models import Organization
 from billing.changes import Kind, Target, check_changeable, kind_of
 from billing.errors import ChangeRefused
@@ -99,7 +100,7 @@ def know_buyer(organization: Organization | None) -> Buyer:
 def find_refusal(subscription: PlanSubscription) -> str:
     """Return why the subscription cannot be changed just now, empty where it can."""
     try:
-        check_changeable(subscription)
+        check_changeable(subscription, now=clock.now())
     except ChangeRefused as error:
         return str(error)
     return ""

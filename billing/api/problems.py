@@ -38,7 +38,8 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "already_subscribed": ("Acme has a subscription already.", {}),
     "not_published": ("Pro cannot be bought right now: its price is not published at Stripe.", {}),
     "preview_outdated": ("The amounts have changed since the preview.", {}),
-    "change_refused": ("The subscription cannot be changed like this now.", {}),
+    # Its code says what stands in the way; the endpoints name theirs.
+    "change_refused": ("Your subscription is set to end. Resume it first.", {}),
     "payment_declined": ("Your card was declined.", {"decline_code": "insufficient_funds"}),
     "idempotency_key_reused": ("This Idempotency-Key was used for another request.", {}),
     "idempotency_key_in_use": (
@@ -110,6 +111,7 @@ WRITING = (
     "idempotency_key_in_use",
     "provider_unavailable",
 )
+BUYING = ("already_subscribed", "not_published", "change_refused", "rejected_by_provider")
 
 
 class ProblemSerializer(serializers.Serializer[Any]):

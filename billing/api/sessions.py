@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from billing.api.base import BillingView, StrictSerializer, checked
 from billing.api.fields import CurrencyField, IntervalField, PageField, PlanField
 from billing.api.idempotency import PARAMETER, attempt_of, idempotent
-from billing.api.problems import WRITING, problems
+from billing.api.problems import BUYING, WRITING, problems
 from billing.pages import absolute, checkout_return_url
 from billing.stripe.checkout import start_checkout
 from billing.stripe.portal import open_portal
@@ -50,12 +50,13 @@ class CheckoutSessions(BillingView):
     @extend_schema(
         operation_id="create_checkout_session",
         summary="Open a page on which to pay for a plan",
-        description="It closes the pages opened before, so that nobody pays twice.",
+        description="It closes the pages opened before, so that nobody pays twice. Refused with the code "
+        "`currency_fixed` for another currency than the one the customer is billed in.",
         parameters=[PARAMETER],
         request=CheckoutRequestSerializer,
         responses={
             201: SessionSerializer,
-            **problems(*WRITING, "already_subscribed", "not_published", "rejected_by_provider"),
+            **problems(*WRITING, *BUYING),
         },
         tags=["subscription"],
     )
@@ -80,7 +81,7 @@ class PortalSessions(BillingView):
         summary="Open the page for cards, billing details and documents",
         parameters=[PARAMETER],
         request=PortalRequestSerializer,
-        responses={201: SessionSerializer, **problems(*WRITING, "rejected_by_provider")},
+        responses={201: SessionSerializer, **problems(*WRITING, "not_published", "rejected_by_provider")},
         tags=["subscription"],
     )
     @idempotent(secrets=["url"])

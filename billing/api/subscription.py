@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from billing.api.base import BillingView, checked
 from billing.api.idempotency import PARAMETER, idempotent
-from billing.api.problems import READING, WRITING, problems
+from billing.api.problems import BUYING, READING, WRITING, problems
 from billing.api.representing import (
     CancelPreviewSerializer,
     ChangePreviewSerializer,
@@ -65,12 +65,13 @@ class Subscription(SubscriptionView):
         operation_id="create_subscription",
         summary="Subscribe to a plan",
         description="It counts once the first payment is confirmed with `client_secret`. There is one subscription "
-        "at most: for another plan change it.",
+        "at most: for another plan change it. Refused with the code `currency_fixed`, `address_required` or "
+        "`trial_used` where that stands in the way.",
         parameters=[PARAMETER],
         request=SubscribeRequestSerializer,
         responses={
             201: NewSubscriptionSerializer,
-            **problems(*WRITING, "already_subscribed", "not_published", "rejected_by_provider"),
+            **problems(*WRITING, *BUYING),
         },
         tags=TAGS,
     )
@@ -84,7 +85,8 @@ class Subscription(SubscriptionView):
         operation_id="change_subscription",
         summary="Change to another plan or interval",
         description="An upgrade is charged and applies at once; a downgrade applies when what is paid for ends. "
-        "Asking for what is so already is no error.",
+        "Asking for what is so already is no error. Refused with the code `set_to_end`, `payment_overdue`, "
+        "`incomplete`, `paused` or `renewing` where that stands in the way.",
         parameters=[PARAMETER],
         request=ChangeRequestSerializer,
         responses={
@@ -177,6 +179,7 @@ class Undo(SubscriptionView):
     @extend_schema(
         operation_id="undo_subscription_change",
         summary="Take back a scheduled change, or give up an upgrade that waits for its payment",
+        description="Refused with the code `already_paid` where the payment has come in the meantime.",
         parameters=[PARAMETER],
         request=None,
         responses={200: SubscriptionSerializer, **problems(*WRITING, *CHANGING)},

@@ -139,6 +139,20 @@ class TestOverview:
         assert "Cancel the subscription" in text
         assert "Choose Team" in text
 
+    def test_a_first_payment_that_is_not_made_is_given_up_at_once(
+        self, sandbox, browser, organization, plans
+    ):
+        publish_all()
+        create_subscription(organization, plan=plans.pro)
+
+        page = browser.get(CANCEL).content.decode()
+
+        assert "period_end" not in page
+        assert 'value="now" checked' in page
+        assert "Nothing is charged." in page
+        assert "Your subscription has ended." in press(browser, "cancel", when="now")
+        assert [i["status"] for i in sandbox.every("invoice")] == ["void"]
+
     def test_a_refused_trial_is_explained(self, sandbox, browser, organization, plans):
         offer_trial(plans.pro)
         trial = organization.trials.create(
@@ -162,7 +176,7 @@ class TestCancelling:
         text = text_of(browser.get(CANCEL))
 
         assert f"On {end} , when what you have paid for ends" in text
-        assert "You keep Pro with all its limits until then" in text
+        assert "Until then everything stays as it is, and there is no further fee." in text
         assert "The limits of Free count at once." in text
         assert "−$29" in text
         assert 'value="period_end" checked' in browser.get(CANCEL).content.decode()

@@ -1,6 +1,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -47,7 +48,17 @@ def stack(chromium: Browser) -> Iterator[Stack]:
 
 @pytest.fixture
 def page(chromium: Browser, stack: Stack) -> Iterator[Page]:
-    context = chromium.new_context(base_url=stack.origin)
+    yield from open_page(chromium, stack)
+
+
+@pytest.fixture
+def plain_page(chromium: Browser, stack: Stack) -> Iterator[Page]:
+    """A page of a browser without JavaScript."""
+    yield from open_page(chromium, stack, java_script_enabled=False)
+
+
+def open_page(chromium: Browser, stack: Stack, **options: Any) -> Iterator[Page]:
+    context = chromium.new_context(base_url=stack.origin, **options)
     # Whoever waits for a page here waits for a request to processes that share two cores with the other tests.
     context.set_default_timeout(30_000)
     yield context.new_page()

@@ -158,6 +158,39 @@ def test_a_declined_card_leaves_the_customer_on_free(page: Page, stack: Stack) -
     assert problem(answers[-1])["limit"] == 10
 
 
+def test_a_customer_changes_plan_and_leaves_without_javascript(plain_page: Page, stack: Stack) -> None:
+    page = plain_page
+    sign_up(page, stack, then="Pro")
+    choose(page, "Pro")
+    pay(page, card="4242 4242 4242 4242")
+    expect(page.locator("#plan-name")).to_have_text("Pro")
+
+    # Up: shown to the cent, then paid.
+    page.goto("/dashboard/billing/")
+    page.get_by_role("link", name="Upgrade to Team").click()
+    expect(page.get_by_role("row", name="Due now")).to_contain_text("$70")
+    page.get_by_role("button", name="Pay $70 and change").click()
+    expect(page.get_by_role("status")).to_contain_text("You are on Team now.")
+
+    # Down: for later, and taken back.
+    page.get_by_role("link", name="Downgrade to Pro").click()
+    page.get_by_role("button", name=re.compile("Change on")).click()
+    expect(page.get_by_role("status")).to_contain_text("Until then you keep Team")
+    page.get_by_role("button", name="Keep Team").click()
+    expect(page.get_by_role("status")).to_contain_text("You keep Team.")
+
+    # Away: at the end of what is paid for, back again, and now.
+    page.get_by_role("link", name="Cancel the subscription").click()
+    page.get_by_role("button", name="Cancel the subscription").click()
+    expect(page.get_by_role("status")).to_contain_text("You keep Team until then.")
+    page.get_by_role("button", name="Resume Team").click()
+    expect(page.get_by_role("status")).to_contain_text("Your subscription goes on.")
+    page.get_by_role("link", name="Cancel the subscription").click()
+    page.get_by_label("Now").press("Space")
+    page.get_by_role("button", name="Cancel the subscription").click()
+    expect(page.get_by_role("status")).to_contain_text("You are on Free now.")
+
+
 @pytest.mark.parametrize("key", ["sk_live_wrong", "sk_live_" + "a" * 48, "💳", "-"])
 def test_a_wrong_key_gets_401(stack: Stack, key: str) -> None:
     answer = stack.api("/api/v1/echo", key.encode().decode("latin-1"))
