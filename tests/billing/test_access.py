@@ -211,6 +211,7 @@ def test_a_purchase_that_failed_does_not_lift_what_the_policy_holds_against_the_
     cancel(stage, stage.subscribe(plans.team))
     assert stage.entitlement.access == Access.NONE
 
+    stage.go(DAY)
     stage.subscribe(plans.pro, payment_behavior="default_incomplete")
     stage.go(DAY)
 
