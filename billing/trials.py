@@ -65,7 +65,7 @@ def trial_days_for(organization: Organization, plan: Plan) -> int | None:
 def marks_of(organization: Organization) -> list[Mark]:
     """Return what is known of an organization before there is a card."""
     owners = organization.memberships.filter(role=Role.OWNER).values_list("user__email", flat=True)
-    aliases = {email_alias(address) for address in (organization.email, *owners)}
+    aliases = {email_alias(address) for address in (organization.email, *owners) if "@" in address}
     return [
         Mark.of(TrialMark.Kind.ORGANIZATION, str(organization.pk)),
         *(Mark.of(TrialMark.Kind.EMAIL, alias) for alias in sorted(aliases)),
@@ -107,7 +107,8 @@ def settle_trials(organization: Organization) -> list[Trial]:
     A trial seen for the first time is recorded and claims its marks. Calls nothing, so it may run inside a
     webhook's transaction; `billing.stripe.trials.check_trial` does the rest, once that has committed.
     """
-    for subscription in plan_subscriptions(organization):
+    # In one order everywhere, since each row is locked.
+    for subscription in sorted(plan_subscriptions(organization), key=lambda s: s.id):
         if subscription.data.get("trial_start") and subscription.data.get("trial_end"):
             follow(record(organization, subscription), subscription)
     return list(organization.trials.unsettled())

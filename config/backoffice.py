@@ -72,6 +72,11 @@ UNFOLD = {
                         "icon": "settings",
                         "link": reverse_lazy("admin:billing_billingsettings_changelist"),
                     },
+                    {
+                        "title": "Trials",
+                        "icon": "hourglass_top",
+                        "link": reverse_lazy("admin:billing_trial_changelist"),
+                    },
                 ],
             },
             {

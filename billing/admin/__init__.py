@@ -15,4 +15,5 @@ from billing.admin import (  # noqa: E402  (each registers its models)
     plans,  # noqa: F401
     policies,  # noqa: F401
     repairs,  # noqa: F401
+    trials,  # noqa: F401
 )

@@ -1,3 +1,5 @@
+from typing import Any
+
 import stripe
 from djstripe import models as djstripe
 
@@ -21,3 +23,17 @@ def ensure_payment_method(subscription: stripe.Subscription) -> None:
     method = subscription["default_payment_method"]
     if method and not djstripe.PaymentMethod.objects.filter(id=method).exists():
         djstripe.PaymentMethod.sync_from_stripe_data(get_client().v1.payment_methods.retrieve(method))
+
+
+def cancel_subscription(subscription_id: str, **params: Any) -> None:
+    """End a subscription at Stripe now, by Stripe's parameters; one that has ended is left as it is.
+
+    Stripe refuses to end it twice, and so the client's own retry of a call whose answer was lost: a DELETE
+    carries no idempotency key.
+    """
+    request: Any = params
+    try:
+        get_client().v1.subscriptions.cancel(subscription_id, request)
+    except stripe.InvalidRequestError as error:
+        if error.code != "resource_missing":
+            raise

@@ -8,6 +8,7 @@ from billing.entitlements import refresh_entitlement
 from billing.locks import customer_lock
 from billing.models import Trial
 from billing.stripe.client import get_client, translated_errors
+from billing.stripe.subscriptions import cancel_subscription
 from billing.trials import card_marks, claim, fingerprint, lock_trial, refuse, settle_trials
 
 COMMENT = "Ended by Tollgate before any charge: {reason}."
@@ -49,10 +50,8 @@ def end_trial(trial: Trial) -> None:
     subscription = fetch(trial)
     if subscription and subscription.status == "trialing":
         comment = COMMENT.format(reason=trial.get_reason_display().lower())
-        ended = get_client().v1.subscriptions.cancel(
-            trial.subscription_id, {"cancellation_details": {"comment": comment}}
-        )
-        djstripe.Subscription.sync_from_stripe_data(ended)
+        cancel_subscription(trial.subscription_id, cancellation_details={"comment": comment})
+        subscription = fetch(trial)
     settle_trials(trial.organization)
     if subscription is None:
         Trial.objects.filter(pk=trial.pk).update(settled_at=clock.now())

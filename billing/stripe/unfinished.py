@@ -11,7 +11,7 @@ import stripe
 
 from accounts.models import Organization
 from billing.stripe.client import get_client, metadata_of
-from billing.stripe.subscriptions import sync_subscriptions
+from billing.stripe.subscriptions import cancel_subscription, sync_subscriptions
 from billing.subscriptions import PlanSubscription, find_live_subscription, plan_subscriptions
 
 ATTEMPT_KEY = "tollgate_attempt"
@@ -69,8 +69,5 @@ def give_up(subscription: PlanSubscription) -> None:
         except stripe.InvalidRequestError:
             if api.invoices.retrieve(invoice_id).status == "paid":
                 return
-    try:
-        api.subscriptions.cancel(subscription.id)
-    except stripe.InvalidRequestError as error:
-        if error.code != "resource_missing":  # It ended with its invoice.
-            raise
+    # Where voiding its first invoice ended it, there is nothing left to do.
+    cancel_subscription(subscription.id)

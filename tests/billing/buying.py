@@ -5,9 +5,11 @@ from typing import Any
 from accounts.models import Organization, User
 from billing.models import BillingSettings, Plan
 from billing.stripe.catalog import publish_plan
+from billing.stripe.checkout import CheckoutOutcome, finish_checkout
 from billing.stripe.client import get_client
 from billing.subscriptions import plan_subscriptions
 from sandbox.state import Sandbox
+from tests.billing.cast import CARD, open_checkout, pay, session_id_of
 
 SECOND_ATTEMPT = "00000000-0000-4000-8000-000000000002"
 BERLIN = {"line1": "Hauptstr. 1", "city": "Berlin", "postal_code": "10115", "country": "DE"}
@@ -83,3 +85,13 @@ def paid(sandbox: Sandbox) -> int:
 def mirrored(organization: Organization) -> dict[str, Any]:
     """Return Stripe's object of the organization's live subscription, else its newest, as the mirror has it."""
     return plan_subscriptions(organization)[0].data
+
+
+def take_trial(
+    sandbox: Sandbox, organization: Organization, plan: Plan, *, card: str = CARD
+) -> CheckoutOutcome:
+    """Go through Checkout and come back; return what came of it."""
+    return finish_checkout(
+        organization,
+        session_id=session_id_of(pay(sandbox, open_checkout(organization, plan=plan), card=card)),
+    )

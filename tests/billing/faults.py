@@ -16,7 +16,7 @@ in the very state that it is in without a fault. PostgreSQL and the sandbox go b
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -122,16 +122,34 @@ def every_fault(
         assert plain.errors == [], f"Without any fault: {plain.errors[0]!r}"
         assert plain.calls, "The flow makes no call."
         for number, call in enumerate(plain.calls):
-            for kind in kinds:
-                for times in (1, OUTLASTS_RETRIES):
-                    strike = Strike(number, kind, times)
-                    played = play(sandbox, strike, flow=flow, look=look, between=between, done=done)
-                    where = f"{kind}, {times} times, at call {number}, {call}"
-                    assert played.calls[number] == call, f"{where}: the flow took another way before it"
-                    assert played.state == plain.state, where
-                    if not (played.errors and isinstance(played.errors[-1], done)):
-                        assert played.result == plain.result, where
+            for kind, times in faults_of(call, kinds):
+                strike = Strike(number, kind, times)
+                played = play(sandbox, strike, flow=flow, look=look, between=between, done=done)
+                where = f"{kind}, {times} times, at call {number}, {call}"
+                assert played.calls[number] == call, f"{where}: the flow took another way before it"
+                assert played.state == plain.state, where
+                if not (played.errors and isinstance(played.errors[-1], done)):
+                    assert played.result == plain.result, where
     return plain.calls
+
+
+def faults_of(call: Call, kinds: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield what can go wrong with a call, each with how often: once, and until the SDK gives up.
+
+    Left out is what comes to the same as another: a second chance at a call that changes nothing; before
+    and after where nothing changes; and a 429, which the SDK does not try again, or a 500 after the change,
+    which Stripe repeats to the same key, more than once.
+    """
+    reads = call.method == "GET"
+    for kind in kinds:
+        if kind.endswith("_after") and reads:
+            continue
+        if kind == "rate_limit":
+            yield kind, 1
+            continue
+        if not reads and kind != "server_error_after":
+            yield kind, 1
+        yield kind, OUTLASTS_RETRIES
 
 
 def play(

@@ -26,7 +26,7 @@ def test_no_dj_stripe_model_is_registered() -> None:
     assert not [model for model in admin.site._registry if model._meta.app_label == "djstripe"]
 
 
-@pytest.mark.parametrize("model", ["plan", "meter", "entitlement"])
+@pytest.mark.parametrize("model", ["plan", "meter", "entitlement", "trial"])
 def test_staff_see_every_list(admin_client: Client, organization: Organization, model: str) -> None:
     assert admin_client.get(reverse(f"admin:billing_{model}_changelist")).status_code == 200
 

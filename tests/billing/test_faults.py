@@ -31,7 +31,7 @@ def test_a_flow_that_looks_before_it_acts_passes(sandbox):
 
 
 def test_a_flow_that_acts_blindly_is_found_out(sandbox):
-    with pytest.raises(AssertionError, match="server_error_after, 1 times, at call 0, POST /v1/customers"):
+    with pytest.raises(AssertionError, match="server_error_after, 3 times, at call 0, POST /v1/customers"):
         every_fault(sandbox, flow=create_blindly)
 
 
