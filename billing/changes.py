@@ -103,7 +103,7 @@ def nothing_changes(target: Target) -> ChangeRefused:
 
 
 def item_changes(subscription: PlanSubscription, target: Target) -> list[dict[str, Any]]:
-    """Return the `items` that turn the subscription's into those of `target`, as Stripe takes them.
+    """Return the `items` that turn the subscription's into those of `target`, the fee first, as Stripe takes them.
 
     A metered item goes over to the new plan's price of the same meter. What is not of our catalogue stays.
     """

@@ -8,10 +8,11 @@ from djstripe import models as djstripe
 
 from accounts import clock
 from accounts.models import Organization
-from billing.models import Plan, PlanPrice
+from billing.models import Plan
 from billing.subscriptions import (
     PlanSubscription,
     find_live_subscription,
+    find_plan,
     from_timestamp,
     subscription_of,
 )
@@ -133,15 +134,11 @@ def find_pending_upgrade(subscription: PlanSubscription) -> PendingUpgrade | Non
 def plan_of_items(items: list[dict[str, Any]]) -> tuple[Plan, str] | None:
     """Return the plan and interval that items buy, whose prices are objects or ids; None for no plan of ours."""
     ids = [item["price"] if isinstance(item["price"], str) else item["price"]["id"] for item in items]
-    price = PlanPrice.objects.filter(meter=None, stripe_price_id__in=ids).select_related("plan").first()
-    if price:
-        return price.plan, price.interval
-    # An older price of the plan, as in `find_plan`.
-    for known in djstripe.Price.objects.filter(id__in=ids).values_list("stripe_data", flat=True):
-        plan = Plan.objects.filter(stripe_product_id=known["product"]).first()
-        if plan:
-            return plan, str(known["recurring"]["interval"])
-    return None
+    rows = djstripe.Price.objects.filter(id__in=ids).values_list("stripe_data", flat=True)
+    prices = [price for price in rows if price["recurring"]]
+    plan = find_plan({"items": {"data": [{"price": price} for price in prices]}})
+    fees = [price["recurring"] for price in prices if price["recurring"]["usage_type"] == "licensed"]
+    return (plan, str(fees[0]["interval"])) if plan and fees else None
 
 
 def find_payment_method(subscription: PlanSubscription) -> PaymentMethod | None:

@@ -11,6 +11,7 @@ from djstripe import models as djstripe
 from accounts import clock
 from accounts.models import Membership, Organization, Role, User
 from apikeys.models import APIKey
+from billing.entitlements import refresh_entitlement
 from billing.models import Plan
 from billing.seeds import seed_plans, seed_policies
 from billing.stripe import client as stripe_client
@@ -165,6 +166,7 @@ def acme(sandbox: Sandbox, organization: Organization) -> Iterator[Acme]:
     """Acme on 1 April 2026, midnight, the plans published; its clock and Stripe's stand, and move together."""
     with clock.standing_at(START) as hands:
         sandbox.set_clock(frozen_at=START)
+        refresh_entitlement(organization)
         acme = Acme(sandbox, organization, hands)
         acme.sell_yearly()
         acme.publish()

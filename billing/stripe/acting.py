@@ -46,8 +46,14 @@ def act(organization: Organization, do: Callable[[str], T]) -> T:
 
 
 def fresh_subscription(organization: Organization, customer_id: str) -> PlanSubscription:
-    """Fetch the customer's subscriptions and return the live one. Raises NoSubscription."""
+    """Fetch the customer's subscriptions and return the live one. Raises NoSubscription.
+
+    Invoices that the mirror has as open are fetched too: what was paid or given up since is not owed.
+    """
     sync_subscriptions(customer_id)
+    open_ones = djstripe.Invoice.objects.filter(customer__id=customer_id, stripe_data__status="open")
+    for invoice_id in open_ones.values_list("id", flat=True):
+        sync_invoice(invoice_id)
     found = find_live_subscription(organization)
     if found is None:
         raise NoSubscription(f"{organization} has no subscription.")

@@ -137,7 +137,7 @@ def upgrade(subscription: PlanSubscription, target: Target, *, agreed: Agreement
         sync_invoice(data["latest_invoice"])
         return ChangeOutcome("done")
     try:
-        return ChangeOutcome("requires_action", settle(PlanSubscription(target.plan, data)))
+        url = settle(PlanSubscription(target.plan, data))
     except PaymentDeclined:
         if scheduled:
             # All is to be as it was before the try.
@@ -145,6 +145,7 @@ def upgrade(subscription: PlanSubscription, target: Target, *, agreed: Agreement
                 PlanSubscription(subscription.plan, sync_subscription(subscription.id)), scheduled
             )
         raise
+    return ChangeOutcome("requires_action", url) if url else ChangeOutcome("done")
 
 
 def scheduled_target(subscription: PlanSubscription) -> Target | None:

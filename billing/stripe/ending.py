@@ -17,6 +17,7 @@ from billing.stripe.quotes import PreviewLine, draft_preview, preview_lines
 from billing.stripe.scheduling import release_schedule
 from billing.stripe.subscriptions import sync_subscriptions
 from billing.subscriptions import (
+    LIVE,
     PlanSubscription,
     find_live_subscription,
     plan_subscriptions,
@@ -163,7 +164,12 @@ def cancel(subscription: PlanSubscription) -> None:
     params: Any = {}
     if subscription.status not in FREE_OF_CHARGE:
         params = {"invoice_now": True, "prorate": True}
-    keep_subscription(get_client().v1.subscriptions.cancel(subscription.id, params))
+    try:
+        keep_subscription(get_client().v1.subscriptions.cancel(subscription.id, params))
+    except stripe.InvalidRequestError:
+        # Sent again by the library after a lost answer: Stripe then knows no such subscription any more.
+        if sync_subscription(subscription.id)["status"] in LIVE:
+            raise
     schedule = subscription.data["schedule"]
     if schedule:
         djstripe.SubscriptionSchedule.sync_from_stripe_data(

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import stripe
+from djstripe import models as djstripe
 
 from billing.changes import Target
 from billing.errors import PaymentDeclined, StripeUnavailable
-from billing.stripe.acting import sync_invoice, sync_subscription
+from billing.stripe.acting import INVOICE_EXPANDED, sync_invoice, sync_subscription
 from billing.stripe.client import get_client
 from billing.subscriptions import PlanSubscription
 
@@ -52,11 +53,21 @@ def settle(subscription: PlanSubscription) -> str:
     """Return where the customer confirms the payment that an upgrade has just asked for.
 
     Where there is nothing to confirm it was declined: then the upgrade is taken back and PaymentDeclined raised.
+    Empty where it could not be taken back because it was paid for in that very moment.
     """
     payment = payment_of(subscription.data["latest_invoice"])
     if payment.waits:
         return payment.url
-    give_up(subscription)
+    if not void(subscription.data["latest_invoice"]):
+        sync_subscription(subscription.id)
+        return ""
+    try:
+        check_dropped(subscription)
+    except stripe.StripeError:
+        # The upgrade went with its invoice. That it did not go through is what has to be said.
+        logger.warning(
+            "Subscription %s could not be looked at after its upgrade was declined", subscription.id
+        )
     raise PaymentDeclined(payment.message, decline_code=payment.decline_code)
 
 
@@ -80,20 +91,31 @@ def give_up(subscription: PlanSubscription) -> bool:
 
     False where there was nothing left to give up: it has been paid, or has run out, in the meantime.
     """
-    invoice_id = subscription.data["latest_invoice"]
-    try:
-        get_client().v1.invoices.void_invoice(invoice_id)
-        voided = True
-    except stripe.InvalidRequestError as error:
-        if error.code == "resource_missing":
-            raise
-        voided = False
-    invoice = sync_invoice(invoice_id)
-    data = sync_subscription(subscription.id)
-    if data["pending_update"] and invoice["status"] != "paid":
-        logger.error("Subscription %s still waits for its voided invoice %s", subscription.id, invoice_id)
-        raise StripeUnavailable("The earlier change could not be taken back yet. Please try again.")
+    voided = void(subscription.data["latest_invoice"])
+    check_dropped(subscription)
     return voided
+
+
+def void(invoice_id: str) -> bool:
+    """Void an invoice. False where it is neither open nor void."""
+    try:
+        data = get_client().v1.invoices.void_invoice(invoice_id, {"expand": INVOICE_EXPANDED})
+    except stripe.StripeError:
+        # Paid meanwhile, or void already: by a try before, whose answer was lost.
+        invoice = sync_invoice(invoice_id)
+        if invoice["status"] == "open":
+            raise
+        return bool(invoice["status"] == "void")
+    djstripe.Invoice.sync_from_stripe_data(data)
+    return True
+
+
+def check_dropped(subscription: PlanSubscription) -> None:
+    """Fetch the subscription. Raises StripeUnavailable where its upgrade waits though the invoice is void."""
+    data = sync_subscription(subscription.id)
+    if data["pending_update"] and data["latest_invoice"] == subscription.data["latest_invoice"]:
+        logger.error("Subscription %s still waits for an invoice that is void", subscription.id)
+        raise StripeUnavailable("The earlier change could not be taken back yet. Please try again.")
 
 
 def pending_prices(subscription: PlanSubscription) -> list[str]:

@@ -192,12 +192,13 @@ def quote_first_after(subscription: PlanSubscription, target: Target, *, at: dat
 
 
 def _begun_anew(subscription: PlanSubscription, target: Target, *, at: datetime) -> Invoice:
-    """Return the invoice of a period that began with the target's prices, discounts as they are at `at`.
+    """Return the invoice of a period that began with the target's fee, discounts as they are at `at`.
 
-    Stripe previews changes that are made now: so the period is begun now, with the old one given away.
+    Stripe previews changes that are made now: so the period is begun now, with the old one given away. The
+    metered items stay as they are, because what was used is billed at the price that it was used at.
     """
     details = {
-        "items": item_changes(subscription, target),
+        "items": item_changes(subscription, target)[:1],
         "billing_cycle_anchor": "now",
         "proration_behavior": "none",
     }

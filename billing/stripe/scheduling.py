@@ -82,7 +82,9 @@ def next_phase(subscription: PlanSubscription, target: Target) -> dict[str, Any]
     return {
         "items": resulting_items(subscription, target),
         "duration": {"interval": target.interval, "interval_count": 1},
-        "proration_behavior": "none",
+        # Of the fee nothing is left then to be divided. But without proration Stripe would not bill what was
+        # used at a metered price that changes.
+        "proration_behavior": "create_prorations",
         "metadata": {"tollgate_plan": target.plan.slug},
         **lasting(subscription, discounts),
     }

@@ -4,12 +4,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from djstripe import models as djstripe
 from werkzeug.test import Client as SandboxBrowser
 
 from accounts import clock
 from accounts.models import Organization
 from billing.entitlements import current_entitlement, refresh_entitlement
-from billing.models import Meter, Plan, PlanPrice, PlanQuota
+from billing.models import Entitlement, Meter, Plan, PlanPrice, PlanQuota
+from billing.stripe.acting import sync_invoice
 from billing.stripe.catalog import publish_meter, publish_plan, publish_product
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
@@ -83,7 +85,7 @@ class Acme:
                 "transfer_lookup_key": True,
             }
         )
-        price.stripe_price = type(price.stripe_price).sync_from_stripe_data(data)
+        price.stripe_price = djstripe.Price.sync_from_stripe_data(data)
         price.published_terms = price.terms()
         price.save()
 
@@ -109,6 +111,8 @@ class Acme:
     def see(self) -> None:
         """Have the mirror and the entitlement follow what is true at Stripe, as webhooks would."""
         sync_subscriptions(self.customer_id)
+        for invoice in self.invoices():
+            sync_invoice(invoice.id)
         refresh_entitlement(self.organization)
 
     def pay_with(self, card: str) -> str:
@@ -118,6 +122,13 @@ class Acme:
             self.customer_id, {"invoice_settings": {"default_payment_method": method.id}}
         )
         return str(method.id)
+
+    def mirror_customer(self) -> None:
+        """Have the customer and their default payment method in the mirror, as their webhooks would."""
+        customer = djstripe.Customer.sync_from_stripe_data(self.api.customers.retrieve(self.customer_id))
+        method = (customer.stripe_data["invoice_settings"] or {}).get("default_payment_method")
+        if method:
+            djstripe.PaymentMethod.sync_from_stripe_data(self.api.payment_methods.retrieve(method))
 
     def subscription(self) -> Any:
         return self.api.subscriptions.retrieve(self.subscription_id)
@@ -138,26 +149,27 @@ class Acme:
 
     def invoiced_units(self) -> int:
         """Return the units of the meter on all invoices that are not void."""
-        ids = set(PlanPrice.objects.exclude(meter=None).values_list("stripe_price_id", flat=True))
         meter = Meter.objects.get(slug="requests")
         return sum(
             line.quantity
             for invoice in self.invoices()
             if invoice.status != "void"
             for line in invoice.lines.data
-            if line.pricing.price_details.product == meter.product_id and line.quantity and ids
+            if line.pricing.price_details.product == meter.product_id
         )
+
+    def entitlement(self) -> Entitlement:
+        return current_entitlement(self.organization)
 
     def use(self, units: int) -> None:
         """Use units now: they are in the ledger, and on their way to Stripe."""
-        entitlement = current_entitlement(self.organization)
         store(
             [
                 make_event(
                     organization_id=self.organization.pk,
                     at=clock.now(),
                     units=units,
-                    period_start=entitlement.period_start,
+                    period_start=self.entitlement().period_start,
                 )
             ]
         )

@@ -31,7 +31,7 @@ from sandbox.store import copied
 from sandbox.transport import SandboxHTTPClient
 from usage.redis_client import get_redis
 
-STRIPE_ID = re.compile(r"\b[a-z]+_(test_)?[0-9A-Za-z]{14,}\b")
+STRIPE_ID = re.compile(r"\b(?:[a-z]+_)+[0-9A-Za-z]{14,}\b")
 FAULTS = ("rate_limit", "server_error", "server_error_after", "timeout_before", "timeout_after")
 OUTLASTS_RETRIES = stripe_client.RETRIES + 1
 MOST_REPEATS = 5
