@@ -42,6 +42,7 @@ def dashboard(request: TenantRequest) -> HttpResponse:
             "entitlement": entitlement,
             "grace": describe_grace(entitlement),
             "outlook": describe_outlook(standing) if standing else [],
+            "open_invoice": standing.open_invoice if standing and request.role.manages_billing else None,
             "meters": [
                 meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)
             ],

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from accounts.models import Organization
 from billing.access import ruling
 from billing.models import Access, Entitlement, Plan, StatusPolicy
 from billing.standing import Standing
@@ -25,6 +26,12 @@ def describe_grace(entitlement: Entitlement) -> str:
     else:
         later = f"the limits of {Plan.objects.of_last_resort().name}"
     return f"{entitlement.plan.name} until {day(entitlement.grace_end)}, then {later}."
+
+
+def describe_refused_trial(organization: Organization) -> str:
+    """Return why the trial that the organization began last was refused; empty where it was not."""
+    trial = organization.trials.first()
+    return trial.refusal if trial else ""
 
 
 def describe_fee(standing: Standing) -> str:

@@ -13,4 +13,5 @@ urlpatterns = [
     path("dashboard/billing/cancel/", ending.cancel, name="billing-cancel"),
     path("dashboard/billing/resume/", ending.resume, name="billing-resume"),
     path("dashboard/billing/portal/", portal.portal, name="billing-portal"),
+    path("dashboard/billing/portal/return/", portal.portal_return, name="portal-return"),
 ]

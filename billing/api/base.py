@@ -5,6 +5,7 @@ from typing import Any
 from django_ratelimit.core import is_ratelimited
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import Organization
@@ -34,6 +35,11 @@ class BillingView(APIView):
             request._request, group="billing.api", key=self.rate_key, rate=WRITES, increment=True
         ):
             raise exceptions.Throttled(wait=60)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response["Cache-Control"] = "no-store"  # Client secrets and addresses that let their bearer in.
+        return response
 
     def rate_key(self, group: str, request: Any) -> str:
         return str(self.organization.pk)

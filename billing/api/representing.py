@@ -165,7 +165,7 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     subscription = SubscriptionSerializer()
 
 
-def represent(entitlement: Entitlement, standing: Standing | None) -> dict[str, Any]:
+def represent(entitlement: Entitlement, standing: Standing | None, *, message: str) -> dict[str, Any]:
     """Return the subscription as the API shows it, with or without one."""
     return {
         "subscription_id": standing.subscription_id if standing else None,
@@ -173,7 +173,7 @@ def represent(entitlement: Entitlement, standing: Standing | None) -> dict[str, 
         "plan": standing.plan.slug if standing else entitlement.plan.slug,
         "limits_of": entitlement.plan.slug,
         "access": entitlement.access,
-        "message": entitlement.banner,
+        "message": message,
         "grace_ends_at": entitlement.grace_end,
         "interval": standing.interval if standing else None,
         "currency": standing.currency if standing else None,

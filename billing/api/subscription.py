@@ -23,6 +23,7 @@ from billing.api.representing import (
 )
 from billing.entitlements import current_entitlement
 from billing.errors import ChangeRefused, NoSubscription
+from billing.outlook import describe_refused_trial
 from billing.standing import find_standing
 from billing.stripe import ending
 from billing.stripe.changing import change_plan, undo_change
@@ -36,7 +37,9 @@ CHANGING = ("no_subscription", "not_published", "change_refused", "rejected_by_p
 class SubscriptionView(BillingView):
     def representation(self) -> dict[str, Any]:
         """Return the subscription as it is now, from the mirror."""
-        return represent(current_entitlement(self.organization), find_standing(self.organization))
+        entitlement, standing = current_entitlement(self.organization), find_standing(self.organization)
+        refused_trial = "" if standing else describe_refused_trial(self.organization)
+        return represent(entitlement, standing, message=refused_trial or entitlement.banner)
 
     def interval_of(self, asked: dict[str, Any]) -> str:
         """Return the interval that was asked for, else the present one. Raises NoSubscription."""

@@ -8,6 +8,7 @@ from billing.errors import NotPublished, StripeRejected
 from billing.models import BillingSettings
 from billing.stripe.client import get_client, translated_errors
 from billing.stripe.customers import ensure_customer
+from billing.stripe.payment_methods import charge_default_card
 
 logger = logging.getLogger(__name__)
 
@@ -17,13 +18,15 @@ FLOWS = frozenset({"payment_method_update"})
 def open_portal(organization: Organization, *, return_url: str, flow: str | None = None) -> str:
     """Return the address of a portal visit, good for a few minutes and for this organization alone.
 
-    With the flow `payment_method_update` it asks for a card at once and comes back to `return_url`.
+    With the flow `payment_method_update` it asks for a card at once and comes back to `return_url`. A card
+    that is chosen on either is what the subscription is charged to from then on.
     Raises ValueError for another flow, NotPublished where the portal was never set up at Stripe,
     StripeUnavailable or StripeRejected.
     """
     if flow is not None and flow not in FLOWS:
         raise ValueError(f"There is no portal flow {flow!r}: use one of {', '.join(sorted(FLOWS))}.")
     customer = ensure_customer(organization)
+    charge_default_card(organization, customer.id)
     configuration = BillingSettings.load().portal_configuration_id
     params: Any = {"customer": customer.id, "return_url": return_url}
     if configuration:

@@ -72,7 +72,10 @@ def show_preview(
         messages.info(request, "You have no subscription to change. Choose a plan to begin one.")
         return redirect("billing")
     except BillingError as error:
-        messages.error(request, problem or str(error))
+        is_so_already = isinstance(error, ChangeRefused) and error.code == "nothing_changes"
+        messages.add_message(
+            request, messages.INFO if is_so_already else messages.ERROR, problem or str(error)
+        )
         return redirect("billing")
     standing = find_standing(request.organization)
     held = standing.plan if standing else Plan.objects.of_last_resort()

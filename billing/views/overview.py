@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 from accounts.tenancy import TenantRequest, organization_required
 from billing.entitlements import current_entitlement
 from billing.invoices import list_invoices
-from billing.outlook import describe_grace, describe_next_charge
+from billing.outlook import describe_grace, describe_next_charge, describe_refused_trial
 from billing.price_list import open_price_list
 from billing.standing import find_standing
 
@@ -31,7 +31,7 @@ def billing(request: TenantRequest) -> HttpResponse:
             "entitlement": entitlement,
             "grace": describe_grace(entitlement),
             "standing": standing,
-            "refused_trial": None if standing else organization.trials.first(),
+            "refused_trial": "" if standing else describe_refused_trial(organization),
             "next_charge": describe_next_charge(standing) if standing else "",
             "price_list": open_price_list(
                 organization,

@@ -23,6 +23,13 @@ def use_card(organization: Organization, card: str) -> None:
     api.customers.update(customer.id, {"invoice_settings": default})
 
 
+def choose_default_card(organization: Organization, card: str) -> None:
+    """Do what Stripe's portal does with a card: attach it and make it the customer's default."""
+    api, customer = get_client().v1, ensure_customer(organization)
+    method = api.payment_methods.attach(card, {"customer": customer.id})
+    api.customers.update(customer.id, {"invoice_settings": {"default_payment_method": method.id}})
+
+
 def set_up_portal() -> None:
     """Have a portal at Stripe for cards, details and invoices."""
     features: Any = {

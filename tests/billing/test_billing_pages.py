@@ -13,7 +13,7 @@ from billing.standing import find_standing
 from billing.stripe.subscribing import create_subscription
 from tests.billing.api import mirror_invoices
 from tests.billing.buying import offer_trial
-from tests.billing.cards import FAILS, set_up_portal, use_card
+from tests.billing.cards import FAILS, choose_default_card, set_up_portal, use_card
 from tests.billing.cast import publish_all, subscribe
 from tests.billing.test_pricing_pages import text_of
 from tests.billing.times import days_later
@@ -98,6 +98,7 @@ class TestOverview:
         assert "Pay $29" in text
         assert owed.url in page.content.decode()
         assert f"Pro until {grace}, then the limits of Free." in overview
+        assert "Pay $29" in overview
 
     def test_after_the_grace_the_page_says_whose_limits_apply(
         self, sandbox, webhook_endpoint, browser, organization, pro
@@ -241,8 +242,42 @@ class TestPortal:
 
         (session,) = sandbox.every("billing_portal.session")
         assert answer.url == session["url"]
-        assert session["return_url"].endswith(BILLING)
+        assert session["return_url"].endswith(f"{BILLING}portal/return/")
         assert (session["flow"] or {}).get("type") == ("payment_method_update" if flow[:3] == "pay" else None)
+
+    def test_a_card_that_was_changed_there_is_charged_from_then_on(
+        self, sandbox, webhook_endpoint, browser, organization, pro
+    ):
+        set_up_portal()
+        browser.post(f"{BILLING}portal/", {"flow": "payment_method_update"})
+        choose_default_card(organization, "pm_card_mastercard")
+
+        # No webhook has been delivered.
+        text = text_of(browser.get(f"{BILLING}portal/return/", follow=True))
+
+        assert "Mastercard ending in 4444 is charged from now on." in text
+        assert "Mastercard ending in 4444 , expires" in text
+        with days_later(sandbox, 32):
+            charged = [c["payment_method_details"]["card"]["last4"] for c in sandbox.every("charge")]
+        assert charged == ["4242", "4444"]
+
+    def test_opening_the_portal_changes_no_card(self, sandbox, browser, organization, pro):
+        set_up_portal()
+        press(browser, "portal")
+
+        text = text_of(browser.get(f"{BILLING}portal/return/", follow=True))
+
+        assert "Visa ending in 4242 , expires" in text
+        assert "is charged from now on" not in text
+
+    def test_coming_back_from_the_portal_with_stripe_down_is_no_error(
+        self, sandbox, browser, organization, pro
+    ):
+        sandbox.faults.add("server_error", times=20)
+
+        text = text_of(browser.get(f"{BILLING}portal/return/", follow=True))
+
+        assert "What you changed will show here shortly." in text
 
     def test_a_portal_that_is_not_set_up_is_said_to_be_so(self, sandbox, browser, organization, pro):
         assert "The billing portal is not set up yet." in press(browser, "portal")
