@@ -18,7 +18,8 @@ Outcome = BillingSettings.AfterRetries
 LAST_TRY = {
     Outcome.CANCEL: "It was the last try: Stripe cancels the subscription.",
     Outcome.UNPAID: "It was the last try: Stripe marks the subscription unpaid.",
-    Outcome.PAST_DUE: "It was the last try: the subscription stays past due until the invoice is paid.",
+    Outcome.PAST_DUE: "It was the last try: the subscription stays past due until the invoice is paid. Each renewal "
+    "adds an invoice, which is tried in the same way.",
 }
 
 
