@@ -15,5 +15,8 @@ from billing.admin import (  # noqa: E402  (each registers its models)
     plans,  # noqa: F401
     policies,  # noqa: F401
     repairs,  # noqa: F401
+    settings,  # noqa: F401
+    thin_events,  # noqa: F401
     trials,  # noqa: F401
+)
 )

@@ -30,13 +30,18 @@ def use_http_client(http_client: stripe.HTTPClient) -> None:
 
 @cache
 def get_client() -> stripe.StripeClient:
+    return new_client(settings.STRIPE_SECRET_KEY)
+
+
+def new_client(key: str) -> stripe.StripeClient:
+    """Return a client with another key than the one that everything else goes by."""
     # StripeClient ignores the module-level settings: each is given again.
     base = settings.STRIPE_API_BASE
     addresses: stripe._base_address.BaseAddresses = {}
     if base != stripe.DEFAULT_API_BASE:
         addresses = {"api": base, "files": base, "connect": base, "meter_events": base}
     return stripe.StripeClient(
-        settings.STRIPE_SECRET_KEY,
+        key,
         base_addresses=addresses,
         http_client=stripe.default_http_client,
         max_network_retries=RETRIES,

@@ -91,10 +91,12 @@ def attempts(client: stripe.StripeClient) -> list[Callable[[], Any]]:
     return [
         lambda: v1.customers.list(one),
         lambda: v1.products.list(one),
+        lambda: v1.products.features.list(NOBODY, one),  # dj-stripe's, with each product it copies.
         lambda: v1.prices.list(one),
         lambda: v1.subscriptions.list(one),
         lambda: v1.subscription_schedules.list(one),
         lambda: v1.invoices.list(one),
+        lambda: v1.invoice_payments.list(one),
         lambda: v1.payment_methods.retrieve(NOBODY),
         lambda: v1.payment_intents.retrieve(NOBODY),
         lambda: v1.setup_intents.retrieve(NOBODY),

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from djstripe import models as djstripe
 
@@ -295,6 +297,22 @@ def test_meter_errors_are_listed_with_what_stripe_says(admin_client, error):
     page = admin_client.get(page_of(error)).text
     assert "report-1" in page
     assert "meter_event_customer_not_found" in page
+
+
+def test_the_list_asks_as_often_for_many_errors_as_for_one(admin_client, error):
+    listing = reverse("admin:billing_thinevent_changelist")
+    admin_client.get(listing)
+    with CaptureQueriesContext(connection) as for_one:
+        admin_client.get(listing)
+    for number in range(20):
+        ThinEvent.objects.create(
+            id=f"evt_{number}", type=error.type, created=error.created, related_id=error.related_id
+        )
+
+    with CaptureQueriesContext(connection) as for_many:
+        assert "Requests" in admin_client.get(listing).text
+
+    assert len(for_many) == len(for_one)
 
 
 def test_staff_acknowledge_an_error_with_a_note(admin_client, error):

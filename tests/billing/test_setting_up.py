@@ -1,21 +1,25 @@
 """The set-up at Stripe: done once, repeated without harm, and finished where it broke off."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import StringIO
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import transaction
+from django.db import connection, transaction
 from djstripe import models as djstripe
 
 from billing.models import BillingSettings, EventDestination, Plan, SetupRun
 from billing.setting_up import set_up
 from billing.stripe import keys as stripe_keys
 from billing.stripe.client import get_client
-from billing.stripe.webhook_endpoints import ENABLED_EVENTS, suggested_address
+from billing.stripe.event_destinations import settle_event_destination
+from billing.stripe.portal_configuration import settle_portal_configuration
+from billing.stripe.webhook_endpoints import ENABLED_EVENTS, settle_webhook_endpoint, suggested_address
 from sandbox import Sandbox, keys
 from sandbox.permissions import RESOURCES
 from tests.billing.cast import subscribe
@@ -198,6 +202,18 @@ def test_a_restricted_key_with_all_it_needs_is_as_good_as_a_secret_one(
     # dj-stripe would ask for the account, which this key must not, and every copy into the mirror would fail.
     assert djstripe.APIKey.objects.get().djstripe_owner_account.id == sandbox.account_id
     assert subscribe(sandbox, organization, plan=plans.pro).status == "active"
+
+
+def test_the_permissions_that_the_guide_lists_are_enough(sandbox, plans, with_key):
+    with_key(RESTRICTED)
+    written = "customer product plan subscription invoice checkout_session customer_portal billing_meter"
+    written += " billing_meter_event webhook"
+    read = "payment_method payment_intent setup_intent charge coupon promotion_code event tax_settings"
+    permissions = [f"{name}_write" for name in written.split()] + [f"{name}_read" for name in read.split()]
+    keys.restrict(sandbox, RESTRICTED, to=permissions)
+
+    assert stripe_keys.inspect_key().missing == ()
+    assert not set_up().has_failed
 
 
 def long_key(prefix: str, account: str) -> str:
@@ -462,3 +478,29 @@ def test_an_endpoint_of_the_operators_for_another_version_is_refused_with_a_sent
     own_endpoint(suggested_address(), api_version="2026-03-25.dahlia")
 
     assert "Stripe's API version 2026-03-25.dahlia" in detail(set_up(), "webhooks")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("settle", "kind"),
+    [
+        (settle_webhook_endpoint, "webhook_endpoint"),
+        (settle_event_destination, "v2.core.event_destination"),
+        (settle_portal_configuration, "billing_portal.configuration"),
+    ],
+)
+def test_set_ups_at_the_same_time_make_one_of_each(sandbox, settle, kind):
+    together = Barrier(4)
+
+    def run() -> str:
+        try:
+            together.wait(10)
+            return settle().id
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = {future.result() for future in [pool.submit(run) for _ in range(4)]}
+
+    assert found == {row["id"] for row in sandbox.every(kind)}
+    assert len(found) == 1
