@@ -16,7 +16,7 @@ from djstripe import models as djstripe
 
 from accounts.models import Organization
 from billing.limits import describe_limits
-from billing.models import Access, Entitlement, Notice, NoticeKind, Plan
+from billing.models import Access, Entitlement, Notice, NoticeKind, Plan, Trial
 from billing.subscriptions import PlanSubscription, find_live_subscription, owed_invoices
 from billing.templatetags.money import money
 
@@ -121,9 +121,20 @@ def of_end(notice: Notice, entitlement: Entitlement) -> dict[str, Any]:
     return {"action": Action("Choose a plan", page("billing"))}
 
 
+def of_refused_trial(notice: Notice, entitlement: Entitlement) -> dict[str, Any]:
+    trial = Trial.objects.select_related("plan").get(
+        organization=notice.organization, subscription_id=notice.key
+    )
+    return {
+        "plan": trial.plan.name,
+        "refusal": trial.refusal,
+        "action": Action(f"Subscribe to {trial.plan.name}", page("billing")),
+    }
+
+
 CONTEXTS: dict[NoticeKind, Callable[[Notice, Entitlement], dict[str, Any]]] = {
     NoticeKind.TRIAL_ENDING: of_trial,
-    NoticeKind.TRIAL_REFUSED: of_trial,
+    NoticeKind.TRIAL_REFUSED: of_refused_trial,
     NoticeKind.PAYMENT_FAILED: of_payment,
     NoticeKind.ACCESS_REDUCED: of_payment,
     NoticeKind.REMINDER: of_payment,

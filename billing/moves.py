@@ -9,10 +9,11 @@ from djstripe import models as djstripe
 
 from accounts import clock
 from accounts.models import User
-from billing.errors import StripeRejected, StripeUnavailable
+from billing.errors import NotPublished, StripeRejected, StripeUnavailable
 from billing.models import Plan, PlanPrice, PriceMove, PublishedPrice, SubscriberMove
 from billing.stripe.moving import move_subscription
 from billing.subscribers import Subscriber, meter_keys, replacements, subscribers_of
+from billing.subscriptions import PlanSubscription
 from billing.terms import describe, read_terms
 
 PATIENCE = timedelta(minutes=5)  # Until then a row that is due is in somebody's hands.
@@ -31,20 +32,32 @@ class OlderPrice:
 def older_prices(plan: Plan) -> list[OlderPrice]:
     """Return the plan's older prices with who is on them, the most used first."""
     meters = meter_keys()
+    offers: dict[tuple[str, str], list[PlanPrice]] = {}
     found: dict[str, OlderPrice] = {}
     for subscriber in subscribers_of(plan):
         subscription = subscriber.subscription
-        prices = plan.offered_prices(interval=subscription.interval, currency=subscription.currency)
-        if not prices:
-            price = subscription.fee_item["price"]
-            older = found.setdefault(price["id"], OlderPrice(price["id"], say_price(price["id"]), None))
-            older.subscribers.append(subscriber)
-        for each in replacements(subscription, prices, meters=meters):
-            price_id = each.old_price_id or ""
-            name = say_price(price_id) if price_id else f"no price yet for {each.price.meter}"
-            older = found.setdefault(price_id or name, OlderPrice(price_id, name, say_row(each.price)))
-            older.subscribers.append(subscriber)
+        offer = (subscription.interval, subscription.currency)
+        if offer not in offers:
+            offers[offer] = plan.offered_prices(interval=offer[0], currency=offer[1])
+        for price_id, price in older_items(subscription, offers[offer], meters=meters):
+            name = price_id or f"no price yet for {price.meter if price else ''}"
+            if name not in found:
+                current = say_row(price) if price else None
+                found[name] = OlderPrice(price_id, say_price(price_id) if price_id else name, current)
+            found[name].subscribers.append(subscriber)
     return sorted(found.values(), key=lambda older: (-len(older.subscribers), older.terms))
+
+
+def older_items(
+    subscription: PlanSubscription, prices: list[PlanPrice], *, meters: dict[str, int]
+) -> list[tuple[str, PlanPrice | None]]:
+    """Return the ids of the older prices that a subscription has, each with what takes its place."""
+    if not prices:
+        # Its interval or currency is sold no more.
+        return [(subscription.fee_item["price"]["id"], None)]
+    return [
+        (each.old_price_id or "", each.price) for each in replacements(subscription, prices, meters=meters)
+    ]
 
 
 def say_row(price: PlanPrice) -> str:
@@ -65,9 +78,12 @@ def say_price(price_id: str) -> str:
 def order_move(plan: Plan, *, from_price_id: str = "", author: User | None) -> PriceMove | None:
     """Note which subscribers are to be moved, and have a worker begin; None where there is nobody to move.
 
-    Who is being moved already is left out, so that asking twice orders once.
+    Who is being moved already is left out, so that asking twice orders once. Raises NotPublished while the
+    plan has a price that Stripe does not sell yet.
     """
     Plan.objects.select_for_update().get(pk=plan.pk)
+    if any(not price.is_published for price in plan.prices.select_related("plan", "meter")):
+        raise NotPublished(f"{plan} has prices that are not published yet: publish them first.")
     busy = set(SubscriberMove.objects.unfinished().values_list("subscription_id", flat=True))
     wanted: defaultdict[str, list[Subscriber]] = defaultdict(list)
     for older in older_prices(plan):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from accounts.models import Organization
 from billing.access import RANK
-from billing.models import Access, Entitlement, Notice, NoticeKind, StatusPolicy
+from billing.models import Access, Entitlement, Notice, NoticeKind, StatusPolicy, Trial
 from billing.subscriptions import LIVE, OWING, find_live_subscription
 
 # Stripe's own: trial_will_end comes three days ahead, or at once for a shorter trial.
@@ -115,7 +115,22 @@ def text(moment: datetime | None) -> str:
 
 def note_change(before: Entitlement, after: Entitlement) -> list[Notice]:
     """Write down what the customer is to be told of a change. Part of the transaction that makes it."""
-    return note(after.organization, news(before, after))
+    refused = refused_trials(before, after)
+    found = [
+        each
+        for each in news(before, after)
+        # That a second trial was ended, and why, says more than that a subscription was.
+        if not (each.kind == NoticeKind.CANCELLED and before.subscription_id in refused)
+    ]
+    return note(after.organization, [*found, *(News(NoticeKind.TRIAL_REFUSED, each, {}) for each in refused)])
+
+
+def refused_trials(before: Entitlement, after: Entitlement) -> list[str]:
+    """Return the subscriptions whose trial was refused, where one of them may just have ended."""
+    if after.status not in ENDED or before.status == after.status:
+        return []
+    trials = Trial.objects.filter(organization=after.organization_id, outcome=Trial.Outcome.REFUSED)
+    return list(trials.values_list("subscription_id", flat=True))
 
 
 def note_trial_ending(organization: Organization, *, now: datetime) -> list[Notice]:
@@ -127,11 +142,6 @@ def note_trial_ending(organization: Organization, *, now: datetime) -> list[Noti
     context = {"trial_end": text(ends_at), "plan": subscription.plan.slug}
     key = f"{subscription.id} {text(ends_at)}"
     return note(organization, [News(NoticeKind.TRIAL_ENDING, key, context)])
-
-
-def note_trial_refused(organization: Organization, subscription_id: str) -> list[Notice]:
-    """Write down that a subscription got no trial, or lost it, because the customer had one before."""
-    return note(organization, [News(NoticeKind.TRIAL_REFUSED, subscription_id, {})])
 
 
 def note(organization: Organization, found: Iterable[News]) -> list[Notice]:

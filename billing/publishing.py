@@ -274,7 +274,9 @@ def staying(row: PlanPrice, snapshot: Snapshot, *, replaced: str | None) -> str:
         return ""
     count = count_subscribers([old])[old]
     who = f"{count} subscriber{'s stay' if count > 1 else ' stays'}" if count else "Nobody is"
-    return f" {who} on the older one, {said(price, snapshot, meter=row.meter)}."
+    until = ": the limits that the plan has now hold for them too, at that price, until you move them"
+    was = said(price, snapshot, meter=row.meter)
+    return f" {who} on the older one, {was}{until if count and row.meter else ''}."
 
 
 def said(price: Data, snapshot: Snapshot, *, meter: Meter | None) -> str:

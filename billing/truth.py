@@ -69,14 +69,9 @@ def is_trial_ending(notice: Notice, entitlement: Entitlement, now: datetime) -> 
     return ends_at is not None and ends_at.isoformat() == notice.context["trial_end"] and ends_at > now
 
 
-def is_subscribed(notice: Notice, entitlement: Entitlement, now: datetime) -> bool:
-    subscription = find_live_subscription(notice.organization)
-    return subscription is not None and subscription.trial_ends_at is None
-
-
 CHECKS: dict[NoticeKind, Check] = {
     NoticeKind.TRIAL_ENDING: is_trial_ending,
-    NoticeKind.TRIAL_REFUSED: is_subscribed,
+    NoticeKind.TRIAL_REFUSED: is_over,
     NoticeKind.PAYMENT_FAILED: is_owing,
     NoticeKind.ACCESS_REDUCED: is_in_force,
     NoticeKind.REMINDER: is_in_force,

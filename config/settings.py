@@ -99,14 +99,11 @@ if STRIPE_LIVE_MODE and STRIPE_API_BASE != STRIPE_ITSELF:
 if STRIPE_API_BASE != STRIPE_ITSELF:
     STRIPE_API_HOST = STRIPE_API_BASE  # dj-stripe's name for it, which it wants unset otherwise.
 # Prices of before Tollgate, by the slug of the plan that they become the fee of when it is next published.
+PRICE_ID = {"regex": r"price_[A-Za-z0-9]+", "form": "price_…, as Stripe's dashboard shows it"}
 STRIPE_PRICE_IDS = {
-    plan: env.pattern(
-        f"STRIPE_PRICE_ID_{plan.upper()}",
-        r"price_[A-Za-z0-9]+",
-        form="price_…, as Stripe's dashboard shows it",
-        default="",
-    )
-    for plan in ("pro", "team", "enterprise")
+    "pro": env.pattern("STRIPE_PRICE_ID_PRO", **PRICE_ID, default=""),
+    "team": env.pattern("STRIPE_PRICE_ID_TEAM", **PRICE_ID, default=""),
+    "enterprise": env.pattern("STRIPE_PRICE_ID_ENTERPRISE", **PRICE_ID, default=""),
 }
 DJSTRIPE_SUBSCRIBER_MODEL = "accounts.Organization"
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"

@@ -13,6 +13,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
 
 from accounts.admin import ReadOnlyAdmin
+from billing.errors import NotPublished
 from billing.models import Plan, PriceMove, SubscriberMove
 from billing.moves import older_prices, order_move, say_price
 from billing.tasks import begin_price_move, enqueue
@@ -40,7 +41,11 @@ class MovingViews(ModelAdmin):
     def order(self, request: HttpRequest, plan: Plan) -> HttpResponse:
         from_price_id = request.POST.get("from_price", "")
         author: Any = request.user
-        move = order_move(plan, from_price_id=from_price_id, author=author)
+        try:
+            move = order_move(plan, from_price_id=from_price_id, author=author)
+        except NotPublished as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(request.path)
         if move is None:
             messages.info(request, "There is nobody to move, or they are being moved already.")
             return HttpResponseRedirect(request.path)
@@ -54,6 +59,11 @@ class MovingViews(ModelAdmin):
 def with_counts(moves: QuerySet[PriceMove]) -> QuerySet[PriceMove]:
     counts = {state.value: Count("rows", filter=Q(rows__state=state)) for state in State}
     return moves.annotate(total=Count("rows"), **counts).select_related("plan", "author")
+
+
+def may_look(request: HttpRequest) -> bool:
+    """Whoever may order a move may see what becomes of it."""
+    return request.user.has_perm("billing.change_plan") or request.user.has_perm("billing.view_pricemove")
 
 
 class SubscriberMoveInline(TabularInline):
@@ -75,6 +85,9 @@ class SubscriberMoveInline(TabularInline):
     def has_change_permission(self, request: HttpRequest, obj: PriceMove | None = None) -> bool:
         return False
 
+    def has_view_permission(self, request: HttpRequest, obj: PriceMove | None = None) -> bool:
+        return may_look(request)
+
 
 @admin.register(PriceMove)
 class PriceMoveAdmin(ReadOnlyAdmin):
@@ -87,6 +100,9 @@ class PriceMoveAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PriceMove]:
         return with_counts(super().get_queryset(request))
+
+    def has_view_permission(self, request: HttpRequest, obj: PriceMove | None = None) -> bool:
+        return may_look(request)
 
     @admin.display(description="from")
     def from_price(self, move: PriceMove) -> str:

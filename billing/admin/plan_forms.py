@@ -30,13 +30,13 @@ class PlanFormSet(PaginationInlineFormSet):
         ]
 
     def clean(self) -> None:
-        super().clean()
         seen = set()
         for row in self.kept():
             mark = tuple(row.get(name) for name in self.one_each)
             if mark in seen:
                 raise forms.ValidationError(self.twice.format(**row))
             seen.add(mark)
+        super().clean()
 
     def sibling(self, kind: "type[PlanFormSet]") -> "list[dict[str, Any]] | None":
         """Return the rows of another formset of the page, None where they have faults of their own."""
@@ -83,16 +83,27 @@ class PriceForm(forms.ModelForm):
             self._check_own_key(cleaned)
         return cleaned
 
+    def save(self, commit: bool = True) -> Any:
+        if self.errors or not commit or not self.instance.pk:
+            return super().save(commit)
+        # What Stripe has of the price may have been noted since this page was read: write what staff changed.
+        columns = {column.name for column in self.instance._meta.concrete_fields}
+        self.instance.save(update_fields=sorted(columns & set(self.changed_data)))
+        self._save_m2m()  # type: ignore[attr-defined]
+        return self.instance
+
     def _check_own_key(self, cleaned: dict[str, Any]) -> None:
-        """Refuse to make up a lookup key that another price has been given."""
+        """Refuse to make up a lookup key that a price of another kind has been given."""
         row = PlanPrice(
-            plan=self.instance.plan,
+            plan=cleaned["plan"],
             meter=cleaned.get("meter"),
             interval=cleaned.get("interval", PlanPrice.Interval.MONTH),
             currency=cleaned["currency"],
         )
         key = row.own_lookup_key()
-        if PlanPrice.objects.filter(lookup_key=key).exclude(pk=self.instance.pk).exists():
+        kind = {"meter": row.meter, "interval": row.interval, "currency": row.currency}
+        others = PlanPrice.objects.filter(lookup_key=key).exclude(pk=self.instance.pk)
+        if others.exclude(plan=row.plan.pk, **kind).exists():
             self.add_error("lookup_key", f"Another price has the lookup key {key}: type one for this price.")
 
 

@@ -97,6 +97,14 @@ def state_of(price: PlanPrice) -> str:
     return f"{what}. {counted(count, 'subscriber')} on it." if count else f"{what}."
 
 
+def reason_of(plan: Plan) -> str:
+    """Return why a plan is kept, looked up once for a page that asks again and again."""
+    known: dict[str, str] = plan.__dict__
+    if "_reason" not in known:
+        known["_reason"] = why_kept(plan)
+    return known["_reason"]
+
+
 @admin.register(Plan)
 class PlanAdmin(PublishingViews, MovingViews, ModelAdmin):
     list_display = [
@@ -155,7 +163,7 @@ class PlanAdmin(PublishingViews, MovingViews, ModelAdmin):
         return actions
 
     def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and not (obj is not None and why_kept(obj))
+        return super().has_delete_permission(request, obj) and not (obj is not None and reason_of(obj))
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         plan = self.get_object(request, object_id)
@@ -248,7 +256,7 @@ class PlanAdmin(PublishingViews, MovingViews, ModelAdmin):
 
     @admin.display
     def deleting(self, plan: Plan) -> str:
-        return why_kept(plan) or "Nobody has ever been on it: it can be deleted."
+        return reason_of(plan) or "Nobody has ever been on it: it can be deleted."
 
 
 @admin.register(Meter)

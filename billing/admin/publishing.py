@@ -64,7 +64,7 @@ class PublishingViews(ModelAdmin):
                 if price_id:
                     adopting = {plan.slug: price_id}
                     return self.show_publication(request, [plan], adopting=adopting, title=title, back=back)
-                form.add_error("reference", f"Stripe has no price with the lookup key {reference}.")
+                form.add_error("reference", f"Stripe has no price with the id or lookup key {reference}.")
         context = {"form": form, "back": back, **self.page_context(request, title=title, plan=plan)}
         return TemplateResponse(request, "admin/billing/plan/adopt.html", context)
 

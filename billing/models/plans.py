@@ -152,11 +152,10 @@ class Plan(models.Model):
 
         It is what puts usage on the invoice. Free ones that are of no use any more go.
         """
-        wanted = {
-            (quota.meter_id, fee.currency)
-            for quota in self.quotas.all()
-            for fee in self.prices.filter(meter=None)
-        }
+        # Asked for anew: what was prefetched may be of before the change that this follows on.
+        currencies = set(self.prices.filter(meter=None).values_list("currency", flat=True))
+        meters = PlanQuota.objects.filter(plan=self).values_list("meter", flat=True)
+        wanted = {(meter, currency) for meter in meters for currency in currencies}
         metered = list(self.prices.exclude(meter=None).prefetch_related("tiers"))
         for price in metered:
             if (price.meter_id, price.currency) not in wanted and not price.tiers.all():

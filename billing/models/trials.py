@@ -97,7 +97,8 @@ class Trial(models.Model):
         if self.outcome != self.Outcome.REFUSED:
             return ""
         said = self.SENTENCES[self.reason].format(organization=self.organization.name, plan=self.plan.name)
-        return f"{said} It has ended, and nothing was charged. You can subscribe to {self.plan.name} without a trial."
+        then = f"You can subscribe to {self.plan.name} without a trial."
+        return f"{said} So this one has ended, and nothing was charged. {then}"
 
     def lacks_card(self, now: datetime) -> bool:
         """Whether it should have had a card by now."""

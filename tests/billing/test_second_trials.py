@@ -7,9 +7,10 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
+from billing.delivery import send
 from billing.entitlements import refresh_entitlement
 from billing.errors import StripeUnavailable
-from billing.models import Entitlement, Trial, TrialMark
+from billing.models import Entitlement, Notice, Trial, TrialMark
 from billing.stripe.checkout import complete_checkout, finish_checkout
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
@@ -78,12 +79,25 @@ class TestSecondTrial:
         assert not outcome.is_done
         assert outcome.refusal == (
             "A trial was already given to your e-mail address or one that reaches the same mailbox. "
-            "It has ended, and nothing was charged. You can subscribe to Pro without a trial."
+            "So this one has ended, and nothing was charged. You can subscribe to Pro without a trial."
         )
         assert (mirrored(organization)["status"], mirrored(rival)["status"]) == ("trialing", "canceled")
         assert (paid(sandbox), refresh_entitlement(rival).plan) == (0, trials.free)
         sandbox.set_clock(advance=40 * DAY)
         assert {each["customer"] for each in sandbox.every("charge")} == {mirrored(organization)["customer"]}
+
+    def test_is_told_of_by_e_mail_once_and_not_as_a_cancellation(
+        self, sandbox, organization, rival, trials, mailoutbox
+    ):
+        self.both_pay(sandbox, trials, organization, rival)
+        refresh_entitlement(rival)
+        refresh_entitlement(rival)
+
+        notice = Notice.objects.get(organization=rival, kind__in=["trial_refused", "cancelled"])
+        assert (notice.kind, send(str(notice.pk))) == ("trial_refused", "sent")
+        (mail,) = mailoutbox
+        assert mail.subject == "Your trial of Pro has ended"
+        assert "nothing was charged" in mail.body
 
     def test_on_one_card_is_ended_without_a_charge(self, sandbox, organization, stranger, trials):
         outcome = self.both_pay(sandbox, trials, organization, stranger, cards=["4242424242424242"] * 2)

@@ -38,6 +38,9 @@ BAD_VALUES = [
     ("STRIPE_WEBHOOK_SECRET", TEST_KEY),
     ("STRIPE_CHECK_RESTRICTED_KEY", TEST_KEY),
     ("STRIPE_API_BASE", "stripe.example"),
+    ("STRIPE_PRICE_ID_PRO", "prod_1234567890"),
+    ("STRIPE_PRICE_ID_TEAM", "price_12 34"),
+    ("STRIPE_PRICE_ID_ENTERPRISE", "$499"),
     ("API_KEY_PREFIX", "Acme!"),
     ("TRUSTED_PROXIES", "10.0.0.1"),
     ("EMAIL_PORT", "smtps"),
@@ -89,6 +92,7 @@ def outcomes() -> dict[str, Any]:
             "STRIPE_SECRET_KEY": TEST_KEY,
         },
         "plain http": {**PRODUCTION, "API_BASE_URL": "http://api.example.com"},
+        "prices of before": {**PRODUCTION, "STRIPE_PRICE_ID_PRO": "price_1MoBy5LkdIwHu7ix"},
         "behind a proxy": {**PRODUCTION, "TRUSTED_PROXIES": "1"},
         "a page address of its own": {**PRODUCTION, "FRONTEND_URL": "https://www.example.com/"},
         "a test key": {**PRODUCTION, "STRIPE_SECRET_KEY": TEST_KEY},
@@ -211,6 +215,14 @@ def test_the_key_decides_between_stripe_s_test_and_live_mode(outcomes, case, liv
     assert (settings["STRIPE_LIVE_SECRET_KEY"], settings["STRIPE_TEST_SECRET_KEY"]) == (
         (key, "") if live else ("", key)
     )
+
+
+def test_prices_of_before_tollgate_are_known_by_their_plans(outcomes):
+    assert outcomes["prices of before"]["STRIPE_PRICE_IDS"] == {
+        "pro": "price_1MoBy5LkdIwHu7ix",
+        "team": "",
+        "enterprise": "",
+    }
 
 
 def test_a_live_key_goes_to_stripe_alone(outcomes):
