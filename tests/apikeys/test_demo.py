@@ -30,7 +30,7 @@ from apikeys.demo.traffic import calls_on
 from apikeys.demo.world import StandIn, session_id_of
 from apikeys.gate import admit
 from apikeys.management.commands.demo import Interrupted, interruptions, tasks_done_at_once
-from billing.models import Entitlement, Meter
+from billing.models import Entitlement, Meter, Notice
 from billing.stripe import client as stripe_client
 from billing.stripe.catalog import publish_meter
 from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
@@ -116,6 +116,12 @@ def entitlement_of(company):
     return Entitlement.objects.select_related("plan").get(organization__name=company.name)
 
 
+def told(company):
+    """Return what a company was told by e-mail, oldest first."""
+    sent = Notice.objects.filter(organization__name=company.name, state="sent")
+    return list(sent.order_by("created_at").values_list("kind", flat=True))
+
+
 def invoices_of(company):
     rows = djstripe.Invoice.objects.filter(customer__subscriber__name=company.name).order_by("created")
     return list(rows.values_list("stripe_data", flat=True))
@@ -194,6 +200,8 @@ def test_a_card_that_fails_ends_the_plan_and_one_that_is_mended_keeps_it(world):
     assert (entitlement_of(saved).plan.slug, entitlement_of(saved).status) == ("pro", "active")
     assert "open" in {invoice["status"] for invoice in invoices_of(lost)}
     assert {invoice["status"] for invoice in invoices_of(saved)} == {"paid"}
+    assert told(lost)[-1] == "cancelled"
+    assert told(saved)[-2:] == ["payment_failed", "recovered"]
     assert prove().differences == []
 
 

@@ -88,7 +88,13 @@ class Command(BaseCommand):
             progress=self.show_progress,
         )
         self.stdout.write(f"Playing {months} months of {organizations} organizations, up to now.")
-        with quiet(), tasks_done_at_once(), commits_not_waited_for(), open_ears(settings.API_BASE_URL):
+        with (
+            quiet(),
+            tasks_done_at_once(),
+            letters_kept_back(),
+            commits_not_waited_for(),
+            open_ears(settings.API_BASE_URL),
+        ):
             world.start_at(play.start)
             state.mark_started()
             play.run()
@@ -188,6 +194,17 @@ def commits_not_waited_for() -> Iterator[None]:
     finally:
         connection_created.disconnect(hurry)
         connection.close()
+
+
+@contextmanager
+def letters_kept_back() -> Iterator[None]:
+    """Let the companies' e-mails go nowhere: the back office shows each, and on the console they hide all else."""
+    before = settings.EMAIL_BACKEND
+    settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+    try:
+        yield
+    finally:
+        settings.EMAIL_BACKEND = before
 
 
 @contextmanager
