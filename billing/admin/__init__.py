@@ -19,4 +19,3 @@ from billing.admin import (  # noqa: E402  (each registers its models)
     thin_events,  # noqa: F401
     trials,  # noqa: F401
 )
-)
