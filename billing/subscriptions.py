@@ -143,9 +143,12 @@ class PlanFinder:
 
 def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:
     """Return the organization's subscriptions to our plans as the mirror has them, the newest first."""
-    rows = djstripe.Subscription.objects.filter(customer__subscriber=organization)
+    subscriptions = djstripe.Subscription.objects.filter(customer__subscriber=organization)
+    rows = list(subscriptions.values_list("stripe_data", flat=True))
+    if not rows:
+        return []  # As for most: the catalogue is not needed.
     found, finder = [], PlanFinder()
-    for data in rows.values_list("stripe_data", flat=True):
+    for data in rows:
         plan = finder.find(data)
         if plan:
             found.append(PlanSubscription(plan, data))
