@@ -7,6 +7,7 @@ is completed by the next one, and one that is complete leads to an empty list.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from accounts import clock
@@ -48,7 +49,9 @@ class Snapshot:
     # Retired prices that a subscription or schedule still needs.
     needed: set[str] = field(default_factory=set)
 
+    @cached_property
     def meter_slugs(self) -> dict[str, str]:
+        """Our slugs by Stripe's ids."""
         slugs = {meter.event_name: meter.slug for meter in Meter.objects.all()}
         return {each["id"]: slugs[each["event_name"]] for each in self.meters if each["event_name"] in slugs}
 
@@ -182,7 +185,7 @@ def product_changes(
 
 
 def price_changes(row: PlanPrice, snapshot: Snapshot, *, product_id: str) -> Iterator[Change]:
-    terms, slugs = row.terms(), snapshot.meter_slugs()
+    terms, slugs = row.terms(), snapshot.meter_slugs
     holder = snapshot.holder(row.lookup_key)
     if holder is not None and read_terms(holder, meters=slugs) == terms:
         yield from keep(row, holder, terms, verb="Note" if is_ours(holder, row) else "Adopt")
@@ -280,6 +283,6 @@ def staying(row: PlanPrice, snapshot: Snapshot, *, replaced: str | None) -> str:
 
 
 def said(price: Data, snapshot: Snapshot, *, meter: Meter | None) -> str:
-    terms = read_terms(price, meters=snapshot.meter_slugs())
+    terms = read_terms(price, meters=snapshot.meter_slugs)
     unit = meter.unit if meter else "unit"
     return describe(terms, unit=unit) if terms else f"{price['id']}, which no plan could have"

@@ -112,6 +112,9 @@ class FeeForm(PriceForm):
         super().__init__(*args, **kwargs)
         self.fields["unit_amount"].label = "Amount"
         self.fields["unit_amount"].help_text = "In the currency's minor unit: 2900 is $29.00."
+        if not self.instance.pk:
+            # A row that was left as it came is no fee: one of 0 has to be said.
+            self.initial["unit_amount"] = None
 
 
 class FeeFormSet(PlanFormSet):

@@ -63,7 +63,9 @@ class PublishingViews(ModelAdmin):
             else:
                 if price_id:
                     adopting = {plan.slug: price_id}
-                    return self.show_publication(request, [plan], adopting=adopting, title=title, back=back)
+                    return self.show_publication(
+                        request, [plan], adopting=adopting, title=title, back=back, verb="Adopt and publish"
+                    )
                 form.add_error("reference", f"Stripe has no price with the id or lookup key {reference}.")
         context = {"form": form, "back": back, **self.page_context(request, title=title, plan=plan)}
         return TemplateResponse(request, "admin/billing/plan/adopt.html", context)
@@ -77,6 +79,7 @@ class PublishingViews(ModelAdmin):
         back: str,
         meters: Sequence[Meter] = (),
         adopting: dict[str, str] | None = None,
+        verb: str = "Publish",
     ) -> HttpResponse:
         """Show what is to be done, or do what was agreed to. A list that has changed since is shown anew."""
         outdated = ""
@@ -112,7 +115,13 @@ class PublishingViews(ModelAdmin):
             # Somebody else has pressed the same button, or the same person twice.
             messages.success(request, "It was published already: nothing is left to do.")
             return HttpResponseRedirect(back)
-        context = {"publication": publication, "error": error, "outdated": outdated, "back": back}
+        context = {
+            "publication": publication,
+            "error": error,
+            "outdated": outdated,
+            "verb": verb,
+            "back": back,
+        }
         context |= self.page_context(request, title=title, plan=plans[0] if len(plans) == 1 else None)
         return TemplateResponse(
             request, "admin/billing/plan/publish.html", context, status=503 if error else 200

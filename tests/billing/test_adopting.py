@@ -3,7 +3,11 @@
 import pytest
 from djstripe import models as djstripe
 
+<<<<<<< ours
 from accounts.models import Organization
+=======
+from billing.publication import AdoptPrice, KeepPrice
+>>>>>>> theirs
 from billing.entitlements import refresh_entitlement
 from billing.errors import PublicationRefused
 from billing.models import Plan, PlanPrice, PlanQuota, PublishedPrice
@@ -11,35 +15,20 @@ from billing.publication import AdoptPrice, KeepPrice
 from billing.stripe.catalog import preview_publication, publish, publish_plan
 from billing.stripe.catalog_reading import find_price_id
 from billing.stripe.client import get_client
-from billing.stripe.customers import ensure_customer
-from billing.stripe.subscriptions import sync_subscriptions
 from billing.subscriptions import find_plan
 from tests.billing.cast import subscribe
-from tests.billing.test_publishing import at_stripe, fee_of, later, set_fee, writes
+from tests.billing.catalogue import (
+    at_stripe,
+    fee_of,
+    later,
+    make_price,
+    set_fee,
+    subscribe_at_stripe,
+    writes,
+)
 from tests.billing.trouble import KINDS, fail_at_every_call
 
 pytestmark = pytest.mark.django_db
-
-
-def make_price(**params) -> str:
-    """Make a price as an operator had it: a product of its own name, $25 a month; return its id."""
-    client = get_client().v1
-    product = params.pop("product", None) or client.products.create({"name": "API access"}).id
-    monthly = {"currency": "usd", "unit_amount": 2500, "recurring": {"interval": "month"}}
-    kept = {name: value for name, value in (monthly | params).items() if value is not None}
-    return client.prices.create({"product": product, **kept}).id
-
-
-def subscribe_to(organization: Organization, price_id: str) -> djstripe.Subscription:
-    """Subscribe an organization at Stripe itself, as before Tollgate."""
-    client = get_client().v1
-    customer = ensure_customer(organization).id
-    method = client.payment_methods.attach("pm_card_visa", {"customer": customer})
-    client.subscriptions.create(
-        {"customer": customer, "items": [{"price": price_id}], "default_payment_method": method.id}
-    )
-    sync_subscriptions(customer)
-    return djstripe.Subscription.objects.get(customer=customer)
 
 
 @pytest.fixture
@@ -148,9 +137,6 @@ def test_overage_that_has_no_price_in_the_new_currency_is_asked_for(sandbox, pla
     assert any("Say what a call beyond the included 10,000 costs in eur." in fault for fault in listed.faults)
 
 
-# Who subscribes already
-
-
 def test_subscribers_of_the_price_that_the_plan_had_stay_on_it(sandbox, organization, plans, price_id):
     subscribe(sandbox, organization, plan=plans.pro)
     old = fee_of(plans.pro).stripe_price_id
@@ -164,19 +150,19 @@ def test_subscribers_of_the_price_that_the_plan_had_stay_on_it(sandbox, organiza
 
 
 def test_who_subscribed_before_tollgate_is_not_touched(sandbox, organization, plans, price_id):
-    subscription = subscribe_to(organization, price_id)
-    before = get_client().v1.subscriptions.retrieve(subscription.id).to_dict()
+    subscription = subscribe_at_stripe(organization, price_id)
+    before = get_client().v1.subscriptions.retrieve(subscription).to_dict()
 
     adopt(plans.pro, price_id)
 
-    after = get_client().v1.subscriptions.retrieve(subscription.id).to_dict()
+    after = get_client().v1.subscriptions.retrieve(subscription).to_dict()
     for each in (before, after):
         each["items"]["data"][0]["price"].pop("lookup_key")
     assert after == before
 
 
 def test_who_subscribes_to_an_adopted_price_has_the_plan(sandbox, organization, plans, price_id):
-    subscribe_to(organization, price_id)
+    subscribe_at_stripe(organization, price_id)
     adopt(plans.pro, price_id)
 
     assert refresh_entitlement(organization).plan == plans.pro
@@ -186,7 +172,7 @@ def test_who_subscribes_to_an_older_price_of_the_adopted_product_has_the_plan(sa
     older = make_price(unit_amount=1900)
     product = get_client().v1.prices.retrieve(older).product
     adopt(plans.pro, make_price(product=product))
-    subscribe_to(organization, older)
+    subscribe_at_stripe(organization, older)
 
     assert refresh_entitlement(organization).plan == plans.pro
 
@@ -208,7 +194,7 @@ def test_a_product_of_two_plans_does_not_tell_them_apart_but_its_prices_do(sandb
 
 def test_a_subscriber_keeps_the_plan_when_another_product_is_adopted(sandbox, organization, plans):
     first = make_price()
-    subscribe_to(organization, first)
+    subscribe_at_stripe(organization, first)
     adopt(plans.pro, first)
     adopt(Plan.objects.get(slug="pro"), make_price(unit_amount=3500))
 
@@ -226,9 +212,6 @@ def test_a_newer_price_of_an_adopted_plan_is_of_the_adopted_product(sandbox, pla
     with later(hours=25):
         # Not ours to archive: something else of the operator's may still sell it.
         assert preview_publication([Plan.objects.get(slug="pro")]).is_empty
-
-
-# What cannot be a fee
 
 
 @pytest.mark.parametrize(
@@ -309,9 +292,6 @@ def test_a_price_that_stripe_has_not_is_refused(sandbox, plans):
     assert listed.faults == ("Pro cannot be published. Stripe has no price price_missing.",)
 
 
-# STRIPE_PRICE_ID_PRO, _TEAM, _ENTERPRISE
-
-
 @pytest.fixture
 def configured(settings, price_id) -> str:
     settings.STRIPE_PRICE_IDS = {"pro": price_id, "team": "", "enterprise": ""}
@@ -348,9 +328,6 @@ def test_a_refusal_names_the_variable(sandbox, plans, configured):
 
     with pytest.raises(PublicationRefused, match=r"STRIPE_PRICE_ID_PRO: The price price_\w+ is archived"):
         publish_plan(plans.pro)
-
-
-# Stripe going wrong
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,14 +1,13 @@
 """Webhooks late, doubled, shuffled, lost and at once: the same end. And customers who are deleted or discounted."""
 
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
 import pytest
 import stripe
-from django.db import connection, connections
+from django.db import connections
 from djstripe import models as djstripe
 from djstripe.settings import djstripe_settings
 
@@ -19,6 +18,7 @@ from billing.stripe.customers import ensure_customer, find_customer
 from sandbox.transport import SandboxHTTPClient
 from tests.billing.cast import deliver, subscribe
 from tests.billing.stage import BAD_CARD, DAY, HOUR, Stage, open_stage
+from tests.billing.waiting import somebody_waits_for_a_lock, wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -148,19 +148,6 @@ def test_of_two_events_at_once_the_older_answer_does_not_win(
     assert subscription.stripe_data["status"] == "canceled"
     organization.entitlement.refresh_from_db()
     assert organization.entitlement.plan == plans.free
-
-
-def somebody_waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-        return bool(cursor.fetchone()[0])
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_deleted_customer_is_not_brought_back_by_what_is_heard_late(stage, plans):
