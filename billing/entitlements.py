@@ -206,16 +206,8 @@ def current_entitlement(organization: Organization, *, now: datetime | None = No
 
 def lock_entitlement(organization: Organization) -> Entitlement:
     """Lock and return the entitlement row: whoever changes or caches what the gate knows holds it."""
-<<<<<<< HEAD
     rows = Entitlement.objects.filter(organization=organization)
     # The lock by itself first: a join that waits for it has read the plan already, and PostgreSQL finds no row
     # at all where another transaction has changed the plan meanwhile.
     rows.select_for_update(no_key=True).values_list("pk").get()
     return rows.select_related("plan", "bought_plan", "policy", "organization").get()
-=======
-    # Locked alone, and read in a second query. Having waited for the lock, PostgreSQL looks at the row anew
-    # but not at what was joined to it: where the plan has changed meanwhile, there would be no row at all.
-    Entitlement.objects.select_for_update(no_key=True).values_list("pk").get(organization=organization)
-    relations = ("plan", "bought_plan", "policy", "organization")
-    return Entitlement.objects.select_related(*relations).get(organization=organization)
->>>>>>> d

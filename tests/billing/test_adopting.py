@@ -3,11 +3,6 @@
 import pytest
 from djstripe import models as djstripe
 
-<<<<<<< ours
-from accounts.models import Organization
-=======
-from billing.publication import AdoptPrice, KeepPrice
->>>>>>> theirs
 from billing.entitlements import refresh_entitlement
 from billing.errors import PublicationRefused
 from billing.models import Plan, PlanPrice, PlanQuota, PublishedPrice

@@ -2,9 +2,9 @@
 
 import pytest
 
-from billing.publication import ArchivePrice, UpdateMeter
 from billing.errors import PublicationRefused
 from billing.models import Meter, Plan, PlanPrice, PlanQuota
+from billing.publication import ArchivePrice, UpdateMeter
 from billing.stripe.catalog import preview_publication, publish, publish_meter, publish_plan
 from billing.stripe.client import get_client
 from tests.billing.cast import subscribe

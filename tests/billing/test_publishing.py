@@ -5,18 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
-<<<<<<< ours
-from accounts import clock
-from billing.errors import PreviewOutdated, PublicationRefused, StripeUnavailable
-from billing.models import Meter, Plan, PlanPrice, PlanQuota, PublishedPrice
-from billing.publication import ArchivePrice, CreatePrice, KeepPrice, UpdateMeter, UpdateProduct
-from billing.stripe.catalog import preview_publication, publish, publish_meter, publish_plan
-=======
-from billing.changes import UpdateProduct
 from billing.errors import PreviewOutdated
 from billing.models import Meter, Plan, PublishedPrice
+from billing.publication import UpdateProduct
 from billing.stripe.catalog import preview_publication, publish, publish_plan
->>>>>>> theirs
 from billing.stripe.client import get_client
 from tests.billing.cast import publish_all, subscribe
 from tests.billing.catalogue import (

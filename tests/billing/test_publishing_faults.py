@@ -2,9 +2,9 @@
 
 import pytest
 
-from billing.publication import ArchivePrice, CreatePrice, KeepPrice
 from billing.errors import StripeUnavailable
 from billing.models import Meter, PlanPrice, PublishedPrice
+from billing.publication import ArchivePrice, CreatePrice, KeepPrice
 from billing.stripe.catalog import preview_publication, publish
 from billing.stripe.client import get_client
 from tests.billing.catalogue import (
