@@ -1,5 +1,6 @@
 """The main job, end to end: a person signs up, pays, gets a key and calls the API, and Stripe counts the calls."""
 
+import json
 import re
 import time
 from urllib.parse import urlencode
@@ -189,6 +190,57 @@ def test_a_customer_changes_plan_and_leaves_without_javascript(plain_page: Page,
     page.get_by_label("Now").press("Space")
     page.get_by_role("button", name="Cancel the subscription").click()
     expect(page.get_by_role("status")).to_contain_text("You are on Free now.")
+
+
+def test_staff_make_and_publish_a_plan_in_the_back_office_and_a_customer_pays_for_it(
+    page: Page, stack: Stack
+) -> None:
+    logins = json.loads((stack.var / "demo.json").read_text())
+    page.goto("/admin/")
+    page.get_by_label(re.compile("e-mail", re.IGNORECASE)).fill(logins["staff_email"])
+    page.get_by_label(re.compile("password", re.IGNORECASE)).first.fill(logins["staff_password"])
+    page.get_by_role("button", name=re.compile("log in", re.IGNORECASE)).click()
+    expect(page).to_have_url(re.compile("/admin/$"))
+
+    # A limit of 0 is refused with a sentence; then a plan by the month that bills what goes beyond.
+    page.goto("/admin/billing/plan/add/")
+    for name, value in {
+        "name": "Scale",
+        "slug": "scale",
+        "rate_per_minute": "0",
+        "order": "9",
+        "quotas-0-included": "5000",
+        "fees-0-unit_amount": "4900",
+        "overages-0-tiers": "beyond: 0.5",
+    }.items():
+        page.locator(f"[name='{name}']").fill(value)
+    page.locator("[name='quotas-0-overage']").select_option("bill")
+    for name in ("quotas-0-meter", "overages-0-meter"):
+        page.locator(f"[name='{name}']").select_option(label="Requests")
+    save = page.get_by_role("button", name="Save and continue editing")
+    save.click()
+    expect(page.get_by_text("0 would let nobody in")).to_be_visible()
+    page.locator("[name='rate_per_minute']").fill("250")
+    save.click()
+
+    # What publishing would do is shown first, then done, and then there is nothing left to do.
+    page.get_by_role("link", name="Publish…").click()
+    expect(page.get_by_role("listitem").filter(has_text="$49 a month")).to_be_visible()
+    page.get_by_role("button", name="Publish").click()
+    expect(page.get_by_text(re.compile("Published: ")).first).to_be_visible()
+    page.get_by_role("link", name="Publish…").click()
+    expect(page.get_by_text("there is nothing to publish")).to_be_visible()
+    page.context.clear_cookies()
+
+    email = sign_up(page, stack, then="Scale")
+    choose(page, "Scale")
+    pay(page, card="4242 4242 4242 4242")
+    expect(page.locator("#plan-name")).to_have_text("Scale")
+    key = create_key(page, name="production")
+    assert stack.api("/api/v1/echo", key).headers["X-RateLimit-Limit"] == "250"
+    customer = stack.row("SELECT id FROM djstripe_customer WHERE stripe_data->>'email' = %s", email)[0]
+    (invoice,) = stack.stripe(f"/v1/invoices?customer={customer}")["data"]
+    assert (invoice["status"], invoice["amount_paid"]) == ("paid", 4900)
 
 
 @pytest.mark.parametrize("key", ["sk_live_wrong", "sk_live_" + "a" * 48, "💳", "-"])

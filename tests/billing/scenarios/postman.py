@@ -14,7 +14,7 @@ class Postman:
         self.sandbox = sandbox
 
     def call(self) -> None:
-        """Come by, at the end of a day."""
+        """Come by, now that something has happened."""
         self.hand_over(self.sandbox.webhooks.pending())
 
     def finish(self) -> None:
@@ -28,7 +28,7 @@ class Postman:
 
 
 class BadPostman(Postman):
-    """Shuffles what waits, brings some of it, some twice, leaves the rest for another day, and loses some."""
+    """Shuffles what waits, brings some of it, some twice, leaves the rest for another time, and loses some."""
 
     def __init__(self, sandbox: Sandbox, *, seed: int, lost: float = 0.0) -> None:
         super().__init__(sandbox)

@@ -17,19 +17,19 @@ from billing.stripe.checkout import complete_checkout, start_checkout
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
 from billing.stripe.previewing import preview_change
-from billing.subscriptions import LIVE, subscription_of
+from billing.subscriptions import LIVE, from_timestamp, subscription_of
 from billing.tasks import refresh_due_entitlements, send_notices
 from sandbox.state import Sandbox
 from tests.billing.cast import pay, session_id_of, visit_page
 from tests.billing.scenarios.postman import Postman
 
-DAY = timedelta(days=1)
+WEEK = timedelta(days=7)
 FAILING = "pm_card_chargeCustomerFail"
 WORKING = "pm_card_visa"
 
 
 class World:
-    """Product and Stripe at one time, which moves by `go`. Webhooks come by way of `postman`, once a day."""
+    """Product and Stripe at one time, which moves by `go`. Webhooks come by way of `postman`."""
 
     def __init__(
         self,
@@ -50,16 +50,22 @@ class World:
         self.attempts = 0
 
     def go(self, *, days: float = 0, to: str | None = None) -> None:
-        """Let time pass, day by day, with what Stripe and the beat do on each."""
+        """Let time pass, from one thing that Stripe does to the next, with what the beat does then."""
         target = datetime.fromisoformat(to).replace(tzinfo=UTC) if to else self.now + timedelta(days=days)
         while self.now < target:
-            self.now = min(self.now + DAY, target)
+            self.now = self.next_stop(target)
             self.sandbox.set_clock(frozen_at=int(self.now.timestamp()))
             self.hands.move(self.now)
             self.postman.call()
             refresh_due_entitlements()
             send_notices()
             self.check()
+
+    def next_stop(self, target: datetime) -> datetime:
+        """Return the next moment at which something is due at Stripe, `target` or a week at the latest."""
+        latest = min(self.now + WEEK, target)
+        due = self.sandbox.agenda.next(clock=None, until=int(latest.timestamp()))
+        return from_timestamp(max(due["at"], int(self.now.timestamp()) + 1)) if due else latest
 
     def check(self) -> None:
         live = [each for each in self.sandbox.every("subscription") if each["status"] in LIVE]
