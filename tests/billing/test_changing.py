@@ -205,6 +205,15 @@ class TestTrial:
         for _ in range(2):
             assert change_plan(acme.organization, plan=plans.pro).state == "done"
 
+    def test_an_upgrade_after_a_trial_with_a_change_can_be_sent_twice_as_well(self, acme, plans):
+        acme.subscribe(plans.enterprise, trial_period_days=14)
+        change_plan(acme.organization, plan=plans.pro)
+        acme.wait(days=15)
+
+        for _ in range(2):
+            assert change_plan(acme.organization, plan=plans.team).state == "done"
+        assert len(acme.invoices()) == 3
+
     def test_leaving_ends_it_with_the_trial(self, acme, plans):
         acme.subscribe(plans.team, trial_period_days=14)
 
