@@ -189,8 +189,8 @@ def current_entitlement(organization: Organization, *, now: datetime | None = No
 
 def lock_entitlement(organization: Organization) -> Entitlement:
     """Lock and return the entitlement row: whoever changes or caches what the gate knows holds it."""
-    return (
-        Entitlement.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("plan", "bought_plan", "policy", "organization")
-        .get(organization=organization)
-    )
+    rows = Entitlement.objects.filter(organization=organization)
+    # The lock by itself first: a join that waits for it has read the plan already, and PostgreSQL finds no row
+    # at all where another transaction has changed the plan meanwhile.
+    rows.select_for_update(no_key=True).values_list("pk").get()
+    return rows.select_related("plan", "bought_plan", "policy", "organization").get()

@@ -190,11 +190,16 @@ def has_just_come(subscription: PlanSubscription, agreed: Agreement | None) -> b
     """Whether the subscription came to its plan by the change that is asked for: sent twice, or answered in vain."""
     if agreed:
         return agreed.from_price != subscription.fee_item["price"]["id"]
-    changed_at = subscription.data["metadata"].get(CHANGED_AT)
-    if changed_at is None and subscription.data["latest_invoice"]:
-        invoice = sync_invoice(subscription.data["latest_invoice"])
-        changed_at = invoice["created"] if invoice["billing_reason"] == "subscription_update" else None
-    return changed_at is not None and abs(clock.now() - from_timestamp(int(changed_at))) < REPEATED_WITHIN
+    if is_recent(subscription.data["metadata"].get(CHANGED_AT, "")):
+        return True
+    if not subscription.data["latest_invoice"]:
+        return False
+    invoice = sync_invoice(subscription.data["latest_invoice"])
+    return invoice["billing_reason"] == "subscription_update" and is_recent(str(invoice["created"]))
+
+
+def is_recent(timestamp: str) -> bool:
+    return timestamp.isdigit() and abs(clock.now() - from_timestamp(int(timestamp))) < REPEATED_WITHIN
 
 
 def note_plan(organization: Organization) -> None:

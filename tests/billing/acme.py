@@ -29,6 +29,11 @@ CHALLENGES = "pm_card_authenticationRequiredOnSetup"
 YEARLY = {"pro": 29_000, "team": 99_000}
 
 
+def prices_of(plan: Plan, interval: str = "month") -> set[str]:
+    """Return the ids at Stripe of what a plan is sold as."""
+    return {str(price.stripe_price_id) for price in plan.offered_prices(interval=interval)}
+
+
 class Acme:
     """`api` is Stripe. Amounts are in cents."""
 
@@ -136,6 +141,9 @@ class Acme:
     def prices(self) -> set[str]:
         """Return the ids of the prices that are paid for now."""
         return {item["price"]["id"] for item in self.subscription()["items"]["data"]}
+
+    def schedules(self) -> list[Any]:
+        return list(self.api.subscription_schedules.list({"customer": self.customer_id}).data)
 
     def invoices(self) -> list[Any]:
         """Return the invoices, oldest first."""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from billing.entitlements import current_entitlement
 from billing.errors import PaymentDeclined
 from billing.standing import find_standing
 from billing.stripe.changing import change_plan, undo_change
@@ -23,7 +22,7 @@ def withstands(acme, flow: Callable[[], object], prepare: Callable[[], object] =
     """Play the flow with every fault at every call; return its calls."""
 
     def look() -> object:
-        entitlement = current_entitlement(acme.organization)
+        entitlement = acme.entitlement()
         standing = find_standing(acme.organization)
         return (
             (entitlement.plan.slug, entitlement.status),
@@ -41,20 +40,6 @@ def withstands(acme, flow: Callable[[], object], prepare: Callable[[], object] =
     return [
         str(call) for call in every_fault(acme.sandbox, flow=flow, prepare=prepare, look=look, kinds=KINDS)
     ]
-
-
-@pytest.fixture
-def on_pro(acme, plans):
-    acme.subscribe(plans.pro)
-    acme.wait(days=10)
-    return acme
-
-
-@pytest.fixture
-def on_team(acme, plans):
-    acme.subscribe(plans.team)
-    acme.wait(days=10)
-    return acme
 
 
 def test_an_upgrade(on_pro, plans):

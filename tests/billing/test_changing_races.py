@@ -38,24 +38,6 @@ def states(outcomes):
     return {outcome.state for outcome in outcomes}
 
 
-@pytest.fixture
-def on_pro(acme, plans):
-    acme.subscribe(plans.pro)
-    acme.wait(days=10)
-    return acme
-
-
-@pytest.fixture
-def on_team(acme, plans):
-    acme.subscribe(plans.team)
-    acme.wait(days=10)
-    return acme
-
-
-def schedules(acme):
-    return acme.api.subscription_schedules.list({"customer": acme.customer_id}).data
-
-
 @pytest.mark.parametrize("shown", [True, False])
 def test_an_upgrade_is_charged_once(on_pro, plans, callers, shown):
     token = preview_change(on_pro.organization, plan=plans.team).token if shown else None
@@ -105,7 +87,7 @@ def test_a_downgrade_is_one_schedule(on_team, plans, callers):
     outcomes = at_once(callers, lambda: change_plan(on_team.organization, plan=plans.pro))
 
     assert states(outcomes) == {"scheduled"}
-    assert len(schedules(on_team)) == 1
+    assert len(on_team.schedules()) == 1
     assert find_standing(on_team.organization).scheduled_change.plan == plans.pro
 
 
@@ -124,7 +106,7 @@ def test_what_is_scheduled_is_taken_back(on_team, plans, callers):
     assert set(at_once(callers, lambda: undo_change(on_team.organization))) == {None}
 
     assert find_standing(on_team.organization).scheduled_change is None
-    assert [each.status for each in schedules(on_team)] == ["released"]
+    assert [each.status for each in on_team.schedules()] == ["released"]
 
 
 def test_what_waits_for_payment_is_given_up(on_pro, plans, callers):
@@ -188,7 +170,7 @@ def test_a_downgrade_and_its_undoing_end_in_one_of_both(on_team, plans, callers)
         lambda: resume(on_team.organization),
     )
 
-    open_schedules = [each for each in schedules(on_team) if each.status == "active"]
+    open_schedules = [each for each in on_team.schedules() if each.status == "active"]
     standing = find_standing(on_team.organization)
     subscription = on_team.subscription()
     assert len(open_schedules) <= 1

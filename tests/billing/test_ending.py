@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis.exceptions import ConnectionError as Unreachable
 
-from billing.entitlements import current_entitlement
 from billing.errors import ChangeRefused, NoSubscription, UsageNotReported
 from billing.standing import find_standing
 from billing.stripe.changing import change_plan
@@ -18,25 +17,14 @@ pytestmark = pytest.mark.django_db
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def granted(acme):
-    return current_entitlement(acme.organization).plan
-
-
-@pytest.fixture
-def on_pro(acme, plans):
-    acme.subscribe(plans.pro)
-    acme.wait(days=10)
-    return acme
-
-
 class TestAtThePeriodsEnd:
     def test_it_lasts_as_long_as_it_is_paid_for(self, on_pro, plans):
         assert cancel_at_period_end(on_pro.organization) == MAY
 
-        assert (granted(on_pro), find_standing(on_pro.organization).cancels_at) == (plans.pro, MAY)
+        assert (on_pro.entitlement().plan, find_standing(on_pro.organization).cancels_at) == (plans.pro, MAY)
         on_pro.wait_until(MAY)
         on_pro.see()
-        assert (granted(on_pro), find_standing(on_pro.organization)) == (plans.free, None)
+        assert (on_pro.entitlement().plan, find_standing(on_pro.organization)) == (plans.free, None)
         assert [each.total for each in on_pro.invoices()] == [2900, 0]
 
     def test_set_twice_it_is_the_same_day(self, on_pro):
@@ -150,7 +138,7 @@ class TestNow:
         assert (preview.amount_due, preview.currency) == (0, "usd")
         assert [line.amount for line in preview.lines] == [0, -1933, 1933]
         assert (on_pro.balance(), on_pro.last_invoice().total) == (-1933, -1933)
-        assert (on_pro.subscription().status, granted(on_pro)) == ("canceled", plans.free)
+        assert (on_pro.subscription().status, on_pro.entitlement().plan) == ("canceled", plans.free)
         assert find_standing(on_pro.organization) is None
 
     def test_what_was_used_is_invoiced(self, on_pro, plans):
@@ -182,7 +170,7 @@ class TestNow:
 
         cancel_now(on_pro.organization)
 
-        assert (on_pro.subscription().status, granted(on_pro)) == ("canceled", plans.free)
+        assert (on_pro.subscription().status, on_pro.entitlement().plan) == ("canceled", plans.free)
         assert (on_pro.last_invoice().status, on_pro.last_invoice().amount_remaining) == ("open", 4300)
 
     def test_a_trial_ends_without_an_invoice(self, acme, plans):
@@ -192,7 +180,7 @@ class TestNow:
         assert preview_cancel_now(acme.organization).lines == []
         cancel_now(acme.organization)
 
-        assert (acme.subscription().status, granted(acme)) == ("canceled", plans.free)
+        assert (acme.subscription().status, acme.entitlement().plan) == ("canceled", plans.free)
         assert [each.total for each in acme.invoices()] == [0]
 
     def test_a_first_payment_that_never_came_is_not_owed(self, acme, plans):
@@ -239,7 +227,7 @@ class TestNow:
             patch.setattr(stream, "last_id", unreachable)
             with pytest.raises(UsageNotReported, match="try again"):
                 cancel_now(on_pro.organization)
-        assert (on_pro.subscription().status, granted(on_pro)) == ("active", plans.pro)
+        assert (on_pro.subscription().status, on_pro.entitlement().plan) == ("active", plans.pro)
 
         cancel_now(on_pro.organization)
         assert on_pro.subscription().status == "canceled"
@@ -248,7 +236,7 @@ class TestNow:
         on_pro.use(500)
         cancel_now(on_pro.organization)
 
-        entitlement = current_entitlement(on_pro.organization)
+        entitlement = on_pro.entitlement()
         assert entitlement.plan == plans.free
         assert entitlement.period_start == MAY - timedelta(days=20)
         assert entitlement.carried_from == []

@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection, transaction
 
 from accounts.models import Organization
-from billing.entitlements import current_entitlement, free_period, refresh_entitlement
+from billing.entitlements import current_entitlement, free_period, lock_entitlement, refresh_entitlement
 from billing.models import Entitlement, Plan
 from billing.periods import calendar_month
 from billing.subscriptions import find_live_subscription
@@ -135,3 +137,29 @@ def test_one_organization_s_trouble_does_not_keep_the_others_from_their_limits(
 
     assert refresh_entitlements() == 1
     assert {e.find_quota("requests") for e in Entitlement.objects.all()} == {100, 250}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_waits_for_the_lock_sees_the_plan_that_was_changed_meanwhile(organization, plans):
+    def lock() -> Plan:
+        try:
+            with transaction.atomic():
+                return lock_entitlement(organization).plan
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            lock_entitlement(organization)
+            waiting = pool.submit(lock)
+            while not is_anybody_waiting_for_a_lock():
+                pass
+            Entitlement.objects.filter(organization=organization).update(plan=plans.team)
+
+        assert waiting.result() == plans.team
+
+
+def is_anybody_waiting_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
