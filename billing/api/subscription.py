@@ -22,7 +22,8 @@ from billing.api.representing import (
     represent,
 )
 from billing.entitlements import current_entitlement
-from billing.errors import ChangeRefused, NoSubscription
+from billing.errors import ChangeRefused
+from billing.models import PlanPrice
 from billing.outlook import describe_refused_trial
 from billing.standing import find_standing
 from billing.stripe import ending
@@ -42,11 +43,9 @@ class SubscriptionView(BillingView):
         return represent(entitlement, standing, message=refused_trial or entitlement.banner)
 
     def interval_of(self, asked: dict[str, Any]) -> str:
-        """Return the interval that was asked for, else the present one. Raises NoSubscription."""
+        """Return the interval that was asked for, else the present one."""
         standing = find_standing(self.organization)
-        if standing is None:
-            raise NoSubscription(f"{self.organization} has no subscription.")
-        return str(asked.get("interval") or standing.interval)
+        return str(asked.get("interval") or (standing.interval if standing else PlanPrice.Interval.MONTH))
 
 
 class Subscription(SubscriptionView):

@@ -105,13 +105,17 @@ def title_of(preview: ChangePreview, held: Plan) -> str:
 def said_of(request: TenantRequest, plan: Plan, *, is_scheduled: bool) -> str:
     """Return what is so after the change."""
     standing = find_standing(request.organization)
+    if is_scheduled and standing and standing.cancels_at:
+        return (
+            f"Your subscription ends on {day(standing.cancels_at)}. You keep {standing.plan.name} until then."
+        )
     if is_scheduled and standing and standing.scheduled_change:
         at = standing.scheduled_change.at
         return (
             f"You move to {plan.name} on {day(at)}. Until then you keep {standing.plan.name}, "
             "and you can take this back."
         )
-    return f"You are on {plan.name} now."
+    return f"You are on {plan.name} now{', paid yearly' if standing and standing.interval == 'year' else ''}."
 
 
 @require_POST

@@ -278,7 +278,7 @@ class TestChanging:
 
         assert (
             problem(rival.patch("subscription", {"plan": "team", "token": token}))["code"]
-            == "no_subscription"
+            == "preview_outdated"
         )
 
     def test_what_cannot_be_changed_now_says_why(self, sandbox, program, pro):

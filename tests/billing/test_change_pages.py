@@ -192,6 +192,17 @@ def test_a_scheduled_downgrade_can_be_taken_back(sandbox, browser, organization,
     assert find_standing(organization).scheduled_change is None
 
 
+def test_a_change_to_free_is_an_end_of_the_subscription(sandbox, browser, organization, team):
+    end = find_standing(organization).period_end
+    day = f"{end.day} {end:%B %Y}"
+    page = preview(browser, "free")
+
+    assert "Downgrade to Free" in text_of(page)
+    assert "From then on" not in text_of(page)
+    assert f"Your subscription ends on {day}. You keep Team until then." in text_of(agree(browser, page))
+    assert find_standing(organization).cancels_at == end
+
+
 def test_paying_yearly_is_an_upgrade_of_the_same_plan(sandbox, browser, organization, plans, pro):
     sell(plans.pro, interval="year", unit_amount=29_000)
 
@@ -199,7 +210,7 @@ def test_paying_yearly_is_an_upgrade_of_the_same_plan(sandbox, browser, organiza
 
     assert "Pay Pro yearly" in text_of(page)
     assert "Due now $261" in text_of(page)
-    assert "You are on Pro now." in text_of(agree(browser, page))
+    assert "You are on Pro now, paid yearly." in text_of(agree(browser, page))
     assert find_standing(organization).interval == "year"
 
 
