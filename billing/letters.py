@@ -117,13 +117,17 @@ def of_plan(notice: Notice, entitlement: Entitlement) -> dict[str, Any]:
     }
 
 
+def of_refusal(notice: Notice, entitlement: Entitlement) -> dict[str, Any]:
+    return {"why": notice.context.get("why", ""), "action": Action("Choose a plan", page("billing"))}
+
+
 def of_end(notice: Notice, entitlement: Entitlement) -> dict[str, Any]:
     return {"action": Action("Choose a plan", page("billing"))}
 
 
 CONTEXTS: dict[NoticeKind, Callable[[Notice, Entitlement], dict[str, Any]]] = {
     NoticeKind.TRIAL_ENDING: of_trial,
-    NoticeKind.TRIAL_REFUSED: of_trial,
+    NoticeKind.TRIAL_REFUSED: of_refusal,
     NoticeKind.PAYMENT_FAILED: of_payment,
     NoticeKind.ACCESS_REDUCED: of_payment,
     NoticeKind.REMINDER: of_payment,

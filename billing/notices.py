@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from accounts.models import Organization
 from billing.access import RANK
 from billing.models import Access, Entitlement, Notice, NoticeKind, StatusPolicy
-from billing.subscriptions import LIVE, OWING, find_live_subscription
+from billing.subscriptions import LIVE, OWING, find_live_subscription, plan_subscriptions
 
 # Stripe's own: trial_will_end comes three days ahead, or at once for a shorter trial.
 TRIAL_WARNING = timedelta(days=3)
@@ -54,8 +54,10 @@ def told_by_policy(kind: NoticeKind, after: Entitlement, *, before: Entitlement 
     if after.policy and not after.policy.sends_email:
         return None
     context = context_of(after)
-    if before and not after.bought_plan:
-        context |= {name: context_of(before)[name] for name in ("since", "plan", "plan_name")}
+    if before:
+        context["subscription"] = before.subscription_id
+        if not after.bought_plan:
+            context |= {name: context_of(before)[name] for name in ("since", "plan", "plan_name")}
     return News(kind, f"{after.status} {context['since']}", context)
 
 
@@ -129,9 +131,15 @@ def note_trial_ending(organization: Organization, *, now: datetime) -> list[Noti
     return note(organization, [News(NoticeKind.TRIAL_ENDING, key, context)])
 
 
-def note_trial_refused(organization: Organization, subscription_id: str) -> list[Notice]:
-    """Write down that a subscription got no trial, or lost it, because the customer had one before."""
-    return note(organization, [News(NoticeKind.TRIAL_REFUSED, subscription_id, {})])
+def note_trial_refused(organization: Organization, subscription_id: str, *, why: str = "") -> list[Notice]:
+    """Write down that a trial was ended because it was a second one. `why` is a sentence for the customer.
+
+    To be called when the subscription has ended. It is told instead of its end, not besides.
+    """
+    found = (each for each in plan_subscriptions(organization) if each.id == subscription_id)
+    subscription = next(found, None)
+    context = {"why": why} | ({"plan_name": subscription.plan.name} if subscription else {})
+    return note(organization, [News(NoticeKind.TRIAL_REFUSED, subscription_id, context)])
 
 
 def note(organization: Organization, found: Iterable[News]) -> list[Notice]:

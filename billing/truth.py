@@ -69,18 +69,22 @@ def is_trial_ending(notice: Notice, entitlement: Entitlement, now: datetime) -> 
     return ends_at is not None and ends_at.isoformat() == notice.context["trial_end"] and ends_at > now
 
 
-def is_subscribed(notice: Notice, entitlement: Entitlement, now: datetime) -> bool:
-    subscription = find_live_subscription(notice.organization)
-    return subscription is not None and subscription.trial_ends_at is None
+def is_end_to_tell(notice: Notice, entitlement: Entitlement, now: datetime) -> bool:
+    """Whether it is over, and the customer does not hear so already by hearing that the trial was refused."""
+    subscription = notice.context.get("subscription")
+    refused = Notice.objects.filter(
+        organization=notice.organization_id, kind=NoticeKind.TRIAL_REFUSED, key=subscription
+    )
+    return is_over(notice, entitlement, now) and not (subscription and refused.exists())
 
 
 CHECKS: dict[NoticeKind, Check] = {
     NoticeKind.TRIAL_ENDING: is_trial_ending,
-    NoticeKind.TRIAL_REFUSED: is_subscribed,
+    NoticeKind.TRIAL_REFUSED: is_over,
     NoticeKind.PAYMENT_FAILED: is_owing,
     NoticeKind.ACCESS_REDUCED: is_in_force,
     NoticeKind.REMINDER: is_in_force,
     NoticeKind.RECOVERED: is_well_again,
-    NoticeKind.CANCELLED: is_over,
+    NoticeKind.CANCELLED: is_end_to_tell,
     NoticeKind.PLAN_CHANGED: is_on_plan,
 }

@@ -193,14 +193,22 @@ def test_a_trial_that_is_given_longer_has_its_end_told_anew(stage, plans):
     assert stage.notices() == ["plan_changed", "trial_ending", "trial_ending"]
 
 
-def test_no_second_trial_is_told_once(subscribed):
+def test_a_trial_that_was_refused_is_told_once_and_instead_of_its_end(stage, plans):
+    subscription = stage.subscribe(plans.pro, trial_days=14)
+    stage.post()
+    get_client().v1.subscriptions.cancel(subscription)
+    stage.hear()
     for _ in range(2):
-        note_trial_refused(subscribed.organization, subscribed.subscription["id"])
-    subscribed.post()
+        note_trial_refused(stage.organization, subscription, why="A trial was given to this card before.")
+    stage.post()
 
-    assert last().subject == "Pro begins without a trial"
-    assert "$29 a month" in last().body
-    assert subscribed.notices().count("trial_refused") == 1
+    assert [message.subject for message in mail.outbox] == [
+        "You are on Pro now",
+        "Your trial of Pro has ended",
+    ]
+    assert last().body.startswith("A trial was given to this card before.")
+    assert "Nothing was charged" in last().body
+    assert states()["cancelled"] == "outdated"
 
 
 def test_access_that_ends_altogether_is_told_as_that(subscribed):
