@@ -51,6 +51,11 @@ class Entry:
         return str(Access(self.access).label)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the customer has what was bought."""
+        return self.access == Access.FULL
+
+    @property
     def banner(self) -> str:
         return self.entitlement.banner
 

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -78,7 +79,7 @@ class EntitlementAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request, entitlement):
             raise PermissionDenied
         organization = entitlement.organization
-        charged = find_charged(organization)
+        charged, settings = find_charged(organization), BillingSettings.load()
         context: dict[str, Any] = {
             **self.admin_site.each_context(request),
             "title": f"{organization}: what a failing card leads to",
@@ -88,7 +89,8 @@ class EntitlementAdmin(ReadOnlyAdmin):
             "subscription": charged.subscription if charged else None,
             "is_owing": bool(charged and charged.subscription.status in {"past_due", "unpaid"}),
             "entries": what_if_card_fails(organization, now=clock.now()),
-            "settings": BillingSettings.load(),
+            "settings": settings,
+            "days": sentence_list([str(day) for day in settings.retry_days]),
             "notices": Notice.objects.filter(organization=organization)[:10],
             "may_see_notices": request.user.has_perm("billing.view_notice"),
             "headings": ["Date (UTC)", "What happens", "Status", "Access", "Banner", "E-mail"],
@@ -114,6 +116,12 @@ class EntitlementAdmin(ReadOnlyAdmin):
             link("Overrides", "billing_planoverride_changelist", query=of_organization),
             link("E-mails", "billing_notice_changelist", query=of_organization),
         )
+
+
+def sentence_list(words: Sequence[str]) -> str:
+    """Return “3”, “3 and 5”, “3, 5 and 7”."""
+    *first, last = words or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def link(label: str, name: str, *args: object, query: str = "") -> SafeString:

@@ -86,7 +86,7 @@ class PlanOverrideAdmin(ModelAdmin):
                 "overrides the one made last wins, limit by limit.",
             },
         ),
-        ("Time", {"fields": [("starts_at", "ends_at"), ("author", "created_at")]}),
+        ("Time", {"fields": ["starts_at", "ends_at", ("author", "created_at")]}),
     ]
     inlines = [QuotaOverrideInline]
     actions = ["end_now"]

@@ -250,7 +250,7 @@ def test_staff_read_what_happens_if_a_card_fails_today(admin_client, stage, plan
 
     assert "No payment of Acme is failing." in page
     assert "Its next payment falls due on 10 April 2027, 09:30 UTC" in page
-    assert "Stripe tries again 3, 8, 15 days after the first failure" in page
+    assert "Stripe tries again 3, 8 and 15 days after the first failure" in page
     for words in ("10 Mar 2027, 09:30", "17 Mar 2027, 09:30", "25 Mar 2027, 09:30"):
         assert words in page
     assert "You keep Pro for seven days" in page
@@ -273,7 +273,7 @@ def test_staff_read_that_there_is_nothing_to_fail(admin_client, stage):
     page = admin_client.get(page_of(stage)).text
 
     assert "Acme has no subscription that a card is charged for" in page
-    assert "timeline" not in page.split("<body")[1].split('id="content"')[1].split("</section>")[0]
+    assert "<table" not in page
 
 
 def test_the_list_of_entitlements_leads_there(admin_client, stage):
