@@ -134,7 +134,7 @@ class PlanAdmin(PublishingViews, MovingViews, ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
         plans = super().get_queryset(request)
         return plans.annotate(organizations=Count("entitlements")).prefetch_related(
-            "prices__meter", "quotas__meter"
+            "prices__meter", "prices__tiers", "quotas__meter"
         )
 
     def get_fieldsets(self, request: HttpRequest, obj: Plan | None = None) -> Any:
