@@ -137,8 +137,14 @@ class PlanFinder:
         prices = [item["price"] for item in subscription["items"]["data"]]
         by_price = (self._by_price.get(price["id"]) for price in prices)
         # A price from before Tollgate, of a product that was adopted since.
-        by_product = (self._by_product.get(price["product"]) for price in prices)
+        by_product = (self._by_product.get(product_of(price)) for price in prices)
         return next((plan for plan in [*by_price, *by_product] if plan), None)
+
+
+def product_of(price: dict[str, Any]) -> str:
+    """Return the id of a price's product, which the mirror keeps whole where it was fetched so."""
+    product = price["product"]
+    return str(product if isinstance(product, str) else product["id"])
 
 
 def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:

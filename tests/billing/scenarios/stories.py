@@ -87,7 +87,12 @@ def yearly(world: World) -> None:
     world.go(to="2028-06-20")
 
 
-def annual_renewals_on_29_february(world: World) -> None:
+def annual_renewal_from_29_february(world: World) -> None:
+    world.subscribe("pro", interval="year")
+    world.go(to="2029-03-05")
+
+
+def annual_renewals_up_to_the_next_leap_year(world: World) -> None:
     world.subscribe("pro", interval="year")
     world.go(to="2032-03-05")
 
@@ -157,12 +162,9 @@ STORIES = [
         notices=["plan_changed"],
     ),
     Story(
-        annual_renewals_on_29_february,
+        annual_renewal_from_29_february,
         start="2028-02-29T12:00",
-        bills=[
-            (day, "paid", 29_000, 29_000)
-            for day in ("2028-02-29", "2029-02-28", "2030-02-28", "2031-02-28", "2032-02-29")
-        ],
+        bills=[(day, "paid", 29_000, 29_000) for day in ("2028-02-29", "2029-02-28")],
         ends=on("pro"),
         notices=["plan_changed"],
     ),
@@ -190,6 +192,20 @@ STORIES = [
         promotion_code_that_ends,
         start="2026-04-01",
         bills=[*monthly(2320, "2026-04-01", months=3), *monthly(2900, "2026-07-01", months=10)],
+        ends=on("pro"),
+        notices=["plan_changed"],
+    ),
+]
+
+# Told in order only: four years of included usage make it long.
+LONG_STORIES = [
+    Story(
+        annual_renewals_up_to_the_next_leap_year,
+        start="2028-02-29T12:00",
+        bills=[
+            (day, "paid", 29_000, 29_000)
+            for day in ("2028-02-29", "2029-02-28", "2030-02-28", "2031-02-28", "2032-02-29")
+        ],
         ends=on("pro"),
         notices=["plan_changed"],
     ),

@@ -4,12 +4,12 @@ import pytest
 
 from billing.models import Notice
 from tests.billing.scenarios.conftest import NewWorld
-from tests.billing.scenarios.stories import STORIES, Story
+from tests.billing.scenarios.stories import LONG_STORIES, STORIES, Story
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+@pytest.mark.parametrize("story", [*STORIES, *LONG_STORIES], ids=lambda story: story.name)
 def test_a_life_is_billed_to_the_cent(new_world: NewWorld, story: Story) -> None:
     world = new_world(story)
 

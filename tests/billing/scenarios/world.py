@@ -52,6 +52,7 @@ class World:
     def go(self, *, days: float = 0, to: str | None = None) -> None:
         """Let time pass, from one thing that Stripe does to the next, with what the beat does then."""
         target = datetime.fromisoformat(to).replace(tzinfo=UTC) if to else self.now + timedelta(days=days)
+        self.postman.call()
         while self.now < target:
             self.now = self.next_stop(target)
             self.sandbox.set_clock(frozen_at=int(self.now.timestamp()))
