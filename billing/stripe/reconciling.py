@@ -1,6 +1,6 @@
 """Bring the mirror of one organization in line with Stripe, whatever webhooks were lost."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
@@ -20,6 +20,7 @@ from billing.subscriptions import LIVE
 INVOICES_OF = relativedelta(months=13)
 # Invoices that may still change, however old they are.
 UNSETTLED = frozenset({"draft", "open"})
+BEFORE_STRIPE = datetime(2010, 1, 1, tzinfo=UTC)
 SCHEDULED = frozenset({"not_started", "active"})
 
 
@@ -125,13 +126,20 @@ def fetch_customer(customer: djstripe.Customer, *, copier: Copier) -> None:
 
 
 def fetch_invoices(customer: djstripe.Customer, *, copier: Copier) -> None:
-    """Fetch those of the last months, and of the older ones those that may still change."""
-    since = int((clock.now() - INVOICES_OF).timestamp())
+    """Fetch those that may be new since the last time, and of the older ones those that may still change."""
+    since = int(invoices_since(customer).timestamp())
     mine: Any = {"customer": customer.id}
     invoices = get_client().v1.invoices
     older = copier.take_all(djstripe.Invoice, invoices, mine | {"created": {"lt": since}, "status": "open"})
     unsettled = customer.invoices.filter(stripe_data__status__in=UNSETTLED).exclude(id__in=older)
     copier.take_all(djstripe.Invoice, invoices, mine | {"created": {"gte": since}}, held=unsettled)
+
+
+def invoices_since(customer: djstripe.Customer) -> datetime:
+    """Return from when on invoices are fetched: all of them the first time, for nobody knows what was lost before."""
+    done = Reconciliation.objects.filter(organization=customer.subscriber_id, reconciled_at__isnull=False)
+    last = done.values_list("reconciled_at", flat=True).first()
+    return min(last, clock.now() - INVOICES_OF) if last else BEFORE_STRIPE
 
 
 def bury(customer: djstripe.Customer, *, copier: Copier) -> None:
