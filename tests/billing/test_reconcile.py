@@ -18,7 +18,7 @@ from billing.stripe.customers import find_customer
 from billing.stripe.reconciling import reconcile
 from tests.billing.cast import deliver, subscribe
 from tests.billing.faults import every_fault
-from tests.billing.troubles import move, sandbox_time
+from tests.billing.troubles import discount_of, move, sandbox_time
 
 pytestmark = pytest.mark.django_db
 
@@ -178,6 +178,15 @@ def test_where_every_webhook_came_there_is_nothing_to_repair(sandbox, subscribed
         assert set(deliver(sandbox)) <= {200}
 
     assert reconcile(organization).repaired == []
+
+
+def test_where_nothing_differs_it_takes_six_calls(sandbox, subscribed, organization):
+    reconcile(organization)
+    sandbox.requests.clear()
+
+    reconcile(organization)
+
+    assert len(sandbox.requests) == 6
 
 
 def test_it_says_what_it_repaired(subscribed, organization):
@@ -380,21 +389,3 @@ def test_any_fault_at_any_call_leaves_what_a_repetition_completes(
         flow=flow,
         look=lambda: (Entitlement.objects.get().status, djstripe.Subscription.objects.get().status),
     )
-
-
-def discount_of(sandbox: Any, coupon_id: str, customer_id: str) -> dict[str, Any]:
-    return {
-        "id": sandbox.new_id("discount"),
-        "object": "discount",
-        "customer": customer_id,
-        "source": {"type": "coupon", "coupon": coupon_id},
-        "start": sandbox.now(),
-        "end": None,
-        "checkout_session": None,
-        "invoice": None,
-        "invoice_item": None,
-        "promotion_code": None,
-        "subscription": None,
-        "subscription_item": None,
-        "customer_account": None,
-    }

@@ -38,3 +38,22 @@ def move(sandbox: Sandbox, hands: Any, by: timedelta) -> None:
 
 def sandbox_time(sandbox: Sandbox) -> datetime:
     return datetime.fromtimestamp(sandbox.clock.now(), UTC)
+
+
+def discount_of(sandbox: Sandbox, coupon_id: str, customer_id: str) -> dict[str, Any]:
+    """Return a discount of a customer's own, which the dashboard can give and our flows do not."""
+    return {
+        "id": sandbox.new_id("discount"),
+        "object": "discount",
+        "customer": customer_id,
+        "source": {"type": "coupon", "coupon": coupon_id},
+        "start": sandbox.now(),
+        "end": None,
+        "checkout_session": None,
+        "invoice": None,
+        "invoice_item": None,
+        "promotion_code": None,
+        "subscription": None,
+        "subscription_item": None,
+        "customer_account": None,
+    }
