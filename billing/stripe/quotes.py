@@ -81,14 +81,13 @@ def price_of(line: dict[str, Any]) -> str:
 def fingerprint(invoice: Invoice, *, usage_prices: Container[str]) -> str:
     """Return a digest of all that an invoice charges, but for usage.
 
-    Usage goes on while a customer reads a preview, and is owed whatever they decide.
+    Usage goes on while a customer reads a preview, and is owed whatever they decide. Periods are left out as well:
+    a change of interval begins its own at the moment that it is made, seconds after it was shown.
     """
     fixed = [
         [
             line["amount"],
             price_of(line),
-            line["period"]["start"],
-            line["period"]["end"],
             sum(each["amount"] for each in line["discount_amounts"] or []),
             sum(tax["amount"] for tax in line["taxes"] or []),
         ]

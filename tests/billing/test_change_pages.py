@@ -210,6 +210,8 @@ def test_paying_yearly_is_an_upgrade_of_the_same_plan(sandbox, browser, organiza
 
     assert "Pay Pro yearly" in text_of(page)
     assert "Due now $261" in text_of(page)
+    # The year begins when the customer has read that, not when it was reckoned.
+    sandbox.clock.advance(30)
     assert "You are on Pro now, paid yearly." in text_of(agree(browser, page))
     assert find_standing(organization).interval == "year"
 
