@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from django.db import DatabaseError, transaction
 
 from accounts.models import Organization
+from apikeys.addresses import address_range
 from apikeys.instants import to_microseconds
 from apikeys.models import APIKey
 from billing.entitlements import lock_entitlement, refresh_entitlement
@@ -32,12 +33,24 @@ class Names(NamedTuple):
     used: str
 
 
+class KeyNames(NamedTuple):
+    """What Redis keeps of one API key, in the slot of its organization."""
+
+    window: str
+    seen: str
+
+
 def names(ref: str) -> Names:
     return Names(*(f"tollgate:{{{ref}}}:{part}" for part in Names._fields))
 
 
-def counter(meter: str, period_start: datetime) -> str:
-    return f"{meter}:{to_microseconds(period_start)}"
+def key_names(ref: str, digest: str) -> KeyNames:
+    # A part of the digest tells an organization's keys apart as well as the whole.
+    return KeyNames(*(f"tollgate:{{{ref}}}:{part}:{digest[:16]}" for part in KeyNames._fields))
+
+
+def counter(meter: str, period_start: datetime, *, livemode: bool = True) -> str:
+    return f"{'' if livemode else 'test:'}{meter}:{to_microseconds(period_start)}"
 
 
 def drop(ref: str) -> None:
@@ -94,7 +107,7 @@ def copy(organization: Organization, *, now: datetime) -> None:
 
 
 def facts_of(entitlement: Entitlement) -> dict[str, str]:
-    """Return what the copy has to hold."""
+    """Return what the copy has to hold, as gate.lua reads it."""
     facts = {
         "organization": str(entitlement.organization_id),
         "period_start": str(to_microseconds(entitlement.period_start)),
@@ -102,10 +115,22 @@ def facts_of(entitlement: Entitlement) -> dict[str, str]:
         "valid_until": str(to_microseconds(entitlement.valid_until)),
         "access": entitlement.access,
         "rate": text(entitlement.rate_per_minute),
+        "burst": text(entitlement.burst),
     }
-    facts |= {f"quota:{meter}": text(blocking_quota(quota)) for meter, quota in entitlement.quotas.items()}
+    facts |= {f"quota:{meter}": quota_record(quota) for meter, quota in entitlement.quotas.items()}
     keys = APIKey.objects.active().filter(organization=entitlement.organization_id)
-    return facts | {f"key:{digest}": str(pk) for pk, digest in keys.values_list("pk", "digest")}
+    return facts | {f"key:{key.digest}": key_record(key) for key in keys}
+
+
+def quota_record(quota: dict[str, Any]) -> str:
+    blocks = quota["overage"] == PlanQuota.Overage.BLOCK
+    return f"{text(quota['included'])}|{text(quota.get('spend_cap'))}|{int(blocks)}"
+
+
+def key_record(key: APIKey) -> str:
+    expires = str(to_microseconds(key.expires_at)) if key.expires_at else ""
+    networks = ",".join(map(address_range, key.allowed_networks))
+    return f"{key.pk}|{key.mode}|{expires}|{text(key.rate_per_minute)}|{' '.join(key.scopes)}|{networks}"
 
 
 def find_facts(refs: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -114,11 +139,6 @@ def find_facts(refs: Sequence[str]) -> dict[str, dict[str, str]]:
     for ref in refs:
         pipeline.hgetall(names(ref).facts)
     return {ref: held for ref, held in zip(refs, pipeline.execute(), strict=True) if held}
-
-
-def blocking_quota(quota: dict[str, Any]) -> int | None:
-    """Return how many units the gate lets through: None where there is no end, or where more is billed."""
-    return quota["included"] if quota["overage"] == PlanQuota.Overage.BLOCK else None
 
 
 def units_so_far(entitlement: Entitlement, meter: str, *, used: Mapping[Any, Any]) -> int:
@@ -143,7 +163,7 @@ def period_units(entitlement: Entitlement, meter: str, start: datetime) -> int:
 
 
 def is_old(name: str, *, before: datetime) -> bool:
-    return int(name.rpartition(":")[2]) < to_microseconds(before)
+    return ":" in name and int(name.rpartition(":")[2]) < to_microseconds(before)
 
 
 def text(limit: int | None) -> str:

@@ -13,8 +13,10 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from accounts.addresses import client_address
 from accounts.models import Organization
-from apikeys.gate import Decision, UnknownMeter, Verdict, admit
+from apikeys.decision import Decision, Verdict
+from apikeys.gate import admit
 from apikeys.problems import CHALLENGE, Problem
 from billing.models import Entitlement, Plan
 
@@ -47,21 +49,16 @@ class GateAuthentication(BaseAuthentication):
             return None  # The permission class says no where the view needs a key.
         view = request.parser_context["view"] if request.parser_context else None
         meter = getattr(view, "gate_meter", "requests")
-        try:
-            decision = admit(secret, meter=meter, cost=getattr(view, "gate_cost", 1))
-        except UnknownMeter as error:
-            raise Problem(
-                status=403,
-                code="not_in_plan",
-                title="Not in your plan",
-                detail=f"Your plan includes no {meter}.",
-            ) from error
+        decision = admit(
+            secret,
+            meter=meter,
+            cost=getattr(view, "gate_cost", 1),
+            address=client_address(request._request),
+        )
         # For the middleware, which meters the answer and adds the rate headers, to a refusal's as well.
         request._request.gate_decision = decision  # type: ignore[attr-defined]
         if not decision.admitted:
             raise refusal(decision)
-        assert decision.organization_id is not None  # noqa: S101  # Every admitted decision has both.
-        assert decision.api_key_id is not None  # noqa: S101
         return APIClient(decision.organization_id, decision.api_key_id), decision
 
     def authenticate_header(self, request: Request) -> str:
@@ -95,6 +92,13 @@ def refusal(decision: Decision) -> Problem:
             title="Invalid API key",
             detail="This API key is not known: it is mistyped, revoked or expired.",
         )
+    if decision.verdict is Verdict.NOT_IN_PLAN:
+        return Problem(
+            status=403,
+            code="not_in_plan",
+            title="Not in your plan",
+            detail=f"Your plan includes no {decision.meter}.",
+        )
     if decision.verdict is Verdict.UNAVAILABLE:
         return Problem(
             status=503,
@@ -116,8 +120,6 @@ def refusal(decision: Decision) -> Problem:
         )
     plan = Plan.objects.filter(entitlements__organization=decision.organization_id).first()
     name = plan.name if plan else "current"
-    if decision.at is None:
-        raise ValueError("A refusal by a limit knows when it was made.")
     resets_at = (decision.at + decision.wait).astimezone(UTC).isoformat(timespec="milliseconds")
     seconds = decision.wait.total_seconds()
     if decision.verdict is Verdict.RATE_LIMITED:

@@ -6,38 +6,28 @@ know from elsewhere, here of the minute; its Reset is in Unix seconds.
 """
 
 import math
-from datetime import timedelta
 
-from apikeys.gate import Decision, Verdict
-
-WINDOW = timedelta(minutes=1)
+from apikeys.decision import Decision
 
 
 def rate_headers(decision: Decision) -> dict[str, str]:
     """Return the headers of a response to a call that got as far as its limits; else none."""
-    if decision.at is None or decision.period_start is None or decision.period_end is None:
-        return {}
-    policies, limits, headers = [], [], {}
-    if decision.rate_limit is not None:
-        # After a refusal by the quota the window has not changed: `wait` then speaks of the period.
-        refused_by_quota = decision.verdict is Verdict.QUOTA_EXCEEDED
-        reset = WINDOW if refused_by_quota else decision.wait
-        policies.append(f'"minute";q={decision.rate_limit};w=60')
-        limits.append(f'"minute";r={decision.rate_remaining};t={seconds(reset)}')
+    headers = {}
+    limits = decision.limits
+    if limits:
         headers = {
-            "X-RateLimit-Limit": str(decision.rate_limit),
-            "X-RateLimit-Remaining": str(decision.rate_remaining),
-            "X-RateLimit-Reset": str(math.ceil((decision.at + reset).timestamp())),
+            "RateLimit-Policy": ", ".join(
+                f'"{each.policy}";q={each.limit};w={each.window}' for each in limits
+            ),
+            "RateLimit": ", ".join(
+                f'"{each.policy}";r={each.remaining};t={math.ceil(each.reset)}' for each in limits
+            ),
         }
-    if decision.quota is not None:
-        policies.append(
-            f'"period";q={decision.quota};w={seconds(decision.period_end - decision.period_start)}'
-        )
-        limits.append(f'"period";r={decision.quota_remaining};t={seconds(decision.period_end - decision.at)}')
-    if policies:
-        headers |= {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)}
+    for each in limits:
+        if each.policy == "minute":
+            headers |= {
+                "X-RateLimit-Limit": str(each.limit),
+                "X-RateLimit-Remaining": str(each.remaining),
+                "X-RateLimit-Reset": str(math.ceil(decision.at.timestamp() + each.reset)),
+            }
     return headers
-
-
-def seconds(span: timedelta) -> int:
-    return max(math.ceil(span.total_seconds()), 0)

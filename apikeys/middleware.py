@@ -6,7 +6,8 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 
-from apikeys.gate import Decision, give_back
+from apikeys.decision import Decision
+from apikeys.gate import give_back
 from apikeys.headers import rate_headers
 from usage.events import Event, uuid7
 from usage.metering import record
@@ -33,7 +34,7 @@ class MeteringMiddleware:
             return response
         for name, value in rate_headers(decision).items():
             response[name] = value
-        if decision.admitted and decision.cost:
+        if decision.is_billable:
             settle(decision, request, response, seconds=time.perf_counter() - started)
         return response
 
@@ -46,8 +47,6 @@ def settle(decision: Decision, request: HttpRequest, response: HttpResponse, *, 
         except RedisError:
             logger.warning("Redis is unreachable: %d units of %s stay charged", decision.cost, decision.ref)
         return
-    if not (decision.at and decision.organization_id and decision.api_key_id and decision.period_start):
-        raise ValueError("An admitted call knows its time, organization, key and period.")
     # The period comes from another clock than the call: an event never lies before the period it is charged to.
     occurred_at = max(decision.at, decision.period_start)
     route = request.resolver_match.route if request.resolver_match else request.path

@@ -1,9 +1,9 @@
 from django.urls import path
 
-from apikeys import views
+from apikeys.views import keys, overview
 
 urlpatterns = [
-    path("dashboard/", views.dashboard, name="dashboard"),
-    path("dashboard/keys/", views.keys, name="keys"),
-    path("dashboard/keys/<uuid:key_id>/revoke/", views.revoke, name="key-revoke"),
+    path("dashboard/", overview.dashboard, name="dashboard"),
+    path("dashboard/keys/", keys.keys, name="keys"),
+    path("dashboard/keys/<uuid:key_id>/revoke/", keys.revoke, name="key-revoke"),
 ]

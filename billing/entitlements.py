@@ -113,18 +113,25 @@ def edges_of(override: PlanOverride) -> list[datetime | None]:
 
 
 def limits(plan: Plan, overrides: Iterable[PlanOverride]) -> dict[str, Any]:
-    """Return the plan, rate and quotas that apply, the overrides laid over those of `plan` in their order."""
-    rate, quotas = plan.rate_per_minute, quotas_of(plan)
+    """Return the plan and the limits that apply, the overrides laid over those of `plan` in their order."""
+    rate, burst, quotas = plan.rate_per_minute, plan.burst, quotas_of(plan)
     for override in overrides:
         if override.plan:
-            plan, rate, quotas = override.plan, override.plan.rate_per_minute, quotas_of(override.plan)
+            plan = override.plan
+            rate, burst, quotas = plan.rate_per_minute, plan.burst, quotas_of(plan)
         if override.changes_rate:
-            rate = override.rate_per_minute
+            rate, burst = override.rate_per_minute, override.burst
         quotas |= {
             quota.meter.slug: {"included": quota.included, "overage": quota.overage}
             for quota in override.quotas.all()
         }
-    return {"plan": plan, "rate_per_minute": rate, "quotas": quotas}
+    return {
+        "plan": plan,
+        "rate_per_minute": rate,
+        "burst": burst,
+        "api_key_limit": plan.api_key_limit,
+        "quotas": quotas,
+    }
 
 
 def quotas_of(plan: Plan) -> dict[str, dict[str, Any]]:

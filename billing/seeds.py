@@ -4,12 +4,13 @@ from django.db import transaction
 
 from billing.models import Access, Meter, Plan, PlanPrice, PlanQuota, StatusPolicy
 
-# slug, name, description, calls a minute, calls a month, US cents a month. None is unlimited; free has no price.
+# slug, name, description, calls a minute, calls a month, API keys, US cents a month. None is unlimited; free has no
+# price.
 PLANS = [
-    ("free", "Free", "For trying things out.", 10, 100, None),
-    ("pro", "Pro", "For a product with its first customers.", 100, 10_000, 2_900),
-    ("team", "Team", "For growing traffic.", 500, 100_000, 9_900),
-    ("enterprise", "Enterprise", "No limits.", None, None, 49_900),
+    ("free", "Free", "For trying things out.", 10, 100, 5, None),
+    ("pro", "Pro", "For a product with its first customers.", 100, 10_000, 20, 2_900),
+    ("team", "Team", "For growing traffic.", 500, 100_000, 100, 9_900),
+    ("enterprise", "Enterprise", "No limits.", None, None, None, 49_900),
 ]
 
 
@@ -92,12 +93,13 @@ def seed_plans() -> list[Plan]:
         return []
     meter, _ = Meter.objects.get_or_create(slug="requests", defaults={"name": "Requests", "unit": "call"})
     created = []
-    for order, (slug, name, description, rate, included, cents) in enumerate(PLANS):
+    for order, (slug, name, description, rate, included, keys, cents) in enumerate(PLANS):
         plan = Plan.objects.create(
             slug=slug,
             name=name,
             description=description,
             rate_per_minute=rate,
+            api_key_limit=keys,
             order=order,
             is_default=slug == "free",
         )

@@ -10,6 +10,7 @@ from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
 from billing.models.published import PublishedPrice
 from billing.models.repairs import ReconcileRun, Reconciliation
 from billing.models.settings import BillingSettings
+from billing.models.spend_caps import SpendCap
 from billing.models.thin_events import METER_ERROR_TYPES, EventDestination, MeterErrorSample, ThinEvent
 from billing.models.trials import Trial, TrialMark
 
@@ -37,6 +38,7 @@ __all__ = [
     "ReconcileRun",
     "Reconciliation",
     "SetupRun",
+    "SpendCap",
     "StatusPolicy",
     "SubscriberMove",
     "ThinEvent",

@@ -117,6 +117,12 @@ class PlanOverride(models.Model):
     rate_per_minute = models.PositiveIntegerField(
         null=True, blank=True, validators=[at_least_one], help_text="With “another rate”. Empty: unlimited."
     )
+    burst = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="With “another rate”: calls admitted at once. Empty: the whole minute's.",
+    )
     reason = models.CharField(max_length=300)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
@@ -143,6 +149,12 @@ class PlanOverride(models.Model):
             models.CheckConstraint(
                 condition=Q(rate_per_minute=None) | Q(rate_per_minute__gte=1),
                 name="planoverride_rate_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(burst=None)
+                | Q(burst__gte=1, burst__lte=models.F("rate_per_minute"), rate_per_minute__isnull=False),
+                name="planoverride_burst_within_rate",
+                violation_error_message="A burst needs calls a minute, and is at most as many.",
             ),
         ]
 
@@ -176,7 +188,8 @@ class Entitlement(models.Model):
     """What an organization may do now: the one answer to “may they?”.
 
     Computed by `refresh_entitlement`, never edited. `quotas` maps a meter's slug to
-    {"included": units or null for unlimited, "overage": "block" or "bill"}. `plan` is the plan whose limits
+    {"included": units or null for unlimited, "overage": "block" or "bill", "spend_cap": with overage billed, the
+    units at which the customer's own spend cap stops, or null}. `plan` is the plan whose limits
     apply; `bought_plan` the one that the subscription is for, which differs where a payment is missing.
     """
 
@@ -202,6 +215,8 @@ class Entitlement(models.Model):
         max_length=255, blank=True, help_text="Stripe's id of the subscription that gives this plan."
     )
     rate_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    burst = models.PositiveIntegerField(null=True, blank=True)
+    api_key_limit = models.PositiveIntegerField(null=True, blank=True)
     quotas = models.JSONField(default=dict)
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()

@@ -69,6 +69,20 @@ class Plan(models.Model):
         validators=[at_least_one],
         help_text="Calls admitted in any 60 seconds. Empty: unlimited.",
     )
+    burst = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="Calls admitted at once; after that they come back evenly over the minute. Empty: the whole "
+        "minute's calls may come at once.",
+    )
+    api_key_limit = models.PositiveIntegerField(
+        "API keys",
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="Active keys an organization may have. Empty: unlimited.",
+    )
     trial_days = models.PositiveSmallIntegerField(
         null=True,
         blank=True,
@@ -108,6 +122,18 @@ class Plan(models.Model):
             models.CheckConstraint(
                 condition=models.Q(rate_per_minute__isnull=True) | models.Q(rate_per_minute__gte=1),
                 name="plan_rate_positive",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(burst__isnull=True)
+                | models.Q(
+                    burst__gte=1, burst__lte=models.F("rate_per_minute"), rate_per_minute__isnull=False
+                ),
+                name="plan_burst_within_rate",
+                violation_error_message="A burst needs calls a minute, and is at most as many.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(api_key_limit__isnull=True) | models.Q(api_key_limit__gte=1),
+                name="plan_api_keys_positive",
             ),
             models.CheckConstraint(
                 condition=models.Q(trial_days__isnull=True) | models.Q(trial_days__range=(1, 730)),

@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as Unreachable
 
 from accounts.models import Organization
 from apikeys import cache
-from apikeys.gate import UnknownMeter, admit, give_back
+from apikeys.gate import admit, give_back
 from apikeys.models import APIKey
 from apikeys.secret import new_secret
 from billing.models import Entitlement, PlanQuota
@@ -210,9 +210,8 @@ def test_an_emptied_redis_starts_from_what_the_ledger_has(organization, api_key,
     assert admit(api_key.secret).used == 41
 
 
-def test_a_meter_that_the_plan_lacks_is_an_error_of_the_view(organization, api_key):
-    with pytest.raises(UnknownMeter, match="gigabytes"):
-        admit(api_key.secret, meter="gigabytes")
+def test_a_meter_that_the_plan_lacks_is_refused(organization, api_key):
+    assert admit(api_key.secret, meter="gigabytes").reason == "not_in_plan"
 
 
 def test_what_costs_nothing_is_let_in_without_a_quota_for_its_meter(organization, api_key):

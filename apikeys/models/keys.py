@@ -1,12 +1,14 @@
 import uuid
 
 from django.db import models, transaction
+from django.db.models import Q
 
 from accounts import clock
 from accounts.models import Organization, User
 from apikeys.secret import DISPLAY_LENGTH, digest, new_secret
 from apikeys.signals import keys_changed
 from billing.entitlements import lock_entitlement
+from billing.models.plans import at_least_one
 
 
 class AlreadyIssued(Exception):
@@ -15,7 +17,8 @@ class AlreadyIssued(Exception):
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
     def active(self) -> "APIKeyQuerySet":
-        return self.filter(revoked_at=None)
+        """Those that are neither revoked nor expired."""
+        return self.filter(revoked_at=None).filter(Q(expires_at=None) | Q(expires_at__gt=clock.now()))
 
     def active_first(self) -> "APIKeyQuerySet":
         return self.order_by(models.F("revoked_at").desc(nulls_first=True), "-created_at")
@@ -52,7 +55,20 @@ class APIKeyManager(models.Manager.from_queryset(APIKeyQuerySet)):  # type: igno
 
 
 class APIKey(models.Model):
-    """A customer's key. Only its SHA-256 and its first characters are kept."""
+    """A customer's key. Only its SHA-256 and its first characters are kept.
+
+    A test key works as a live one does and is never billed: its calls count in the rate, and in a quota of
+    the same size that is its own. `scopes` empty allows everything; `allowed_networks` empty allows every address.
+    """
+
+    class Mode(models.TextChoices):
+        LIVE = "live", "Live"
+        TEST = "test", "Test"
+
+    class RevokedFor(models.TextChoices):
+        CUSTOMER = "customer", "By the customer"
+        STAFF = "staff", "By staff"
+        LEAK = "leak", "Reported as leaked"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="api_keys")
@@ -62,19 +78,50 @@ class APIKey(models.Model):
     created_at = models.DateTimeField(default=clock.now, editable=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_for = models.CharField(max_length=10, choices=RevokedFor, blank=True, editable=False)
+    mode = models.CharField(max_length=4, choices=Mode, default=Mode.LIVE, editable=False)
+    scopes = models.JSONField(default=list, blank=True, help_text="What it may do. Empty: everything.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until it is revoked.")
+    allowed_networks = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Addresses it may be used from, as CIDR networks of IPv4 or IPv6. Empty: from everywhere.",
+    )
+    rate_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="Calls of this key admitted in any 60 seconds. Empty: as many as the plan allows.",
+    )
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Rotation: the successor, and when it was made. Until `expires_at` both work and share one quota.
+    replaced_by = models.OneToOneField(
+        "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="replaces"
+    )
+    replaced_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = APIKeyManager()
 
     class Meta:
         verbose_name = "API key"
         ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(mode__in=["live", "test"]), name="apikey_mode_known"),
+            models.CheckConstraint(
+                condition=Q(rate_per_minute=None) | Q(rate_per_minute__gte=1), name="apikey_rate_positive"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
     @property
     def is_active(self) -> bool:
-        return self.revoked_at is None
+        return self.revoked_at is None and not self.is_expired
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= clock.now()
 
     def revoke(self) -> None:
         """Refuse the key from the next call on, in every process. Revoking it again changes nothing."""

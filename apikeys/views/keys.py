@@ -1,25 +1,17 @@
-"""The customer's overview and keys."""
+"""The customer's keys."""
 
 from uuid import UUID, uuid4
 
 from django import forms
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 from redis.exceptions import RedisError
 
-from accounts import clock
 from accounts.tenancy import TenantRequest, organization_required
 from apikeys.models import AlreadyIssued, APIKey
-from billing.entitlements import current_entitlement
-from billing.models import Meter
-from billing.outlook import describe_grace, describe_outlook
-from billing.standing import find_standing
-from billing.stripe import client
-from usage.summaries import meter_usage, recent_hours
 
 
 class KeyForm(forms.Form):
@@ -27,30 +19,6 @@ class KeyForm(forms.Form):
     attempt = forms.UUIDField(required=False, widget=forms.HiddenInput, initial=uuid4)
     name = forms.CharField(
         max_length=100, label="Name", help_text="Where the key is used, such as “production” or “laptop”."
-    )
-
-
-@require_safe
-@organization_required()
-def dashboard(request: TenantRequest) -> HttpResponse:
-    entitlement, standing = current_entitlement(request.organization), find_standing(request.organization)
-    return render(
-        request,
-        "dashboard/overview.html",
-        {
-            "organization": request.organization,
-            "entitlement": entitlement,
-            "grace": describe_grace(entitlement),
-            "outlook": describe_outlook(standing) if standing else [],
-            "open_invoice": standing.open_invoice if standing and request.role.manages_billing else None,
-            "meters": [
-                meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)
-            ],
-            "keys": request.organization.api_keys.active(),
-            "recent": recent_hours(request.organization, meter="requests", now=clock.now()),
-            "curl_example": f'curl -H "Authorization: Bearer <your key>" {settings.API_BASE_URL}/api/v1/echo',
-            "sandboxed": client.is_elsewhere(),
-        },
     )
 
 

@@ -1,0 +1,5 @@
+from apikeys.models.keys import AlreadyIssued, APIKey, APIKeyQuerySet
+from apikeys.models.service_tokens import ServiceToken
+from apikeys.models.uncounted import UncountedUnits
+
+__all__ = ["APIKey", "APIKeyQuerySet", "AlreadyIssued", "ServiceToken", "UncountedUnits"]
