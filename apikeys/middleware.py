@@ -1,18 +1,13 @@
-import logging
 import time
 import uuid
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
-from redis.exceptions import RedisError
 
+from apikeys import settlement
 from apikeys.decision import Decision
-from apikeys.gate import give_back
 from apikeys.headers import rate_headers
 from usage.events import Event, uuid7
-from usage.metering import record
-
-logger = logging.getLogger(__name__)
 
 
 class MeteringMiddleware:
@@ -34,7 +29,7 @@ class MeteringMiddleware:
             return response
         for name, value in rate_headers(decision).items():
             response[name] = value
-        if decision.is_billable:
+        if decision.admitted and decision.cost:
             settle(decision, request, response, seconds=time.perf_counter() - started)
         return response
 
@@ -42,26 +37,26 @@ class MeteringMiddleware:
 def settle(decision: Decision, request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:
     """Put a served call into the ledger, or give its units back where the server failed it."""
     if response.status_code >= 500:
-        try:
-            give_back(decision)
-        except RedisError:
-            logger.warning("Redis is unreachable: %d units of %s stay charged", decision.cost, decision.ref)
+        settlement.settle(decision, units=0, event=None)
         return
+    event = event_of(decision, request, response, seconds=seconds) if decision.is_billable else None
+    settlement.settle(decision, units=decision.cost, event=event)
+
+
+def event_of(decision: Decision, request: HttpRequest, response: HttpResponse, *, seconds: float) -> Event:
     # The period comes from another clock than the call: an event never lies before the period it is charged to.
     occurred_at = max(decision.at, decision.period_start)
     route = request.resolver_match.route if request.resolver_match else request.path
-    record(
-        Event(
-            id=uuid7(occurred_at),
-            occurred_at=occurred_at,
-            organization_id=decision.organization_id,
-            api_key_id=decision.api_key_id,
-            meter=decision.meter,
-            units=decision.cost,
-            period_start=decision.period_start,
-            endpoint=f"/{route}"[:200],
-            method=(request.method or "")[:10],
-            status=response.status_code,
-            response_ms=round(seconds * 1000),
-        )
+    return Event(
+        id=uuid7(occurred_at),
+        occurred_at=occurred_at,
+        organization_id=decision.organization_id,
+        api_key_id=decision.api_key_id,
+        meter=decision.meter,
+        units=decision.cost,
+        period_start=decision.period_start,
+        endpoint=f"/{route}"[:200],
+        method=(request.method or "")[:10],
+        status=response.status_code,
+        response_ms=round(seconds * 1000),
     )

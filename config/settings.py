@@ -113,6 +113,11 @@ DJSTRIPE_SUBSCRIBER_CUSTOMER_KEY = ""
 
 API_KEY_PREFIX = env.pattern("API_KEY_PREFIX", r"[a-z]{2,8}", form="two to eight small letters", default="sk")
 
+# With Redis out of reach: let known keys in by what PostgreSQL knows, or refuse every call with 503.
+GATE_WITHOUT_REDIS = env.pattern(
+    "GATE_WITHOUT_REDIS", "admit|refuse", form="admit or refuse", default="admit"
+)
+
 # How many proxies stand in front, each adding one address to X-Forwarded-For. 0: nobody's header is believed.
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0)
 
@@ -309,6 +314,11 @@ CELERY_BEAT_SCHEDULE = {
     "note-trials-ending": {"task": "billing.tasks.note_trials_ending", "schedule": 3600.0},
     "send-notices": {"task": "billing.tasks.send_notices", "schedule": 60.0, "options": {"expires": 60}},
     "purge-idempotency-keys": {"task": "billing.tasks.purge_idempotency_keys", "schedule": 3600.0},
+    "take-up-uncounted": {
+        "task": "apikeys.tasks.take_up_uncounted",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 
