@@ -7,7 +7,7 @@
 -- KEYS[4] list   as KEYS[2], of this key alone, where it has a cap of its own
 -- KEYS[5] zset   addresses that this key was used from, by when it was last
 -- ARGV    digest, meter, cost, now in microseconds ("" for this server's own clock), scopes that the call
---         wants with spaces between, the caller's address as 32 hex digits or "", "1" to leave the rate uncounted
+--         wants with spaces between, the caller's address in digits (addresses.py) or "", "1" to leave the rate uncounted
 --
 -- All keys carry the organization's ref in braces: one slot of a cluster.
 -- Answers {verdict, now} where nothing is known of the key, {verdict, now, key, organization, mode} where it is
@@ -120,23 +120,22 @@ local function add_to_window(list, place)
   if until_more[place] == 0 then until_more[place] = WINDOW end
 end
 
-local counted = ARGV[7] ~= '1'
+-- Uncounted, the rates hold for others only: they are neither asked nor told.
+if ARGV[7] == '1' then rate, burst, cap = '', '', '' end
 local limit, size, own = tonumber(rate), tonumber(burst), tonumber(cap)
 local interval, arrival
-if counted then
-  if limit then count_window(KEYS[2], limit, 'minute', 1) end
-  if limit and size then
-    -- GCRA (ITU-T I.371): `arrival` is when the bucket would be full again.
-    interval = math.ceil(WINDOW / limit)
-    arrival = math.max(tonumber(redis.call('HGET', KEYS[3], 'tat') or '0'), now)
-    -- After a change to a slower rate or a smaller burst it may lie further off than a full burst reaches.
-    arrival = math.min(arrival, now + size * interval)
-    left[2] = math.floor((size * interval - (arrival - now)) / interval)
-    if left[2] < 1 then refused('burst', arrival - now - (size - 1) * interval) end
-    until_more[2] = math.max(arrival - now - (size - left[2] - 1) * interval, 0)
-  end
-  if own then count_window(KEYS[4], own, 'key', 3) end
+if limit then count_window(KEYS[2], limit, 'minute', 1) end
+if limit and size then
+  -- GCRA (ITU-T I.371): `arrival` is when the bucket would be full again.
+  interval = math.ceil(WINDOW / limit)
+  arrival = math.max(tonumber(redis.call('HGET', KEYS[3], 'tat') or '0'), now)
+  -- After a change to a slower rate or a smaller burst it may lie further off than a full burst reaches.
+  arrival = math.min(arrival, now + size * interval)
+  left[2] = math.floor((size * interval - (arrival - now)) / interval)
+  if left[2] < 1 then refused('burst', arrival - now - (size - 1) * interval) end
+  until_more[2] = math.max(arrival - now - (size - left[2] - 1) * interval, 0)
 end
+if own then count_window(KEYS[4], own, 'key', 3) end
 
 -- After a change to a smaller plan more may be used than is included: what costs nothing may buy more.
 local included, ceiling = tonumber(quota), tonumber(spend_cap)
@@ -148,16 +147,14 @@ end
 local VERDICTS = {period = 'quota_exceeded', spend_cap = 'spend_cap_reached'}
 if policy ~= '' then return answer(VERDICTS[policy] or 'rate_limited', policy, wait) end
 
-if counted then
-  if limit then add_to_window(KEYS[2], 1) end
-  if size and limit then
-    arrival = arrival + interval
-    redis.call('HSET', KEYS[3], 'tat', string.format('%.0f', arrival))
-    left[2] = left[2] - 1
-    until_more[2] = arrival - now - (size - left[2] - 1) * interval
-  end
-  if own then add_to_window(KEYS[4], 3) end
+if limit then add_to_window(KEYS[2], 1) end
+if limit and size then
+  arrival = arrival + interval
+  redis.call('HSET', KEYS[3], 'tat', string.format('%.0f', arrival))
+  left[2] = left[2] - 1
+  until_more[2] = arrival - now - (size - left[2] - 1) * interval
 end
+if own then add_to_window(KEYS[4], 3) end
 if cost > 0 then used = redis.call('HINCRBY', KEYS[3], counter, cost) end
 local seen = redis.call('ZSCORE', KEYS[5], ARGV[6])
 if not seen or now - tonumber(seen) >= SEEN_EVERY then
