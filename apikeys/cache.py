@@ -87,6 +87,8 @@ def copy(organization: Organization, *, now: datetime) -> None:
     redis = get_redis()
     keys = names(organization.ref)
     entitlement = lock_entitlement(organization)
+    if is_filled(entitlement, now=now):
+        return  # By somebody who had the lock before: of many callers that find nothing, one does the work.
     if now >= entitlement.valid_until:
         entitlement = refresh_entitlement(organization, now=now)
     facts: dict[Any, Any] = facts_of(entitlement)  # Any: redis-py takes a union that str does not match.
@@ -111,6 +113,16 @@ def copy(organization: Organization, *, now: datetime) -> None:
     pipeline.execute()
     # Last: what was not committed is counted once more, which refuses too early, never too late.
     organization.uncounted_units.filter(pk__in=[row.pk for row in uncounted]).delete()
+
+
+def is_filled(entitlement: Entitlement, *, now: datetime) -> bool:
+    """Whether a copy is there that needs nothing. Under the lock: it was made after the last change."""
+    redis, keys = get_redis(), names(entitlement.organization.ref)
+    version, valid_until = redis.hmget(keys.facts, ["version", "valid_until"])  # type: ignore[misc]
+    if version != str(entitlement.version) or to_microseconds(now) >= int(valid_until):
+        return False
+    counters = [counter(meter, entitlement.period_start) for meter in entitlement.quotas]
+    return not counters or None not in redis.hmget(keys.used, counters)  # type: ignore[operator]
 
 
 def beginnings(
@@ -146,6 +158,7 @@ def facts_of(entitlement: Entitlement) -> dict[str, str]:
     """Return what the copy has to hold, as gate.lua reads it."""
     facts = {
         "organization": str(entitlement.organization_id),
+        "version": str(entitlement.version),
         "period_start": str(to_microseconds(entitlement.period_start)),
         "period_end": str(to_microseconds(entitlement.period_end)),
         "valid_until": str(to_microseconds(entitlement.valid_until)),

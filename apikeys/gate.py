@@ -1,6 +1,7 @@
 """The gate: the one decision made before a call is served."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,10 @@ from usage.lines import run_script
 from usage.outage import outage
 
 HERE = Path(__file__).parent
-TRIES = 3
+TRIES = 4
+UNFILLED = {"cold", "stale"}
+# A crowd that finds nothing takes one connection to PostgreSQL, not one each.
+FILLING = [threading.Lock() for _ in range(64)]
 
 
 class Script:
@@ -91,14 +95,25 @@ def ask(parsed: ParsedSecret, *, meter: str, cost: int, args: Sequence[str | int
     if outage.was_seen:
         without_redis.take_up()
         outage.end()
-    # Twice, because a cold or stale answer is filled from PostgreSQL and asked again; once more
-    # where somebody else dropped it in between.
-    for _ in range(TRIES):
-        answer = DECIDE.run(keys, args)
-        if answer[0] not in {"cold", "stale"}:
-            return Decision(Verdict(answer[0]), ref=ref, meter=meter, cost=cost, answer=answer)
-        cache.fill(ref, now=from_microseconds(answer[1]))
-    return Decision(Verdict.UNAVAILABLE)
+    answer = DECIDE.run(keys, args)
+    if answer[0] in UNFILLED:
+        answer = ask_again(ref, keys, args)
+    return Decision(Verdict(answer[0]), ref=ref, meter=meter, cost=cost, answer=answer)
+
+
+def ask_again(ref: str, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+    """Return the script's answer once the copy it wants is there; filled by one thread, while others wait.
+
+    Raises RedisError, or OperationalError where PostgreSQL does not answer.
+    """
+    with FILLING[hash(ref) % len(FILLING)]:
+        # More than once, because somebody else may drop the copy in between.
+        for _ in range(TRIES):
+            answer: list[str] = DECIDE.run(keys, args)
+            if answer[0] not in UNFILLED:
+                return answer
+            cache.fill(ref, now=from_microseconds(answer[1]))
+    return [Verdict.UNAVAILABLE]
 
 
 def give_back(decision: Decision, *, units: int | None = None) -> None:
