@@ -118,11 +118,12 @@ def copy(organization: Organization, *, now: datetime) -> None:
 def is_filled(entitlement: Entitlement, *, now: datetime) -> bool:
     """Whether a copy is there that needs nothing. Under the lock: it was made after the last change."""
     redis, keys = get_redis(), names(entitlement.organization.ref)
-    version, valid_until = redis.hmget(keys.facts, ["version", "valid_until"])  # type: ignore[misc]
+    held: Any = redis.hmget(keys.facts, ["version", "valid_until"])
+    version, valid_until = held
     if version != str(entitlement.version) or to_microseconds(now) >= int(valid_until):
         return False
     counters = [counter(meter, entitlement.period_start) for meter in entitlement.quotas]
-    return not counters or None not in redis.hmget(keys.used, counters)  # type: ignore[operator]
+    return not counters or None not in redis.hmget(keys.used, counters)
 
 
 def beginnings(

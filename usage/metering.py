@@ -51,7 +51,8 @@ def house() -> bool:
         try:
             ledger.store([event])
         except (OperationalError, InterfaceError):
-            connection.close()
+            if not connection.in_atomic_block:
+                connection.close()  # The next try begins with a fresh one.
             return False
         homeless.popleft()
     return True
