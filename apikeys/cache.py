@@ -167,22 +167,25 @@ def facts_of(entitlement: Entitlement) -> dict[str, str]:
         "rate": text(entitlement.rate_per_minute),
         "burst": text(entitlement.burst),
     }
-    facts |= {f"quota:{meter}": quota_record(quota) for meter, quota in entitlement.quotas.items()}
+    for meter, quota in entitlement.quotas.items():
+        blocks = quota["overage"] == PlanQuota.Overage.BLOCK
+        facts[f"included:{meter}"] = text(quota["included"])
+        facts[f"quota:{meter}"] = text(quota["included"] if blocks else None)
+        facts[f"ceiling:{meter}"] = text(quota.get("spend_cap"))
     # Expired ones too for a while, so that the refusal can say so.
     lately = Q(expires_at=None) | Q(expires_at__gt=clock.now() - EXPIRED_KNOWN)
     keys = APIKey.objects.filter(lately, organization=entitlement.organization_id, revoked_at=None)
     return facts | {f"key:{key.digest}": key_record(key) for key in keys}
 
 
-def quota_record(quota: dict[str, Any]) -> str:
-    blocks = quota["overage"] == PlanQuota.Overage.BLOCK
-    return f"{text(quota['included'])}|{text(quota.get('spend_cap'))}|{int(blocks)}"
-
-
 def key_record(key: APIKey) -> str:
+    """Return what the gate has to know of a key; of most, which are not restricted, only what it is."""
+    record = f"{key.pk}|{key.mode}"
+    if not (key.expires_at or key.rate_per_minute or key.scopes or key.allowed_networks):
+        return record
     expires = str(to_microseconds(key.expires_at)) if key.expires_at else ""
     networks = ",".join(map(address_range, key.allowed_networks))
-    return f"{key.pk}|{key.mode}|{expires}|{text(key.rate_per_minute)}|{' '.join(key.scopes)}|{networks}"
+    return f"{record}|{expires}|{text(key.rate_per_minute)}|{' '.join(key.scopes)}|{networks}"
 
 
 def find_facts(refs: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -166,7 +166,7 @@ def test_the_script_decides_as_the_slow_gate_does(organization, slow, slow_keys,
         assert (decision.reason, decision.policy, decision.wait) == expected
         if decision.has_limits:
             assert decision.used == slow.used[key.mode]
-            assert remaining(decision) == remaining_of(slow, key, now=now, counted=counted)
+            assert remaining(decision) == remaining_of(slow, key, now=now)
         if decision.admitted and fate == 0:
             give_back(decision)
             slow.used[key.mode] -= cost
@@ -223,13 +223,13 @@ def remaining(decision) -> dict[str, int]:
     return {limit.policy: limit.remaining for limit in decision.limits}
 
 
-def remaining_of(slow: SlowGate, key: SlowKey, *, now: datetime, counted: bool) -> dict[str, int]:
+def remaining_of(slow: SlowGate, key: SlowKey, *, now: datetime) -> dict[str, int]:
     left = {}
-    if counted and slow.rate is not None:
+    if slow.rate is not None:
         left["minute"] = max(slow.rate - sum(at > now - MINUTE for at in slow.calls), 0)
-    if counted and slow.burst is not None:
+    if slow.burst is not None:
         left["burst"] = max(math.floor(slow.level), 0)
-    if counted and key.cap is not None:
+    if key.cap is not None:
         left["key"] = max(key.cap - sum(at > now - MINUTE for at in key.calls), 0)
     quota = slow.included if key.mode == "test" or not slow.bills else None
     if quota is not None:
