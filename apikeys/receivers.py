@@ -1,5 +1,9 @@
-"""Drop the gate's copy when what it copies changes. Both signals come inside the changing transaction,
-with the organization's entitlement row locked."""
+"""Drop the gate's copy when what it copies changes: both signals come inside the changing transaction, with
+the organization's entitlement row locked. And note when keys were last used, a batch of calls at a time."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
 
 from django.dispatch import receiver
 
@@ -9,6 +13,8 @@ from apikeys.models import APIKey
 from apikeys.signals import keys_changed
 from billing.models import Entitlement
 from billing.signals import entitlement_changed
+from usage.models import UsageEvent
+from usage.signals import events_stored
 
 
 @receiver(entitlement_changed)
@@ -19,3 +25,8 @@ def drop_on_entitlement(sender: type[Entitlement], entitlement: Entitlement, **k
 @receiver(keys_changed)
 def drop_on_keys(sender: type[APIKey], organization: Organization, **kwargs: object) -> None:
     cache.drop(organization.ref)
+
+
+@receiver(events_stored)
+def note_use(sender: type[UsageEvent], last_served: Mapping[UUID, datetime], **kwargs: object) -> None:
+    APIKey.objects.note_use(last_served)
