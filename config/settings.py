@@ -260,7 +260,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     # Invoices have a status too.
-    "ENUM_NAME_OVERRIDES": {"KeyStatusEnum": "apikeys.api.representing.STATUSES"},
+    "ENUM_NAME_OVERRIDES": {
+        "KeyStatusEnum": "apikeys.api.representing.STATUSES",
+        "StatusEnum": ["open", "paid", "uncollectible", "void"],
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -190,6 +190,10 @@ class APIKey(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     @property
+    def is_live(self) -> bool:
+        return self.mode == self.Mode.LIVE
+
+    @property
     def is_active(self) -> bool:
         return self.revoked_at is None and not self.is_expired
 
