@@ -38,7 +38,7 @@ class MemberAuthentication(SessionAuthentication):
     After the gate's, which answers whatever carries an Authorization header.
     """
 
-    def authenticate(self, request: Request) -> tuple[SessionClient, None] | None:  # type: ignore[override]
+    def authenticate(self, request: Request) -> tuple[SessionClient, None] | None:
         found = super().authenticate(request)  # Raises PermissionDenied without the token.
         django_request: HttpRequest = request._request
         membership = find_membership(django_request) if found else None

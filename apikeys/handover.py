@@ -64,7 +64,7 @@ def first_hour(replaced_at: datetime) -> datetime:
 
 
 def percent_of_calls(old: APIKey, *, since: datetime) -> float | None:
-    ids = [old.pk, old.replaced_by_id]
+    ids = [key_id for key_id in (old.pk, old.replaced_by_id) if key_id]
     rollups = UsageRollup.objects.filter(
         organization=old.organization_id, api_key_id__in=ids, hour__gte=since
     )

@@ -1,7 +1,7 @@
 """Rules by which secret scanners find keys.
 
-What is found has the form of a key. Whether it is one, its checksum says, which no regular expression can
-compute; what scanners can verify further they ask the API.
+What is found has the form of a key. Whether it may be one, its checksum says, which no regular expression can
+compute.
 """
 
 from collections.abc import Callable
@@ -48,11 +48,6 @@ detectors:
 {words}
     regex:
       key: '\\b({key_form()})\\b'
-    verify:
-      - endpoint: {settings.API_BASE_URL}/api/v1/keys
-        unsafe: {"false" if settings.API_BASE_URL.startswith("https://") else "true"}
-        headers:
-          - "Authorization: Bearer {{key}}"
 """
 
 

@@ -5,10 +5,12 @@ its form, so it is taken out wherever it stands.
 """
 
 import logging
+from collections.abc import ItemsView
 from types import FrameType
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 from django.views import debug
 
 from apikeys.redaction import redact
@@ -24,17 +26,17 @@ class Formatter(logging.Formatter):
 class ExceptionReporterFilter(debug.SafeExceptionReporterFilter):
     def get_traceback_frame_variables(
         self, request: HttpRequest | None, tb_frame: FrameType
-    ) -> list[tuple[str, Any]]:
+    ) -> ItemsView[str, Any]:
         variables = super().get_traceback_frame_variables(request, tb_frame)
-        return [(name, without_keys(value)) for name, value in variables]
+        return {name: without_keys(value) for name, value in variables}.items()
 
 
 class ExceptionReporter(debug.ExceptionReporter):
-    def get_traceback_html(self) -> str:
-        return redact(super().get_traceback_html())
+    def get_traceback_html(self) -> SafeString:
+        return SafeString(redact(super().get_traceback_html()))
 
-    def get_traceback_text(self) -> str:
-        return redact(super().get_traceback_text())
+    def get_traceback_text(self) -> SafeString:
+        return SafeString(redact(super().get_traceback_text()))
 
 
 def without_keys(value: Any) -> Any:
