@@ -8,8 +8,9 @@ from django.conf import settings
 
 @cache
 def pattern(prefix: str) -> re.Pattern[str]:
-    # The first characters, as they are shown everywhere; then what has to go, also where the key is cut short.
-    return re.compile(rf"({re.escape(prefix)}_[a-z]{{2,10}}_[0-9A-Za-z]{{12}})[0-9A-Za-z]+")
+    # The first characters, as they are shown everywhere; then what has to go, also where the key is cut short, or
+    # where the next one follows with nothing between.
+    return re.compile(rf"({re.escape(prefix)}_[a-z]{{2,10}}_[0-9A-Za-z]{{12}})[0-9A-Za-z_]+")
 
 
 def redact(text: str) -> str:

@@ -66,7 +66,8 @@ class RestrictionsForm(forms.Form):
     @property
     def has_more(self) -> bool:
         """Whether something beyond the name was filled in, or filled in wrongly: then it is not folded away."""
-        return any(name in self.errors or self.data.get(name) for name in MORE if name != "mode")
+        filled = {name for name in MORE if self.data.get(name) not in {None, "", APIKey.Mode.LIVE.value}}
+        return bool(filled or set(MORE) & set(self.errors))
 
 
 class NewKeyForm(RestrictionsForm):
