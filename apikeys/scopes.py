@@ -10,7 +10,7 @@ BUILT_IN = {
     "billing:read": "See plan, subscription and invoices",
     "billing:write": "Subscribe, change and cancel",
     "keys:read": "See API keys",
-    "keys:write": "Create, change, rotate and revoke API keys",
+    "keys:write": "Create, change, rotate and end API keys",
     "usage:read": "See usage",
 }
 

@@ -33,7 +33,7 @@ class RestrictionsForm(forms.Form):
         required=False,
         label="Works until",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-        help_text="Leave it empty for a key that works until you revoke it.",
+        help_text="Leave it empty for a key with no end.",
     )
     allowed_networks = forms.CharField(
         required=False,

@@ -22,7 +22,7 @@ PRODUCTION = {
     "DEFAULT_FROM_EMAIL": "Example API <api@example.com>",
 }
 BAD_VALUES = [
-    ("API_SCOPES", "forecast"),
+    ("API_SCOPES", "weather"),
     ("API_SCOPES", "forecast:read, Fore|cast:read"),
     ("DEBUG", "perhaps"),
     ("SECRET_KEY", "short-and-known"),
