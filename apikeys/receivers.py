@@ -1,5 +1,5 @@
-"""Drop the gate's copy when what it copies changes: both signals come inside the changing transaction, with
-the organization's entitlement row locked. And note when keys were last used, a batch of calls at a time."""
+"""Drop the gate's copy when what it copies changes. Both signals come inside the changing transaction,
+with the organization's entitlement row locked."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,6 +17,12 @@ from usage.models import UsageEvent
 from usage.signals import events_stored
 
 
+@receiver(events_stored)
+def note_use(sender: type[UsageEvent], last_served: Mapping[UUID, datetime], **kwargs: object) -> None:
+    """Note when keys were last used, a batch of calls at a time."""
+    APIKey.objects.note_use(last_served)
+
+
 @receiver(entitlement_changed)
 def drop_on_entitlement(sender: type[Entitlement], entitlement: Entitlement, **kwargs: object) -> None:
     cache.drop(entitlement.organization.ref)
@@ -25,8 +31,3 @@ def drop_on_entitlement(sender: type[Entitlement], entitlement: Entitlement, **k
 @receiver(keys_changed)
 def drop_on_keys(sender: type[APIKey], organization: Organization, **kwargs: object) -> None:
     cache.drop(organization.ref)
-
-
-@receiver(events_stored)
-def note_use(sender: type[UsageEvent], last_served: Mapping[UUID, datetime], **kwargs: object) -> None:
-    APIKey.objects.note_use(last_served)

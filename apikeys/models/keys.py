@@ -222,8 +222,7 @@ class APIKey(models.Model):
             if "expires_at" in fields:
                 self.check_end(fields["expires_at"])
             APIKey.objects.filter(pk=self.pk).update(**fields)
-            if set(fields) - {"name"}:
-                keys_changed.send(sender=APIKey, organization=self.organization)
+            keys_changed.send(sender=APIKey, organization=self.organization)
         self.refresh_from_db(fields=[*fields])
 
     def get_active(self) -> "APIKey":

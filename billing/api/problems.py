@@ -72,35 +72,6 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         "Your subscription gives no access until it is paid.",
         {"subscription_status": "unpaid"},
     ),
-    "not_found": (Kind(404, "not_found", "Not found"), "You have no such invoice.", {}),
-    "rate_limited": (
-        Kind(429, "rate_limited", "Too many requests"),
-        "Your Pro plan allows 100 requests a minute. Try again in 12.3 seconds.",
-        {"policy": "minute", "limit": 100, "resets_at": "2026-12-03T10:00:12.300+00:00", "retry_after": 13},
-    ),
-    "quota_exceeded": (
-        Kind(429, "quota_exceeded", "Quota used up"),
-        "Your Pro plan includes 10000 units of requests a period, and this period's are used up. They are back at "
-        "2026-12-03T10:00:00.000+00:00, or at once on a larger plan.",
-        {
-            "policy": "period",
-            "limit": 10_000,
-            "used": 10_000,
-            "meter": "requests",
-            "resets_at": "2026-12-03T10:00:00.000+00:00",
-            "retry_after": 86_400,
-        },
-    ),
-    "throttled": (
-        Kind(429, "throttled", "Throttled"),
-        "Request was throttled. Expected available in 60 seconds.",
-        {"retry_after": 60},
-    ),
-    "too_many_requests": (
-        Kind(429, "too_many_requests", "Too many requests"),
-        "Too many requests came from your address. Try again in a minute.",
-        {},
-    ),
     "permission_denied": (
         Kind(403, "permission_denied", "Permission denied"),
         "Your role (Billing) may not do this.",
@@ -130,6 +101,35 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         Kind(503, "key_not_changed", "Temporarily unavailable"),
         "The change could not be made everywhere at once, so nothing has changed. Please try again.",
         {"retry_after": 1},
+    ),
+    "not_found": (Kind(404, "not_found", "Not found"), "You have no such invoice.", {}),
+    "rate_limited": (
+        Kind(429, "rate_limited", "Too many requests"),
+        "Your Pro plan allows 100 requests a minute. Try again in 12.3 seconds.",
+        {"policy": "minute", "limit": 100, "resets_at": "2026-12-03T10:00:12.300+00:00", "retry_after": 13},
+    ),
+    "quota_exceeded": (
+        Kind(429, "quota_exceeded", "Quota used up"),
+        "Your Pro plan includes 10000 units of requests a period, and this period's are used up. They are back at "
+        "2026-12-03T10:00:00.000+00:00, or at once on a larger plan.",
+        {
+            "policy": "period",
+            "limit": 10_000,
+            "used": 10_000,
+            "meter": "requests",
+            "resets_at": "2026-12-03T10:00:00.000+00:00",
+            "retry_after": 86_400,
+        },
+    ),
+    "throttled": (
+        Kind(429, "throttled", "Throttled"),
+        "Request was throttled. Expected available in 60 seconds.",
+        {"retry_after": 60},
+    ),
+    "too_many_requests": (
+        Kind(429, "too_many_requests", "Too many requests"),
+        "Too many requests came from your address. Try again in a minute.",
+        {},
     ),
 }
 READING = ("invalid_key", "rate_limited")

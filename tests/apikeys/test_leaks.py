@@ -78,7 +78,8 @@ class TestTheForm:
         refused = report(client, api_key.secret)
 
         assert {answer.status_code for answer in answers} == {200}
-        assert (refused.status_code, refused["Retry-After"]) == (429, "60")
+        assert refused.status_code == 429
+        assert 1 <= int(refused["Retry-After"]) <= 61
         assert APIKey.objects.active().count() == 1
 
     def test_with_redis_out_of_reach_every_answer_is_to_come_back(self, client, api_key, monkeypatch):

@@ -157,6 +157,7 @@ def test_no_key_in_full_is_written_anywhere(people, organization, places, heap, 
     secrets += [wrong, invented]
     for bad in (wrong, invented, first + "x", f"{first} {second}"):
         heap.add("refusal", call("GET", "/api/v1/echo", bad).text)
+        heap.add("verification", call("POST", "/api/v1/keys/verify", first, {"key": bad}).text)
     for accept in ("*/*", "application/json"):  # As a page, and as text.
         page = call("GET", "/broken", first, Accept=accept)
         assert page.status_code == 500
@@ -228,4 +229,5 @@ def test_a_key_is_taken_out_of_a_text_whole_or_in_part():
     assert redact(f"a {secret} b {secret[:-7]}, {secret[:20]}.") == (
         f"a {secret[:20]}… b {secret[:20]}…, {secret[:20]}."
     )
+    assert redact(f"[tgs_{'a' * 38}]") == "[tgs_aaaaaaaa…]"
     assert redact("nothing to hide in sk_live_") == "nothing to hide in sk_live_"
