@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from apikeys import cache
 from apikeys.gate import admit, give_back
 from apikeys.models import APIKey
+from billing.models import Entitlement
 from usage.redis_client import get_redis
 
 pytestmark = pytest.mark.django_db
@@ -192,17 +193,6 @@ def test_who_waits_as_long_as_it_says_is_let_in_and_not_a_microsecond_earlier(
 
 def lay_out(organization, slow: SlowGate, slow_keys: list[SlowKey]) -> list[str]:
     """Give the organization the slow gate's limits and keys; return the keys' secrets."""
-    entitlement = organization.entitlement
-    entitlement.rate_per_minute, entitlement.burst = slow.rate, slow.burst
-    quota = {
-        "included": slow.included,
-        "overage": "bill" if slow.bills else "block",
-        "spend_cap": slow.spend_cap,
-    }
-    entitlement.quotas = {"requests": quota}
-    entitlement.period_start, entitlement.period_end = NOON - timedelta(days=7), slow.period_end
-    entitlement.valid_until = slow.period_end
-    entitlement.save()
     organization.api_keys.all().delete()
     secrets = []
     for slow_key in slow_keys:
@@ -215,6 +205,18 @@ def lay_out(organization, slow: SlowGate, slow_keys: list[SlowKey]) -> list[str]
             scopes=slow_key.scopes,
         )
         secrets.append(secret)
+    # After the keys: making one brings the entitlement in line with the plan.
+    entitlement = Entitlement.objects.get(organization=organization)
+    entitlement.rate_per_minute, entitlement.burst = slow.rate, slow.burst
+    quota = {
+        "included": slow.included,
+        "overage": "bill" if slow.bills else "block",
+        "spend_cap": slow.spend_cap,
+    }
+    entitlement.quotas = {"requests": quota}
+    entitlement.period_start, entitlement.period_end = NOON - timedelta(days=7), slow.period_end
+    entitlement.valid_until = slow.period_end
+    entitlement.save()
     cache.drop(organization.ref)
     return secrets
 
