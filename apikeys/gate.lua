@@ -89,9 +89,14 @@ if access == 'none' and cost > 0 then return answer('suspended', '', 0) end
 
 -- Everything is asked before anything is charged. Of several policies that refuse, the one that lasts longest
 -- answers: who waits for it is not refused by the next one.
+-- Uncounted, the rates do not refuse, and are told as they stand.
+local counted = ARGV[7] ~= '1'
 local policy, wait = '', 0
 local function refused(name, microseconds)
   if microseconds > wait then policy, wait = name, microseconds end
+end
+local function refused_by_rate(name, microseconds)
+  if counted then refused(name, microseconds) end
 end
 
 -- Exact sliding window: what left the last 60 seconds is dropped, and what is left is counted. A token
@@ -107,7 +112,7 @@ local function count_window(list, limit, name, place)
     -- Not the oldest: after a change to a smaller plan more than `limit` calls lie in the window.
     local freeing = tonumber(redis.call('LINDEX', list, limit - 1)) + WINDOW - now
     until_more[place] = freeing
-    refused(name, freeing)
+    refused_by_rate(name, freeing)
   else
     left[place] = limit - inside
     if oldest then until_more[place] = tonumber(oldest) + WINDOW - now end
@@ -120,23 +125,20 @@ local function add_to_window(list, place)
   if until_more[place] == 0 then until_more[place] = WINDOW end
 end
 
-local counted = ARGV[7] ~= '1'
 local limit, size, own = tonumber(rate), tonumber(burst), tonumber(cap)
 local interval, arrival
-if counted then
-  if limit then count_window(KEYS[2], limit, 'minute', 1) end
-  if limit and size then
-    -- GCRA (ITU-T I.371): `arrival` is when the bucket would be full again.
-    interval = math.ceil(WINDOW / limit)
-    arrival = math.max(tonumber(redis.call('HGET', KEYS[3], 'tat') or '0'), now)
-    -- After a change to a slower rate or a smaller burst it may lie further off than a full burst reaches.
-    arrival = math.min(arrival, now + size * interval)
-    left[2] = math.floor((size * interval - (arrival - now)) / interval)
-    if left[2] < 1 then refused('burst', arrival - now - (size - 1) * interval) end
-    until_more[2] = math.max(arrival - now - (size - left[2] - 1) * interval, 0)
-  end
-  if own then count_window(KEYS[4], own, 'key', 3) end
+if limit then count_window(KEYS[2], limit, 'minute', 1) end
+if limit and size then
+  -- GCRA (ITU-T I.371): `arrival` is when the bucket would be full again.
+  interval = math.ceil(WINDOW / limit)
+  arrival = math.max(tonumber(redis.call('HGET', KEYS[3], 'tat') or '0'), now)
+  -- After a change to a slower rate or a smaller burst it may lie further off than a full burst reaches.
+  arrival = math.min(arrival, now + size * interval)
+  left[2] = math.floor((size * interval - (arrival - now)) / interval)
+  if left[2] < 1 then refused_by_rate('burst', arrival - now - (size - 1) * interval) end
+  until_more[2] = math.max(arrival - now - (size - left[2] - 1) * interval, 0)
 end
+if own then count_window(KEYS[4], own, 'key', 3) end
 
 -- After a change to a smaller plan more may be used than is included: what costs nothing may buy more.
 local included, ceiling = tonumber(quota), tonumber(spend_cap)
