@@ -1,10 +1,12 @@
 """IP addresses as the gate compares them: 32 hexadecimal digits, IPv4 in its place within IPv6."""
 
 import ipaddress
+from functools import lru_cache
 
 MAPPED = 0xFFFF_0000_0000  # ::ffff:0:0/96, RFC 4291, 2.5.5.2.
 
 
+@lru_cache(maxsize=4096)  # Asked at every call, and clients call again.
 def address_digits(address: str) -> str:
     """Return an IPv4 or IPv6 address as 32 hexadecimal digits; equal addresses have equal digits.
 
