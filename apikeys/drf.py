@@ -101,7 +101,7 @@ class GateAuthentication(BaseAuthentication):
             counted=limited,
         )
         # A view that checks throttles in a way of its own may not come to ask for the second half.
-        is_kept = limited and type(view).check_throttles.__module__ == DRF_VIEWS
+        is_kept = view is not None and limited and type(view).check_throttles.__module__ == DRF_VIEWS
         # For the middleware, which meters the answer and adds the rate headers, to a refusal's as well.
         http.gate_call = Call(  # type: ignore[attr-defined]
             decision, is_served=not is_kept, is_reservation=terms.is_reservation

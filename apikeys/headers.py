@@ -28,7 +28,7 @@ def rate_headers(decision: Decision, *, given_back: int = 0) -> dict[str, str]:
     for policy, field in CALLS:
         limit = answer[field]
         if limit:
-            until_more, left = int(answer[field + 2]), answer[field + 1]
+            left, until_more = int(answer[field + 1]), int(answer[field + 2])
             policies.append(f'"{policy}";q={limit};w={MINUTE}')
             states.append(f'"{policy}";r={left};t={-(-until_more // SECOND)}')
             if field == RATE:

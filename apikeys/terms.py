@@ -36,7 +36,7 @@ def gate(
     if cost is not None and reserve is not None:
         raise ValueError("Give the cost, or what to reserve for it, not both.")
     given = {"gate_meter": meter, "gate_cost": cost, "gate_scopes": scopes, "gate_reserve": reserve}
-    told = {name: value for name, value in given.items() if value is not None}
+    told: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if "gate_cost" in told:
         told["gate_reserve"] = None
     terms_from(told)

@@ -2,10 +2,16 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
 from apikeys.api.echo import Echo, NoSuchEndpoint
+from apikeys.api.gateway import Authorize
+from apikeys.api.verify import Verify
 
 # The gate decides who may come in, not the session: out of LoginRequiredMiddleware's reach.
 urlpatterns = [
     path("echo", login_not_required(Echo.as_view()), name="echo"),
+    path("gateway/authorize", login_not_required(Authorize.as_view()), name="gateway-authorize"),
+    # Envoy puts the path of the request in hand behind its prefix.
+    path("gateway/authorize/<path:original>", login_not_required(Authorize.as_view(schema=None))),
+    path("keys/verify", login_not_required(Verify.as_view()), name="keys-verify"),
 ]
 # After every other address under the API.
 fallback = [
