@@ -83,7 +83,7 @@ class Decision:
     @property
     def is_known(self) -> bool:
         """Whether the key is one of the organization's; only then the properties below have an answer."""
-        return len(self._answer) > AT
+        return len(self._answer) > MODE
 
     @cached_property
     def at(self) -> datetime:

@@ -13,6 +13,7 @@ from django.urls import reverse
 from apikeys.decision import Decision, Limit, Verdict
 from apikeys.next_plan import NextPlan, find_next_plan
 from apikeys.problems import INVALID_TOKEN, Problem, insufficient_scope
+from billing.limits import counted
 from billing.models import Entitlement
 
 logger = logging.getLogger(__name__)
@@ -143,9 +144,10 @@ TITLES = {
 
 def calls_sentence(decision: Decision, limit: Limit, *, name: str, resets_at: str) -> str:
     allowed = {
-        "minute": f"Your {name} allows {limit.limit} requests a minute.",
-        "burst": f"Your {name} allows {limit.limit} requests at once, which then come back evenly over the minute.",
-        "key": f"This API key is limited to {limit.limit} requests a minute.",
+        "minute": f"Your {name} allows {counted(limit.limit, 'request')} a minute.",
+        "burst": f"Your {name} allows {counted(limit.limit, 'request')} at once, "
+        "which then come back evenly over the minute.",
+        "key": f"This API key is limited to {counted(limit.limit, 'request')} a minute.",
     }[limit.policy]
     seconds = math.ceil(decision.wait.total_seconds() * 10) / 10
     return f"{allowed} Try again in {seconds:.1f} seconds."

@@ -22,6 +22,7 @@ from apikeys.headers import rate_headers
 from apikeys.models import ServiceToken
 from apikeys.problems import CHALLENGE, Problem, body
 from apikeys.refusals import refusal
+from apikeys.service_access import ServiceAccess
 from apikeys.terms import COST, METER
 from billing.api.problems import problems
 
@@ -138,6 +139,10 @@ class Authorize(APIView):
         return response
 
 
+def may_ask(request: Request) -> bool:
+    return isinstance(request.auth, ServiceAccess) and Authorize.service_scope in request.auth.scopes
+
+
 def read(request: Request) -> Asked:
     """Return what the proxy asks. Raises ValidationError, which names the header that is wrong.
 
@@ -181,7 +186,7 @@ def for_auth_request(request: Request, response: Response) -> None:
     A service token that is refused is no fault of the client's: it is told that the gate is out of reach.
     """
     content = response.data
-    if not getattr(request, "auth", None) and content["code"] != "gate_unavailable":
+    if not may_ask(request):
         problem = refusal(Decision(Verdict.UNAVAILABLE))
         content = body(
             status=problem.status_code,
