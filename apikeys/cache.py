@@ -10,18 +10,22 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, transaction
+from django.db.models import Q
 
+from accounts import clock
 from accounts.models import Organization
 from apikeys.addresses import address_range
 from apikeys.instants import to_microseconds
-from apikeys.models import APIKey
+from apikeys.models import APIKey, UncountedUnits
 from billing.entitlements import lock_entitlement, refresh_entitlement
 from billing.models import Entitlement, PlanQuota
-from usage.models import UsageRollup
+from usage import stream
+from usage.counting import units_in_period
 from usage.redis_client import get_redis
 
 IDLE = timedelta(days=7)  # Memory of organizations that call no more is freed.
 ABSENT = timedelta(minutes=1)
+EXPIRED_KNOWN = timedelta(days=30)
 KEPT = timedelta(days=40)  # Counters of past periods, to which late answers may still give back.
 
 
@@ -83,33 +87,79 @@ def copy(organization: Organization, *, now: datetime) -> None:
     redis = get_redis()
     keys = names(organization.ref)
     entitlement = lock_entitlement(organization)
+    if is_filled(entitlement, now=now):
+        return  # By somebody who had the lock before: of many callers that find nothing, one does the work.
     if now >= entitlement.valid_until:
         entitlement = refresh_entitlement(organization, now=now)
-    facts: dict[Any, Any] = dict(
-        facts_of(entitlement)
-    )  # Any: redis-py takes a union that str does not match.
+    facts: dict[Any, Any] = facts_of(entitlement)  # Any: redis-py takes a union that str does not match.
+    held: dict[str, str] = redis.hgetall(keys.used)  # type: ignore[assignment]  # It may be awaited elsewhere.
+    uncounted = list(organization.uncounted_units.all())
     pipeline = redis.pipeline()
     pipeline.delete(keys.facts)
     pipeline.hset(keys.facts, mapping=facts)
     pipeline.pexpire(keys.facts, IDLE)
-    for meter in entitlement.quotas:
-        start = counter(meter, entitlement.period_start)
-        pipeline.hsetnx(keys.used, start, units_so_far(entitlement, meter, used=redis.hgetall(keys.used)))
+    for name, units in beginnings(entitlement, held, uncounted).items():
+        pipeline.hsetnx(keys.used, name, units)
+    for row in uncounted:
+        name = counter(row.meter, row.period_start)
+        if name in held:
+            pipeline.hincrby(keys.used, name, row.units)
     # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
     # rollups, which are a moment behind the calls. As a span, because `now` is the gate's clock, not Redis's.
     pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)
-    old = [
-        name for name in redis.hkeys(keys.used) if is_old(str(name), before=entitlement.period_start - KEPT)
-    ]
+    old = [name for name in held if is_old(name, before=entitlement.period_start - KEPT)]
     if old:
         pipeline.hdel(keys.used, *old)
     pipeline.execute()
+    # Last: what was not committed is counted once more, which refuses too early, never too late.
+    organization.uncounted_units.filter(pk__in=[row.pk for row in uncounted]).delete()
+
+
+def is_filled(entitlement: Entitlement, *, now: datetime) -> bool:
+    """Whether a copy is there that needs nothing. Under the lock: it was made after the last change."""
+    redis, keys = get_redis(), names(entitlement.organization.ref)
+    held: Any = redis.hmget(keys.facts, ["version", "valid_until"])
+    version, valid_until = held
+    if version != str(entitlement.version) or to_microseconds(now) >= int(valid_until):
+        return False
+    counters = [counter(meter, entitlement.period_start) for meter in entitlement.quotas]
+    return not counters or None not in redis.hmget(keys.used, counters)
+
+
+def beginnings(
+    entitlement: Entitlement, held: Mapping[str, str], uncounted: Sequence[UncountedUnits]
+) -> dict[str, int]:
+    """Return the units that counters begin with, by counter, for the meters that have none now."""
+    missing = [meter for meter in entitlement.quotas if counter(meter, entitlement.period_start) not in held]
+    if not missing:
+        return {}
+    backlog = stream.backlog(entitlement.organization_id)
+    found = {}
+    for meter in missing:
+        in_hand = [row for row in uncounted if row.meter == meter and not row.is_stored]
+        units = 0
+        for start in [
+            entitlement.period_start,
+            *map(datetime.fromisoformat, reversed(entitlement.carried_from)),
+        ]:
+            known = held.get(counter(meter, start))
+            units += sum(row.units for row in in_hand if row.period_start == start)
+            if known is not None:
+                # An earlier period's counter holds what it carried on itself.
+                units += int(known)
+                break
+            units += units_in_period(
+                organization_id=entitlement.organization_id, meter=meter, period_start=start, backlog=backlog
+            )
+        found[counter(meter, entitlement.period_start)] = units
+    return found
 
 
 def facts_of(entitlement: Entitlement) -> dict[str, str]:
     """Return what the copy has to hold, as gate.lua reads it."""
     facts = {
         "organization": str(entitlement.organization_id),
+        "version": str(entitlement.version),
         "period_start": str(to_microseconds(entitlement.period_start)),
         "period_end": str(to_microseconds(entitlement.period_end)),
         "valid_until": str(to_microseconds(entitlement.valid_until)),
@@ -117,20 +167,25 @@ def facts_of(entitlement: Entitlement) -> dict[str, str]:
         "rate": text(entitlement.rate_per_minute),
         "burst": text(entitlement.burst),
     }
-    facts |= {f"quota:{meter}": quota_record(quota) for meter, quota in entitlement.quotas.items()}
-    keys = APIKey.objects.active().filter(organization=entitlement.organization_id)
+    for meter, quota in entitlement.quotas.items():
+        blocks = quota["overage"] == PlanQuota.Overage.BLOCK
+        facts[f"included:{meter}"] = text(quota["included"])
+        facts[f"quota:{meter}"] = text(quota["included"] if blocks else None)
+        facts[f"ceiling:{meter}"] = text(quota.get("spend_cap"))
+    # Expired ones too for a while, so that the refusal can say so.
+    lately = Q(expires_at=None) | Q(expires_at__gt=clock.now() - EXPIRED_KNOWN)
+    keys = APIKey.objects.filter(lately, organization=entitlement.organization_id, revoked_at=None)
     return facts | {f"key:{key.digest}": key_record(key) for key in keys}
 
 
-def quota_record(quota: dict[str, Any]) -> str:
-    blocks = quota["overage"] == PlanQuota.Overage.BLOCK
-    return f"{text(quota['included'])}|{text(quota.get('spend_cap'))}|{int(blocks)}"
-
-
 def key_record(key: APIKey) -> str:
+    """Return what the gate has to know of a key; of most, which are not restricted, only what it is."""
+    record = f"{key.pk}|{key.mode}"
+    if not (key.expires_at or key.rate_per_minute or key.scopes or key.allowed_networks):
+        return record
     expires = str(to_microseconds(key.expires_at)) if key.expires_at else ""
     networks = ",".join(map(address_range, key.allowed_networks))
-    return f"{key.pk}|{key.mode}|{expires}|{text(key.rate_per_minute)}|{' '.join(key.scopes)}|{networks}"
+    return f"{record}|{expires}|{text(key.rate_per_minute)}|{' '.join(key.scopes)}|{networks}"
 
 
 def find_facts(refs: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -139,27 +194,6 @@ def find_facts(refs: Sequence[str]) -> dict[str, dict[str, str]]:
     for ref in refs:
         pipeline.hgetall(names(ref).facts)
     return {ref: held for ref, held in zip(refs, pipeline.execute(), strict=True) if held}
-
-
-def units_so_far(entitlement: Entitlement, meter: str, *, used: Mapping[Any, Any]) -> int:
-    """Return what a new counter begins with: the period's units, and those of periods whose use it carries on.
-
-    An earlier period's counter is ahead of the rollups by what the drain has not stored yet, so it goes first.
-    """
-    units = period_units(entitlement, meter, entitlement.period_start)
-    for start in map(datetime.fromisoformat, reversed(entitlement.carried_from)):
-        known = used.get(counter(meter, start))
-        if known is not None:
-            return units + int(known)  # It began with those before it.
-        units += period_units(entitlement, meter, start)
-    return units
-
-
-def period_units(entitlement: Entitlement, meter: str, start: datetime) -> int:
-    rollups = UsageRollup.objects.in_period(
-        organization_id=entitlement.organization_id, meter=meter, period_start=start
-    )
-    return rollups.units()
 
 
 def is_old(name: str, *, before: datetime) -> bool:

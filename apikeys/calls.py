@@ -1,17 +1,11 @@
 """What a call costs once it has been served."""
 
-import logging
-
 from django.http import HttpRequest
-from redis.exceptions import RedisError
 from rest_framework.request import Request
 
+from apikeys import settlement
 from apikeys.decision import AT, KEY, ORGANIZATION, PERIOD_START, Decision
-from apikeys.gate import give_back
 from usage.events import Event
-from usage.metering import record
-
-logger = logging.getLogger(__name__)
 
 TOO_MANY_REQUESTS = 429
 
@@ -77,29 +71,22 @@ def settle(call: Call, *, status: int, endpoint: str, method: str, response_ms: 
     decision = call.decision
     if not decision.admitted or not decision.cost:
         return 0
-    units = call.units_due(status)
-    unspent = decision.cost - units
-    if unspent:
-        try:
-            give_back(decision, units=unspent)
-        except RedisError:
-            logger.warning("Redis is unreachable: %d units of %s stay charged", unspent, decision.ref)
+    units, event = call.units_due(status), None
     if units and decision.livemode:
         answer = decision.answer
         occurred, period = int(answer[AT]), int(answer[PERIOD_START])
-        record(
-            Event.of_call(
-                # The period comes from another clock than the call: an event never lies before its period.
-                occurred=max(occurred, period),
-                organization=answer[ORGANIZATION],
-                api_key=answer[KEY],
-                meter=decision.meter,
-                units=units,
-                period=period,
-                endpoint=endpoint,
-                method=method,
-                status=status,
-                response_ms=response_ms,
-            )
+        event = Event.of_call(
+            # The period comes from another clock than the call: an event never lies before its period.
+            occurred=max(occurred, period),
+            organization=answer[ORGANIZATION],
+            api_key=answer[KEY],
+            meter=decision.meter,
+            units=units,
+            period=period,
+            endpoint=endpoint,
+            method=method,
+            status=status,
+            response_ms=response_ms,
         )
-    return unspent
+    settlement.settle(decision, units=units, event=event)
+    return decision.cost - units

@@ -56,12 +56,14 @@ class Decision:
         cost: int = 0,
         answer: Sequence[str] = (),
         is_degraded: bool = False,
+        uncounted_id: int | None = None,
     ) -> None:
         self.verdict = verdict
         self.ref = ref
         self.meter = meter
         self.cost = cost
         self.is_degraded = is_degraded  # Decided by PostgreSQL, with Redis out of reach: no rate is known.
+        self.uncounted_id = uncounted_id  # Then, of the row that holds the units.
         self._answer = answer
 
     def __repr__(self) -> str:

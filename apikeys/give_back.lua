@@ -3,5 +3,5 @@
 local used = tonumber(redis.call('HGET', KEYS[1], ARGV[1]))
 if not used then return 0 end
 local units = math.min(used, tonumber(ARGV[2]))
-redis.call('HINCRBY', KEYS[1], ARGV[1], -units)
+if units > 0 then redis.call('HINCRBY', KEYS[1], ARGV[1], -units) end
 return units

@@ -4,7 +4,7 @@ organization's entitlement row, or the service token's, locked."""
 from django.dispatch import receiver
 
 from accounts.models import Organization
-from apikeys import cache, service_access
+from apikeys import about, cache, service_access
 from apikeys.models import APIKey, ServiceToken
 from apikeys.signals import keys_changed, service_token_changed
 from billing.models import Entitlement
@@ -14,11 +14,13 @@ from billing.signals import entitlement_changed
 @receiver(entitlement_changed)
 def drop_on_entitlement(sender: type[Entitlement], entitlement: Entitlement, **kwargs: object) -> None:
     cache.drop(entitlement.organization.ref)
+    about.drop(entitlement.organization.ref)
 
 
 @receiver(keys_changed)
 def drop_on_keys(sender: type[APIKey], organization: Organization, **kwargs: object) -> None:
     cache.drop(organization.ref)
+    about.drop(organization.ref)
 
 
 @receiver(service_token_changed)

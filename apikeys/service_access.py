@@ -8,7 +8,7 @@ commits. So the call after a revocation is refused, in every process. With Redis
 import logging
 import time
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
@@ -19,6 +19,7 @@ from accounts import clock
 from apikeys.instants import to_microseconds
 from apikeys.models import ServiceToken
 from apikeys.models.service_tokens import find_digest
+from usage.outage import outage
 from usage.redis_client import get_redis
 
 logger = logging.getLogger(__name__)
@@ -44,14 +45,14 @@ def find_access(secret: str) -> ServiceAccess | None:
     digest = find_digest(secret)
     if digest is None:
         return None
-    try:
-        record = get_redis().get(name(digest))
-    except RedisError:
-        token = ServiceToken.objects.filter(digest=digest).first()
-        record = record_of(token) if token else None
-    else:
-        record = record or fill(digest)
-    return access(str(record)) if record else None
+    record: Any = None
+    if not outage.is_on:
+        try:
+            record = get_redis().get(name(digest))
+        except RedisError:
+            outage.begin()
+    record = record or read(digest)
+    return access(record) if record else None
 
 
 def access(record: str) -> ServiceAccess | None:
@@ -63,23 +64,29 @@ def access(record: str) -> ServiceAccess | None:
     return found
 
 
-def fill(digest: str) -> str | None:
-    """Copy a token to Redis, and return the copy."""
+def read(digest: str) -> str | None:
+    """Read PostgreSQL, and copy to Redis what it says."""
+    if outage.is_on:
+        token = ServiceToken.objects.filter(digest=digest).first()
+        return record_of(token) if token else None
     try:
         with transaction.atomic():
-            token = ServiceToken.objects.select_for_update().filter(digest=digest).first()
-            record = record_of(token) if token else None
-            if record:
-                try:
-                    get_redis().set(name(digest), record, px=IDLE)
-                except RedisError:
-                    logger.warning(
-                        "Redis is unreachable: a service token is looked up again at the next call"
-                    )
+            return copy(digest)
     except DatabaseError:
         # The lock may have gone with the connection before the copy was written: nobody may rely on it.
         drop(digest)
         raise
+
+
+def copy(digest: str) -> str | None:
+    """Part of a transaction, whose end lets go of the lock."""
+    token = ServiceToken.objects.select_for_update().filter(digest=digest).first()
+    record = record_of(token) if token else None
+    if record:
+        try:
+            get_redis().set(name(digest), record, px=IDLE)
+        except RedisError:
+            outage.begin()
     return record
 
 

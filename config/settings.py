@@ -48,16 +48,24 @@ DATABASE_URL = env.url(
 )
 REDIS_URL = env.url(
     "REDIS_URL",
-    schemes={"redis", "rediss", "unix"},
+    schemes={"redis", "rediss", "unix", "redis+cluster", "rediss+cluster"},
     needed_for="Tollgate counts calls in Redis; `make run` starts its own",
 )
+# Celery and Django's cache know no cluster: with one for the gate they want a Redis of their own.
+PLAIN_REDIS_URL = None if "+cluster://" in REDIS_URL else REDIS_URL
 DATABASES = {
     "default": {
         **dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True),
         "OPTIONS": {**dj_database_url.parse(DATABASE_URL).get("OPTIONS", {}), "application_name": "tollgate"},
     }
 }
-CACHES = {"default": {"BACKEND": "config.cache.TolerantRedisCache", "LOCATION": REDIS_URL}}
+CACHE_URL = env.url(
+    "CACHE_URL",
+    schemes={"redis", "rediss", "unix"},
+    default=PLAIN_REDIS_URL,
+    needed_for="rate limits of pages are counted in it, which a Redis Cluster cannot do",
+)
+CACHES = {"default": {"BACKEND": "config.cache.TolerantRedisCache", "LOCATION": CACHE_URL}}
 
 # Stripe. With no key of an operator's, `make run` names the sandbox's address and a made-up test key.
 STRIPE_SECRET_KEY = env.pattern(
@@ -112,6 +120,11 @@ DJSTRIPE_SUBSCRIBER_MODEL_REQUEST_CALLBACK = "accounts.tenancy.current_organizat
 DJSTRIPE_SUBSCRIBER_CUSTOMER_KEY = ""
 
 API_KEY_PREFIX = env.pattern("API_KEY_PREFIX", r"[a-z]{2,8}", form="two to eight small letters", default="sk")
+
+# With Redis out of reach: let known keys in by what PostgreSQL knows, or refuse every call with 503.
+GATE_WITHOUT_REDIS = env.pattern(
+    "GATE_WITHOUT_REDIS", "admit|refuse", form="admit or refuse", default="admit"
+)
 
 # How many proxies stand in front, each adding one address to X-Forwarded-For. 0: nobody's header is believed.
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0)
@@ -262,7 +275,8 @@ SPECTACULAR_SETTINGS = {
 CELERY_BROKER_URL = env.url(
     "CELERY_BROKER_URL",
     schemes={"redis", "rediss", "redis+socket"},
-    default=environment.celery_broker_url(REDIS_URL),
+    default=environment.celery_broker_url(PLAIN_REDIS_URL) if PLAIN_REDIS_URL else None,
+    needed_for="Celery hands out tasks through it, which a Redis Cluster cannot do",
 )
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -310,6 +324,11 @@ CELERY_BEAT_SCHEDULE = {
     "note-trials-ending": {"task": "billing.tasks.note_trials_ending", "schedule": 3600.0},
     "send-notices": {"task": "billing.tasks.send_notices", "schedule": 60.0, "options": {"expires": 60}},
     "purge-idempotency-keys": {"task": "billing.tasks.purge_idempotency_keys", "schedule": 3600.0},
+    "take-up-uncounted": {
+        "task": "apikeys.tasks.take_up_uncounted",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 

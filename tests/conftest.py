@@ -24,6 +24,8 @@ from sandbox.state import Sandbox
 from sandbox.transport import SandboxHTTPClient
 from tests.billing.acme import START, Acme
 from usage import partitions, stream
+from usage.lines import lines
+from usage.outage import outage
 from usage.redis_client import get_redis
 
 
@@ -51,6 +53,8 @@ def redis() -> Iterator[Any]:
     redis = get_redis()
     redis.flushdb()
     yield redis
+    lines.confirm()
+    outage.end()
     redis.flushdb()
 
 

@@ -44,6 +44,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         "FRONTEND_URL",
         "TRUSTED_PROXIES",
         "CELERY_BROKER_URL",
+        "CACHE_URL",
+        "GATE_WITHOUT_REDIS",
     ):
         os.environ.pop(name, None)
 

@@ -3,6 +3,7 @@ acknowledged after its transaction has committed, and taken over from a reader t
 
 import logging
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from django.db import DataError, IntegrityError
@@ -10,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from usage.events import Event
 from usage.ledger import store
+from usage.lines import lines
 from usage.redis_client import get_redis
 
 logger = logging.getLogger(__name__)
@@ -21,13 +23,45 @@ BATCH = 2000
 TAKE_OVER_AFTER_MS = 30_000
 
 
-def append(event: Event) -> None:
-    """Hand an event to the drain. Raises redis.exceptions.RedisError."""
-    get_redis().xadd(STREAM, {"e": event.encode()})
+def append(event: Event, *, failed: Callable[[], None]) -> None:
+    """Hand an event to the drain, without waiting until Redis has it: `failed` is called where it may not have.
+
+    Raises redis.exceptions.RedisError where it could not be sent at all.
+    """
+    lines.send("XADD", STREAM, "*", "e", event.encode(), failed=failed)
+
+
+def retry_later(attempt: Callable[[], bool]) -> None:
+    """Have `attempt` called again and again, in a thread of its own, until it returns True."""
+    lines.repeat(attempt)
+
+
+def backlog(organization_id: uuid.UUID) -> list[Event]:
+    """Return the organization's events that are not taken off the stream yet. Raises redis.exceptions.RedisError.
+
+    Those that a drain has in hand are among them: it may have stored them already.
+    """
+    lines.confirm()
+    found, after = [], "-"
+    while True:
+        page: Any = get_redis().xrange(STREAM, min=after, count=BATCH)
+        for _, fields in page:
+            text = fields.get("e", "")
+            if organization_id.hex in text:
+                try:
+                    event = Event.decode(text)
+                except ValueError:
+                    continue  # The drain will set it aside.
+                if event.organization_id == organization_id:
+                    found.append(event)
+        if len(page) < BATCH:
+            return found
+        after = f"({page[-1][0]}"
 
 
 def last_id() -> str:
     """Return the id of the newest entry that was ever appended. Raises redis.exceptions.RedisError."""
+    lines.confirm()
     info: Any = get_redis().xinfo_stream(STREAM)
     return str(info["last-generated-id"])
 
@@ -61,6 +95,7 @@ class Drain:
 
     def run_once(self, *, block_ms: int | None = None) -> int:
         """Store one batch; return how many entries it had. Waits up to `block_ms` for the first one."""
+        lines.confirm()  # What this very process has handed over is there before it is read.
         batches: Any = self.redis.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count=BATCH, block=block_ms)
         return self.store(batches[0][1]) if batches else 0
 

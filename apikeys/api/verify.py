@@ -1,28 +1,25 @@
 """The gate for any language: a key is asked about by the server that it was sent to."""
 
-import logging
 import math
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apikeys.about import About, find_about
 from apikeys.api.gateway import STATUS
 from apikeys.api.service import HasServiceScope, ServiceTokenAuthentication
 from apikeys.calls import Call, settle
 from apikeys.decision import Decision, Verdict
 from apikeys.gate import admit
-from apikeys.models import APIKey, ServiceToken
+from apikeys.models import ServiceToken
 from apikeys.refusals import refusal, told
 from apikeys.terms import COST, METER
 from billing.api.base import StrictSerializer, checked
 from billing.api.problems import problems
-
-logger = logging.getLogger(__name__)
 
 ENDPOINT = "verify"
 
@@ -134,6 +131,7 @@ class Verify(APIView):
 def answer(decision: Decision, *, meter: str, scopes: list[str]) -> dict[str, Any]:
     problem = None if decision.admitted else refusal(decision, scopes=scopes)
     known = decision.is_known
+    about = find_about(decision) if known else About()
     has_limits = decision.has_limits and not decision.is_degraded
     ends = decision.runs_out_at if has_limits else None
     units = [limit.remaining for limit in decision.limits if limit.policy in {"period", "spend_cap"}]
@@ -144,7 +142,7 @@ def answer(decision: Decision, *, meter: str, scopes: list[str]) -> dict[str, An
         "organization": decision.ref if known else None,
         "key_id": str(decision.api_key_id) if known else None,
         "livemode": decision.livemode if known else None,
-        **(about(decision) if known else NOTHING),
+        **about._asdict(),
         "meter": meter,
         "used": decision.used if has_limits else None,
         "remaining": min(units, default=None),
@@ -154,17 +152,3 @@ def answer(decision: Decision, *, meter: str, scopes: list[str]) -> dict[str, An
         "retry_after": problem.members.get("retry_after") if problem else None,
         "next_plan": problem.members.get("next_plan") if problem else None,
     }
-
-
-NOTHING: dict[str, Any] = {"name": None, "plan": None, "scopes": None}
-
-
-def about(decision: Decision) -> dict[str, Any]:
-    """Return what only PostgreSQL knows of a key; nothing where it is out of reach, as the gate does without."""
-    keys = APIKey.objects.filter(pk=decision.api_key_id, organization=decision.organization_id)
-    try:
-        name, plan, scopes = keys.values_list("name", "organization__entitlement__plan__slug", "scopes").get()
-    except (OperationalError, InterfaceError):
-        logger.warning("PostgreSQL is unreachable: a verification names no plan")
-        return NOTHING
-    return {"name": name, "plan": plan, "scopes": scopes}

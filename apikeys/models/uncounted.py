@@ -7,16 +7,18 @@ from accounts.models import Organization
 
 
 class UncountedUnits(models.Model):
-    """One served call that the ledger has and the quota's counter may not.
+    """One call that PostgreSQL let in, with Redis out of reach: the quota's counter does not know of it.
 
-    Written in the transaction that stores the event; taken up, and deleted, when the gate's copy is next
-    filled: a counter that survived is raised by it, and one that did not is filled from the ledger's sums.
+    Written when the call is let in, under the lock of the organization's entitlement. Taken up, and deleted, when
+    the gate's copy is next filled: a counter that survived is raised by it, and one that did not begins with the
+    ledger's sums and with what is not `is_stored` yet.
     """
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="uncounted_units")
     meter = models.CharField(max_length=40)
     period_start = models.DateTimeField()
     units = models.PositiveBigIntegerField()
+    is_stored = models.BooleanField(default=False, help_text="Whether the ledger has its event.")
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:

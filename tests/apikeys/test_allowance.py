@@ -15,7 +15,7 @@ from billing.stripe.changing import change_plan
 from billing.stripe.ending import cancel_now
 from tests.billing.acme import CHALLENGES, FAILS
 from tests.usage.cast import make_event
-from usage import stream
+from usage.metering import record
 
 pytestmark = pytest.mark.django_db
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ def call(api_key, *, units=1):
     """Make a call as the API does: through the gate, and into the stream where it was let in."""
     decision = admit(api_key.secret, cost=units)
     if decision.admitted:
-        stream.append(
+        record(
             make_event(
                 organization_id=decision.organization_id,
                 at=decision.at,

@@ -236,20 +236,6 @@ def test_every_answer_has_a_request_id_of_its_own(call):
     assert all(uuid.UUID(id_.removeprefix("req_")) for id_ in ids)
 
 
-def test_with_the_gate_out_of_reach_the_client_is_asked_to_come_back(call, monkeypatch):
-    def fail(**kwargs):
-        raise Unreachable
-
-    monkeypatch.setattr("apikeys.gate.load_script", lambda name: fail)
-    response = call()
-
-    assert (response.status_code, problem(response)["code"], response["Retry-After"]) == (
-        503,
-        "gate_unavailable",
-        "1",
-    )
-
-
 def test_the_schema_describes_the_api(client, db):
     schema = client.get("/api/schema/?format=json").json()
 

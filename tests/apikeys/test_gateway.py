@@ -4,13 +4,11 @@ import json
 from datetime import timedelta
 
 import pytest
-from redis.exceptions import ConnectionError as Unreachable
 
 from accounts import clock
-from apikeys import service_access
 from apikeys.models import ServiceToken
 from tests.apikeys.cast import include_tokens, ledger, restrict, service_token
-from usage.models import UsageRollup
+from usage.models import UsageEvent, UsageRollup
 
 pytestmark = pytest.mark.django_db
 
@@ -261,23 +259,21 @@ def test_behind_nginx_a_bad_service_token_is_told_to_clients_as_an_outage(ask, t
     assert "WWW-Authenticate" not in response
 
 
-def test_with_the_gate_out_of_reach_nobody_is_let_in(ask, monkeypatch):
-    def fail(**kwargs):
-        raise Unreachable
+def test_with_redis_out_of_reach_known_keys_and_tokens_are_let_in_and_recorded(ask, own_redis):
+    ask()
+    own_redis.stop()
 
-    monkeypatch.setattr("apikeys.gate.load_script", lambda name: fail)
+    assert ask(X_Tollgate_Endpoint="/forecast").status_code == 200
+    assert ask(X_Tollgate_Token="nonsense").status_code == 401
+    assert UsageEvent.objects.get(endpoint="/forecast").units == 1
+
+
+def test_with_redis_out_of_reach_nobody_is_let_in_where_the_setting_says_so(ask, own_redis, settings):
+    settings.GATE_WITHOUT_REDIS = "refuse"
+    own_redis.stop()
 
     assert (ask().status_code, code(ask())) == (503, "gate_unavailable")
-
-
-def test_with_the_tokens_copy_out_of_reach_postgresql_answers(ask, monkeypatch):
-    class Gone:
-        def get(self, name):
-            raise Unreachable
-
-    monkeypatch.setattr(service_access, "get_redis", Gone)
-
-    assert ask().status_code == 200
+    assert ask(f"{AUTHORIZE}?refuse=403")["X-Tollgate-Status"] == "503"
 
 
 def test_a_warm_request_asks_no_postgresql(ask, django_assert_num_queries):

@@ -30,16 +30,6 @@ def issue(*scopes, **kwargs):
     return ServiceToken.objects.issue(name="edge", scopes=scopes or [VERIFY], **kwargs)
 
 
-class Gone:
-    """A Redis out of reach."""
-
-    def __getattr__(self, name):
-        def fail(*args, **kwargs):
-            raise Unreachable
-
-        return fail
-
-
 def test_a_token_says_what_it_is_and_is_stored_as_a_hash():
     token, secret = issue()
 
@@ -97,19 +87,19 @@ def test_an_invented_token_is_refused():
     assert find_access(body + checksum(body)) is None
 
 
-def test_with_redis_out_of_reach_postgresql_knows_the_token(monkeypatch):
+def test_with_redis_out_of_reach_postgresql_knows_the_token(own_redis):
     token, secret = issue()
     revoked, gone = issue()
     revoked.revoke()
-    monkeypatch.setattr(service_access, "get_redis", Gone)
+    own_redis.stop()
 
     assert find_access(secret) == (token.pk, {VERIFY})
     assert find_access(gone) is None
 
 
-def test_a_revocation_that_redis_does_not_hear_of_is_undone(monkeypatch):
+def test_a_revocation_that_redis_does_not_hear_of_is_undone(own_redis):
     token, _ = issue()
-    monkeypatch.setattr(service_access, "get_redis", Gone)
+    own_redis.stop()
 
     with pytest.raises(Unreachable):
         token.revoke()

@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError
-from redis.exceptions import ConnectionError as Unreachable
 
 from accounts import clock
-from apikeys import cache
+from apikeys import about, cache
 from apikeys.models import APIKey, ServiceToken
+from apikeys.signals import keys_changed
+from billing.entitlements import refresh_entitlement
+from billing.models import PlanOverride
 from tests.apikeys.cast import include_tokens, ledger, restrict, service_token
 
 pytestmark = pytest.mark.django_db
@@ -239,7 +241,7 @@ def test_the_key_is_in_no_error_and_no_log(verify, client, api_key, caplog, monk
             ),
             verify(),
         ]
-        monkeypatch.setattr("apikeys.gate.load_script", lambda name: 1 / 0)
+        monkeypatch.setattr("apikeys.gate.ask", lambda *args, **kwargs: 1 / 0)
         client.raise_request_exception = False
         answers.append(verify())
 
@@ -271,11 +273,9 @@ def test_a_token_for_something_else_is_403(verify):
     assert (response.status_code, response.json()["scopes"]) == (403, ["keys:verify"])
 
 
-def test_with_the_gate_out_of_reach_it_is_503_and_no_verdict(verify, monkeypatch):
-    def fail(**kwargs):
-        raise Unreachable
-
-    monkeypatch.setattr("apikeys.gate.load_script", lambda name: fail)
+def test_with_the_gate_out_of_reach_it_is_503_and_no_verdict(verify, own_redis, settings):
+    settings.GATE_WITHOUT_REDIS = "refuse"
+    own_redis.stop()
     response = verify()
 
     assert (response.status_code, response.json()["code"], response["Retry-After"]) == (
@@ -285,13 +285,41 @@ def test_with_the_gate_out_of_reach_it_is_503_and_no_verdict(verify, monkeypatch
     )
 
 
-def test_with_postgresql_out_of_reach_a_known_key_is_verified_with_less_to_say(verify, monkeypatch):
+def test_with_redis_out_of_reach_a_known_key_is_verified(verify, own_redis):
     verify()
+    own_redis.stop()
+    content = verify().json()
+
+    assert (content["valid"], content["plan"], content["name"]) == (True, "free", "test")
+    assert "minute" not in [limit["policy"] for limit in content["limits"]]
+
+
+def test_what_is_said_of_a_key_is_read_once(verify, django_assert_num_queries):
+    verify()
+
+    with django_assert_num_queries(0):
+        assert verify().json()["plan"] == "free"
+
+
+def test_what_is_said_of_a_key_is_never_old(verify, organization, plans, api_key):
+    assert verify().json()["plan"] == "free"
+    PlanOverride.objects.create(organization=organization, plan=plans.team, reason="a favour")
+    refresh_entitlement(organization)
+    assert verify().json()["plan"] == "team"
+
+    APIKey.objects.filter(pk=api_key.key.pk).update(name="renamed")
+    keys_changed.send(sender=APIKey, organization=organization)
+    assert verify().json()["name"] == "renamed"
+
+
+def test_with_postgresql_out_of_reach_a_key_is_verified_with_less_to_say(verify, monkeypatch, organization):
+    verify()
+    about.drop(organization.ref)
 
     def fail(*args, **kwargs):
         raise OperationalError
 
-    monkeypatch.setattr("apikeys.models.keys.APIKeyQuerySet.values_list", fail)
+    monkeypatch.setattr("apikeys.about.lock_entitlement", fail)
     content = verify().json()
 
     assert (content["valid"], content["plan"], content["remaining"]) == (True, None, 98)

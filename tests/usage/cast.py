@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from uuid import UUID
 
 from apikeys.gate import admit
-from usage import stream
 from usage.events import Event, uuid7
+from usage.metering import record
 
 SOME_KEY = UUID(int=1)
 
@@ -32,7 +32,7 @@ def serve(
             status=status,
             response_ms=5,
         )
-        stream.append(event)
+        record(event)
         events.append(event)
     return events
 

@@ -65,7 +65,7 @@ def test_an_unreadable_entry_is_set_aside_and_stops_nobody(api_key, drain, redis
 def test_with_redis_out_of_reach_a_call_goes_straight_to_the_ledger(api_key, monkeypatch):
     (event,) = serve(api_key, calls=1)
 
-    def fail(event: object) -> None:
+    def fail(event: object, *, failed: object) -> None:
         raise Unreachable
 
     monkeypatch.setattr(stream, "append", fail)
@@ -84,9 +84,9 @@ def test_a_reader_that_leaves_takes_its_name_off_the_group(api_key, drain, redis
 def test_an_event_that_cannot_be_stored_is_set_aside_and_stops_nobody(api_key, drain, redis):
     good = serve(api_key, calls=2)
     nobody_s = make_event(organization_id=UUID(int=42), at=good[0].occurred_at)
-    stream.append(nobody_s)
+    record(nobody_s)
     too_long = make_event(organization_id=good[0].organization_id, at=good[0].occurred_at, endpoint="x" * 300)
-    stream.append(too_long)
+    record(too_long)
 
     assert drain.run_once() == 4
     assert set(UsageEvent.objects.values_list("id", flat=True)) == {event.id for event in good}

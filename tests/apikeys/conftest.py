@@ -1,0 +1,45 @@
+"""A Redis that a test may stop and start."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import embedded
+from usage import outage
+from usage.lines import lines
+from usage.redis_client import get_redis
+
+
+class OwnRedis:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.url = ""
+
+    def start(self) -> None:
+        self.url = embedded.start_redis(self.directory, durable=True)
+
+    def stop(self) -> None:
+        embedded.stop_redis(self.directory)
+
+    def restart_empty(self) -> None:
+        """Start it without what it knew: its memory was all there was."""
+        get_redis().flushall()
+        self.stop()
+        self.start()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnRedis]:
+    """This test's Redis, running; the process asks it again at the very next call after an outage."""
+    monkeypatch.setattr(outage, "RETRY_SECONDS", 0)
+    own = OwnRedis(tmp_path / "redis")
+    own.start()
+    settings.REDIS_URL = own.url
+    get_redis.cache_clear()
+    lines.close()
+    yield own
+    lines.close()
+    get_redis.cache_clear()
+    own.stop()

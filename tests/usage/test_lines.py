@@ -1,0 +1,159 @@
+"""Usage entries are sent without waiting: what becomes of those whose answer is bad, late or never comes."""
+
+from functools import partial
+
+import pytest
+from django.db import OperationalError
+from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import RedisError
+
+from tests.usage.cast import make_event, serve
+from usage import ledger, lines, metering, stream
+from usage.lines import Line, Lines
+from usage.models import UsageEvent
+
+KEY = "tests:list"
+
+
+@pytest.fixture
+def own():
+    own = Lines()
+    yield own
+    own.close()
+
+
+def unexpected():
+    raise AssertionError("This was to arrive.")
+
+
+def test_what_was_sent_is_there_when_the_next_command_is_answered(own, redis):
+    for number in range(5):
+        own.send("RPUSH", KEY, number, failed=unexpected)
+
+    assert own.call("LLEN", KEY) == 5
+    assert own.idle[0].unread == []
+
+
+def test_answers_are_read_though_no_command_follows(own, redis):
+    own.send("RPUSH", KEY, "x", failed=unexpected)
+
+    own.confirm()
+
+    assert own.idle[0].unread == []
+    assert redis.llen(KEY) == 1
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(own, redis):
+    for number in range(lines.MOST_UNREAD * 3):
+        own.send("RPUSH", KEY, number, failed=unexpected)
+
+        assert len(own.idle[0].unread) < lines.MOST_UNREAD
+
+
+def test_one_connection_serves_one_caller_after_the_other(own):
+    for _ in range(10):
+        own.call("PING")
+
+    assert len(own.idle) == 1
+
+
+def test_an_entry_that_redis_refuses_fails_and_the_command_after_it_does_not(own, redis):
+    redis.set(KEY, "no list")
+    failures = []
+    own.send("RPUSH", KEY, "x", failed=partial(failures.append, "x"))
+
+    assert own.call("PING") == "PONG"
+    assert failures == ["x"]
+
+
+def test_a_command_that_redis_refuses_raises_and_the_connection_goes_on(own, redis):
+    redis.set(KEY, "no list")
+
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        own.call("LLEN", KEY)
+
+    assert own.call("GET", KEY) == "no list"
+    assert len(own.idle) == 1
+
+
+def test_a_connection_that_redis_has_closed_is_made_anew(own, redis):
+    own.call("PING")
+    redis.client_kill_filter(_id=own.call("CLIENT", "ID"))
+
+    assert own.call("PING") == "PONG"
+
+
+def test_entries_on_a_connection_that_was_lost_fail_each(own, redis):
+    failures = []
+    client = own.call("CLIENT", "ID")
+    line = own.idle[0]
+    line.unread += [partial(failures.append, "first"), partial(failures.append, "second")]
+    redis.client_kill_filter(_id=client)
+
+    own.confirm()
+
+    assert failures == ["first", "second"]
+    assert own.idle == []
+
+
+def test_a_connection_that_was_lost_at_its_first_command_is_not_tried_for_ever(own, monkeypatch):
+    def lose(line, command):
+        raise Lost("gone")
+
+    monkeypatch.setattr(Line, "call", lose)
+
+    with pytest.raises(Lost):
+        own.call("PING")
+
+
+@pytest.mark.django_db
+def test_an_event_that_redis_refused_is_in_the_ledger(api_key, redis):
+    (event,) = serve(api_key, calls=1)
+    lines.lines.confirm()
+    redis.set(stream.STREAM, "no stream")
+
+    metering.record(event)
+    lines.lines.confirm()
+
+    assert UsageEvent.objects.get().id == event.id
+
+
+@pytest.mark.django_db
+def test_an_event_that_arrived_by_both_ways_is_one_event(api_key, drain):
+    (event,) = serve(api_key, calls=1)
+
+    metering.store_directly(event)
+    drain.run_once()
+
+    assert UsageEvent.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_an_event_that_neither_store_takes_is_kept_until_one_does(organization, monkeypatch):
+    event = make_event(organization_id=organization.pk, at=organization.created_at)
+    later = []
+    monkeypatch.setattr(stream, "retry_later", later.append)
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "store", fail)
+        metering.store_directly(event)
+        assert not metering.house()
+
+    assert metering.house()
+    assert UsageEvent.objects.get().id == event.id
+    assert later == [metering.house]
+
+
+def fail(events):
+    raise OperationalError("the connection is lost")
+
+
+def test_an_attempt_is_repeated_until_it_succeeds(own, monkeypatch):
+    monkeypatch.setattr(own, "wake", lambda: None)
+    answers = [True, False, False]
+    own.repeat(answers.pop)
+    own.repeat(answers.pop)
+
+    for left in (2, 1, 0):
+        own.attempt()
+        assert len(answers) == left
+    assert own.attempts == []

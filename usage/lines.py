@@ -1,0 +1,244 @@
+"""Connections to Redis for what happens at each call: a script to be answered, an entry to be handed over.
+
+A line speaks RESP itself, by hiredis, over a socket that redis-py has opened (addresses, TLS and log-in are its
+work). It does what redis-py's client cannot: send an entry without waiting, and read its answer before that of
+the next command. On a call's path that is one round trip instead of two, at half of each one's cost.
+
+With a Redis Cluster every command goes through redis-py's client, which follows slots that move.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hiredis import Reader, pack_command
+from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as TooLate
+
+from usage.redis_client import get_redis, is_cluster
+
+logger = logging.getLogger(__name__)
+
+Failed = Callable[[], None]
+Argument = str | bytes | int
+
+CONFIRM_SECONDS = 0.2  # How long an entry's answer may stay unread while no other command follows.
+MOST_UNREAD = 64
+
+
+class Line:
+    """One connection, used by one thread at a time. Each entry is sent with what to do should it not arrive."""
+
+    def __init__(self) -> None:
+        self.connection = get_redis().connection_pool.make_connection()
+        self.connection.connect()
+        self.socket: Any = self.connection._sock  # type: ignore[attr-defined]
+        self.reader = Reader(protocolError=Lost, replyError=ResponseError, encoding="utf-8", errors="replace")
+        self.unread: list[Failed] = []
+        self.is_fresh = True
+
+    def call(self, command: Sequence[Argument]) -> Any:
+        """Return the answer to `command`; a ResponseError is returned, not raised. Raises RedisError.
+
+        Whatever has been sent before is answered first.
+        """
+        self.write(packed(command))
+        answer = self.read()
+        while self.unread:
+            self.take(answer)
+            answer = self.read()
+        self.is_fresh = False
+        return answer
+
+    def send(self, command: Sequence[Argument], failed: Failed) -> None:
+        """Send `command`, whose answer is read later. Raises RedisError where it cannot even be sent."""
+        self.write(packed(command))
+        self.unread.append(failed)
+        if len(self.unread) >= MOST_UNREAD:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """Read what is still to be answered. Raises RedisError."""
+        while self.unread:
+            self.take(self.read())
+
+    def take(self, answer: Any) -> None:
+        failed = self.unread.pop(0)
+        if isinstance(answer, Exception):
+            logger.warning("Redis did not take a usage event: %s", answer)
+            failed()
+
+    def write(self, packed: bytes) -> None:
+        try:
+            self.socket.sendall(packed)
+        except OSError as error:
+            raise Lost(f"The connection to Redis is lost: {error}") from error
+
+    def read(self) -> Any:
+        answer = self.reader.gets()
+        while answer is False:
+            try:
+                received = self.socket.recv(65536)
+            except TimeoutError as error:
+                raise TooLate("Redis did not answer in time.") from error
+            except OSError as error:
+                raise Lost(f"The connection to Redis is lost: {error}") from error
+            if not received:
+                raise Lost("Redis has closed the connection.")
+            self.reader.feed(received)
+            answer = self.reader.gets()
+        return answer
+
+    def close(self) -> None:
+        """Hang up. What has not been answered may have arrived or not: each is told that it failed."""
+        self.connection.disconnect()
+        unread, self.unread = self.unread, []
+        for failed in unread:
+            failed()
+
+
+def packed(command: Sequence[Argument]) -> bytes:
+    return pack_command(tuple(command))  # type: ignore[arg-type]  # Its stub knows tuples of one only.
+
+
+class Lines:
+    """The process's lines. The one that was put back last is taken first, so that few are in use."""
+
+    def __init__(self) -> None:
+        self.idle: list[Line] = []
+        self.attempts: list[Callable[[], bool]] = []
+        self.confirmer: threading.Thread | None = None
+        self.work = threading.Event()
+
+    def call(self, *command: Argument) -> Any:
+        """Return Redis's answer. Raises RedisError."""
+        answer = get_redis().execute_command(*command) if is_cluster() else self.ask(command)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def ask(self, command: Sequence[Argument]) -> Any:
+        line = self.take()
+        try:
+            answer = line.call(command)
+        except Lost:
+            # Redis hangs up on idle clients, and when it restarts: a connection that has served before is tried
+            # anew, once. Whatever it was asked may be done twice then, which costs quota but never a bill.
+            is_fresh = line.is_fresh
+            line.close()
+            if is_fresh:
+                raise
+            line = Line()
+            try:
+                answer = line.call(command)
+            except BaseException:
+                line.close()
+                raise
+        except BaseException:
+            line.close()
+            raise
+        self.idle.append(line)
+        return answer
+
+    def send(self, *command: Argument, failed: Failed) -> None:
+        """Send without waiting. Where it turns out not to have arrived, `failed` is called, in whichever thread.
+
+        Raises RedisError where it could not be sent; `failed` is not called then.
+        """
+        if is_cluster():
+            get_redis().execute_command(*command)
+            return
+        line = self.take()
+        try:
+            line.send(command, failed)
+        except BaseException:
+            line.close()
+            raise
+        self.idle.append(line)
+        if not self.work.is_set():
+            self.wake()
+
+    def take(self) -> Line:
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return Line()
+
+    def confirm(self) -> None:
+        """Read every answer that is still to come to lines nobody uses just now."""
+        for line in list(self.idle):
+            if not line.unread:
+                continue
+            try:
+                self.idle.remove(line)
+            except ValueError:
+                continue  # In use again, and so about to read them.
+            try:
+                line.confirm()
+            except RedisError:
+                line.close()
+            else:
+                self.idle.insert(0, line)
+
+    def wake(self) -> None:
+        if self.confirmer is None or not self.confirmer.is_alive():
+            self.confirmer = threading.Thread(target=self.confirm_always, name="usage-confirmer", daemon=True)
+            self.confirmer.start()
+        self.work.set()
+
+    def confirm_always(self) -> None:
+        """Read late answers, for as long as there are any; then wait for work."""
+        while self.work.wait():
+            time.sleep(CONFIRM_SECONDS)
+            self.work.clear()
+            try:
+                self.confirm()
+                self.attempt()
+            except Exception:
+                logger.exception("Answers about usage events could not be read")
+                self.work.set()
+
+    def repeat(self, attempt: Callable[[], bool]) -> None:
+        """Call `attempt` every now and then until it returns True."""
+        if attempt not in self.attempts:
+            self.attempts.append(attempt)
+        self.wake()
+
+    def attempt(self) -> None:
+        self.attempts = [attempt for attempt in self.attempts if not attempt()]
+        if self.attempts:
+            self.work.set()
+
+    def close(self) -> None:
+        idle, self.idle = self.idle, []
+        for line in idle:
+            line.close()
+
+
+lines = Lines()
+
+
+def forget() -> None:
+    """In a forked child: the parent goes on using its connections, so they are dropped without a word."""
+    lines.__init__()  # type: ignore[misc]
+
+
+os.register_at_fork(after_in_child=forget)
+atexit.register(lines.confirm)
+
+
+def run_script(script: str, sha: str, *, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    """Run a Lua script, which Redis is given again where it no longer knows it. Raises RedisError."""
+    try:
+        return lines.call("EVALSHA", sha, len(keys), *keys, *args)
+    except NoScriptError:
+        pass
+    except ResponseError as error:
+        if not str(error).startswith("NOSCRIPT"):
+            raise
+    return lines.call("EVAL", script, len(keys), *keys, *args)
