@@ -9,12 +9,13 @@ from apikeys.api.verify import Verify
 urlpatterns = [
     path("echo", login_not_required(Echo.as_view()), name="echo"),
     path("gateway/authorize", login_not_required(Authorize.as_view()), name="gateway-authorize"),
-    # Envoy puts the path of the request in hand behind its prefix.
-    path("gateway/authorize/<path:original>", login_not_required(Authorize.as_view(schema=None))),
     path("keys/verify", login_not_required(Verify.as_view()), name="keys-verify"),
 ]
 # After every other address under the API.
 fallback = [
+    # Envoy puts the path of the request in hand behind its prefix.
+    path("gateway/authorize/", login_not_required(Authorize.as_view(schema=None))),
+    path("gateway/authorize/<path:original>", login_not_required(Authorize.as_view(schema=None))),
     path("", login_not_required(NoSuchEndpoint.as_view())),
     path("<path:rest>", login_not_required(NoSuchEndpoint.as_view())),
 ]

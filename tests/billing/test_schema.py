@@ -1,6 +1,7 @@
 """The API's description of itself."""
 
 import json
+import re
 from io import StringIO
 from typing import Any
 
@@ -38,8 +39,12 @@ def test_the_schema_is_valid_and_nothing_in_it_is_guessed():
 def test_every_endpoint_is_in_the_schema(schema):
     patterns = get_resolver().url_patterns
     (api,) = [p for p in patterns if str(p.pattern) == "api/v1/"]
-    (billing,) = [p for p in api.url_patterns if hasattr(p, "url_patterns")]
-    routes = {f"/api/v1/{p.pattern}".replace("<str:", "{").replace(">", "}") for p in billing.url_patterns}
+    included = [p for p in api.url_patterns if hasattr(p, "url_patterns")]
+    routes = {
+        re.sub(r"<\w+:(\w+)>", r"{\1}", f"/api/v1/{p.pattern}")
+        for each in included
+        for p in each.url_patterns
+    }
 
     assert routes <= set(schema["paths"])
     assert {"/api/v1/subscription", "/api/v1/invoices/{invoice_id}"} <= routes
@@ -59,6 +64,8 @@ def test_every_operation_has_a_name_a_summary_and_its_problems(schema):
 
 def test_every_write_takes_an_idempotency_key(schema):
     for method, path, operation in operations(schema):
+        if path == "/api/v1/keys/verify":
+            continue  # A question of a server's for each call, which posts so that the key is in no address.
         names = {parameter["name"] for parameter in operation.get("parameters", [])}
         assert ("Idempotency-Key" in names) == (method != "get"), (method, path)
 
