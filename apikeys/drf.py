@@ -85,10 +85,10 @@ class GateAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[APIClient, Decision] | None:
-        secret = bearer_token(request.META.get("HTTP_AUTHORIZATION", ""))
+        http = request._request
+        secret = bearer_token(http.META.get("HTTP_AUTHORIZATION", ""))
         if secret is None:
             return None  # The permission class says no where the view needs a key.
-        http = request._request
         view: APIView | None = request.parser_context["view"] if request.parser_context else None
         terms = terms_of(view, request.method or "") if view else DEFAULT
         limited = view is not None and is_limited(view)

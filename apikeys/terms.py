@@ -82,7 +82,7 @@ def terms_from(values: dict[str, Any]) -> Terms:
     if isinstance(cost, bool) or not isinstance(cost, int) or cost < 0:
         raise ValueError(f"{cost!r} is no cost: the gate takes a whole number of units, 0 or more.")
     scopes = values.get("gate_scopes", ())
-    words = tuple(scopes.split()) if isinstance(scopes, str) else tuple(scopes)
+    words = tuple(filter(None, scopes.split() if isinstance(scopes, str) else scopes))
     return Terms(values.get("gate_meter", METER), cost, words, reserve is not None)
 
 

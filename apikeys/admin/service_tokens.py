@@ -104,12 +104,21 @@ class ServiceTokenAdmin(ModelAdmin):
     def active(self, token: ServiceToken) -> bool:
         return token.is_active
 
+    def has_change_permission(self, request: HttpRequest, obj: ServiceToken | None = None) -> bool:
+        return False  # Nothing of it can be edited; rotate and revoke are actions.
+
+    def has_manage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm("apikeys.change_servicetoken")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        # One way to save: every one of them answers with the token.
+        fewer = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **fewer})
+
     def has_delete_permission(self, request: HttpRequest, obj: ServiceToken | None = None) -> bool:
         return False  # A revoked one stays, to be recognized by its first characters.
 
     def save_model(self, request: HttpRequest, obj: ServiceToken, form: Any, change: bool) -> None:
-        if change:
-            raise PermissionDenied  # Nothing of it can be edited; rotate and revoke are actions.
         token, secret = ServiceToken.objects.issue(
             name=obj.name, scopes=obj.scopes, user=staff(request), expires_at=obj.expires_at
         )
@@ -122,7 +131,7 @@ class ServiceTokenAdmin(ModelAdmin):
     ) -> HttpResponse:
         return self.show(request, obj, secret=request.new_service_token)  # type: ignore[attr-defined]
 
-    @action(description="Rotate…", url_path="rotate", icon="autorenew", permissions=["change"])
+    @action(description="Rotate…", url_path="rotate", icon="autorenew", permissions=["manage"])
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         token = self.find(request, object_id)
         form = RotateForm(request.POST or None)
@@ -144,7 +153,7 @@ class ServiceTokenAdmin(ModelAdmin):
             return self.show(request, successor, secret=secret)
         return self.page(request, token, title=f"Rotate {token.name}", form=form)
 
-    @action(description="Revoke…", url_path="revoke", icon="block", permissions=["change"])
+    @action(description="Revoke…", url_path="revoke", icon="block", permissions=["manage"])
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         token = self.find(request, object_id)
         if request.method != "POST":
@@ -164,7 +173,7 @@ class ServiceTokenAdmin(ModelAdmin):
         token: ServiceToken | None = self.get_object(request, object_id)
         if token is None:
             raise Http404(f"There is no service token {object_id}.")
-        if not self.has_change_permission(request, token):
+        if not self.has_manage_permission(request):
             raise PermissionDenied
         return token
 

@@ -1,8 +1,11 @@
 """The gate in front of DRF views: who is billed for what, in every shape a view comes in."""
 
+from types import SimpleNamespace
+
 import pytest
 from django.urls import path
 from rest_framework import viewsets
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import api_view
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
@@ -11,13 +14,20 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from apikeys import cache
-from apikeys.drf import CannotCharge, GateThrottle, charge, gate
+from apikeys.drf import CannotCharge, GateAuthentication, GateThrottle, charge, gate
 from apikeys.models import APIKey
 from apikeys.secret import digest, new_secret
 from config.urls import urlpatterns as real_urlpatterns
 from usage.models import UsageEvent, UsageRollup
 
 pytestmark = pytest.mark.django_db
+
+
+class Visitor(BaseAuthentication):
+    """Somebody signed in, without a key."""
+
+    def authenticate(self, request):
+        return SimpleNamespace(is_authenticated=True), None
 
 
 class Never(BasePermission):
@@ -67,6 +77,14 @@ class OwnCheck(Plain):
 
     def check_throttles(self, request):
         """Forgets to ask the gate."""
+
+
+class Page(APIView):
+    authentication_classes = [GateAuthentication, Visitor]
+
+    def get(self, request):
+        charge(request, 1)
+        return Response({})
 
 
 class SecondThoughts(APIView):
@@ -140,6 +158,7 @@ urlpatterns = [
     path("unlimited", Unlimited.as_view()),
     path("own-throttles", OwnThrottles.as_view()),
     path("own-check", OwnCheck.as_view()),
+    path("page", Page.as_view()),
     path("second-thoughts", SecondThoughts.as_view()),
     path("by-size", BySize.as_view()),
     path("faulty", Faulty.as_view()),
@@ -229,6 +248,15 @@ def test_a_view_without_the_throttle_knows_the_caller_and_is_free_and_uncounted(
 
     assert billed() == (0, 0)
     assert '"minute";r=10;' in call(address)["RateLimit"]
+
+
+def test_who_comes_without_a_key_has_no_limits_here_and_nothing_to_pay(client, call, billed):
+    answers = [client.get("/page") for _ in range(12)]
+
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert "RateLimit" not in answers[0]
+    assert call("/page").status_code == 200
+    assert billed() == (1, 1)
 
 
 def test_a_view_without_the_throttle_refuses_a_bad_key(call):

@@ -244,7 +244,10 @@ def test_nothing_of_a_token_can_be_edited():
 
     token.refresh_from_db()
     assert (token.name, token.scopes) == ("edge", [VERIFY])
-    assert 'name="scopes"' not in browser.get(page).content.decode()
+    shown = browser.get(page).content.decode()
+    assert 'name="scopes"' not in shown
+    assert 'name="_save"' not in shown
+    assert f"/{token.pk}/rotate" in shown
 
 
 @pytest.mark.parametrize("action", ["rotate", "revoke"])
