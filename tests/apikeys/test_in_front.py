@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from apikeys import cache
 from apikeys.drf import CannotCharge, GateAuthentication, GateThrottle, charge, gate
-from apikeys.models import APIKey
+from apikeys.models import APIKey, UncountedUnits
 from apikeys.secret import digest, new_secret
 from config.urls import urlpatterns as real_urlpatterns
 from usage.models import UsageEvent, UsageRollup
@@ -352,6 +352,17 @@ def test_a_reservation_is_settled_by_what_the_view_charged(call, billed, query, 
     assert billed() == (cost, cost)
     assert f'"period";r={100 - cost};' in response["RateLimit"]
     assert UsageEvent.objects.count() == (1 if cost else 0)
+
+
+@pytest.mark.parametrize(("query", "cost"), [("spent=13", 13), ("spent=0", 0), ("spent=13&status=503", 0)])
+def test_a_reservation_is_settled_with_redis_out_of_reach_too(call, own_redis, query, cost):
+    call("/plain")
+    own_redis.stop()
+
+    call(f"/tokens?{query}")
+
+    assert sum(UsageEvent.objects.filter(endpoint="/tokens").values_list("units", flat=True)) == cost
+    assert sum(UncountedUnits.objects.values_list("units", flat=True)) == cost
 
 
 def test_a_reservation_that_does_not_fit_is_refused_whatever_it_would_have_cost(call, billed):

@@ -1,8 +1,11 @@
 """The operator's service tokens: their life, and who may do what with them in the back office."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 from django.urls import reverse
 from redis.exceptions import ConnectionError as Unreachable
 
@@ -13,6 +16,7 @@ from apikeys.models.service_tokens import NotInUse, find_digest
 from apikeys.secret import checksum
 from apikeys.service_access import find_access
 from tests.billing.staffing import said, staff
+from tests.flows.stack import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -268,3 +272,37 @@ def test_a_checksum_alone_makes_no_digest():
 
     assert find_digest(secret)
     assert find_digest(secret[:-1] + ("a" if secret[-1] != "a" else "b")) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_revocation_waits_for_who_is_copying_the_token_and_drops_the_copy(redis, monkeypatch):
+    token, secret = issue()
+    reached, go_on = threading.Event(), threading.Event()
+    copy = service_access.copy
+
+    def slowly(digest):
+        record = copy(digest)
+        reached.set()
+        assert go_on.wait(10)
+        return record
+
+    monkeypatch.setattr(service_access, "copy", slowly)
+    with ThreadPoolExecutor(2) as others:
+        asked = others.submit(find_access, secret)
+        assert reached.wait(10)
+        revoked = others.submit(token.revoke)
+        wait_for(somebody_waits_for_a_lock, seconds=10, what="The revocation waits for the row")
+        assert redis.keys("tollgate:service-token:*") != []
+        go_on.set()
+        assert asked.result(10)
+        revoked.result(10)
+    monkeypatch.undo()
+
+    assert redis.keys("tollgate:service-token:*") == []
+    assert find_access(secret) is None
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
