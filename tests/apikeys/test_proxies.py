@@ -158,20 +158,21 @@ def nginx_before(tollgate: str, upstream: ThreadingHTTPServer, directory: Path) 
 
 @pytest.fixture
 def caddy(live_server, upstream, api_key, tmp_path) -> Iterator[Proxy]:
+    with caddy_before(live_server.url.removeprefix("http://"), upstream, tmp_path) as port:
+        yield Proxy(port, api_key.secret)
+
+
+@contextmanager
+def caddy_before(tollgate: str, upstream: ThreadingHTTPServer, directory: Path) -> Iterator[int]:
     program, port = find_program("caddy"), free_port()
-    content = configured(
-        block("caddy"),
-        port=port,
-        tollgate=live_server.url.removeprefix("http://"),
-        upstream=upstream,
-        token=service_token(ServiceToken.Scope.AUTHORIZE),
-    )
-    (tmp_path / "Caddyfile").write_text("{\n\tadmin off\n}\n" + content)
-    homes = {name: str(tmp_path) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
-    command = [program, "run", "--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"]
+    token = service_token(ServiceToken.Scope.AUTHORIZE)
+    content = configured(block("caddy"), port=port, tollgate=tollgate, upstream=upstream, token=token)
+    (directory / "Caddyfile").write_text("{\n\tadmin off\n}\n" + content)
+    homes = {name: str(directory) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+    command = [program, "run", "--config", str(directory / "Caddyfile"), "--adapter", "caddyfile"]
     with running(command, port, homes):
         Upstream.calls.clear()
-        yield Proxy(port, api_key.secret)
+        yield port
 
 
 @pytest.fixture(params=["nginx", "caddy"])
@@ -318,6 +319,13 @@ def test_nginx_without_tollgate_lets_nobody_through(upstream, api_key, tmp_path)
         "1",
     )
     assert Upstream.calls == []
+
+
+def test_caddy_without_tollgate_lets_nobody_through(upstream, api_key, tmp_path):
+    with caddy_before(f"127.0.0.1:{free_port()}", upstream, tmp_path) as port:
+        answer = Proxy(port, api_key.secret).call()
+
+    assert (answer.status, Upstream.calls) == (502, [])
 
 
 def test_nobody_can_ask_nginx_for_the_gate_itself(nginx):
