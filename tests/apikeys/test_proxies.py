@@ -16,10 +16,11 @@ import yaml
 
 from apikeys.models import ServiceToken
 from tests.apikeys.cast import ledger, restrict, service_token
+from tests.apikeys.serving import serving
 from tests.flows.stack import Answer, free_port, request, wait_for
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "gateway.md"
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 NGINX_FRAME = """
 daemon off;
@@ -80,7 +81,7 @@ class Upstream(BaseHTTPRequestHandler):
 def upstream() -> Iterator[ThreadingHTTPServer]:
     Upstream.calls = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
@@ -140,8 +141,14 @@ def configured(text: str, *, port: int, tollgate: str, upstream: ThreadingHTTPSe
 
 
 @pytest.fixture
-def nginx(live_server, upstream, api_key, tmp_path) -> Iterator[Proxy]:
-    with nginx_before(live_server.url.removeprefix("http://"), upstream, tmp_path) as port:
+def tollgate(api_key) -> Iterator[str]:
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture
+def nginx(tollgate, upstream, api_key, tmp_path) -> Iterator[Proxy]:
+    with nginx_before(tollgate, upstream, tmp_path) as port:
         yield Proxy(port, api_key.secret)
 
 
@@ -157,8 +164,8 @@ def nginx_before(tollgate: str, upstream: ThreadingHTTPServer, directory: Path) 
 
 
 @pytest.fixture
-def caddy(live_server, upstream, api_key, tmp_path) -> Iterator[Proxy]:
-    with caddy_before(live_server.url.removeprefix("http://"), upstream, tmp_path) as port:
+def caddy(tollgate, upstream, api_key, tmp_path) -> Iterator[Proxy]:
+    with caddy_before(tollgate, upstream, tmp_path) as port:
         yield Proxy(port, api_key.secret)
 
 
