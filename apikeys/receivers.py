@@ -1,6 +1,10 @@
 """Drop the gate's copy when what it copies changes. The signals come inside the changing transaction, with the
 organization's entitlement row, or the service token's, locked."""
 
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
 from django.dispatch import receiver
 
 from accounts.models import Organization
@@ -9,6 +13,14 @@ from apikeys.models import APIKey, ServiceToken
 from apikeys.signals import keys_changed, service_token_changed
 from billing.models import Entitlement
 from billing.signals import entitlement_changed
+from usage.models import UsageEvent
+from usage.signals import events_stored
+
+
+@receiver(events_stored)
+def note_use(sender: type[UsageEvent], last_served: Mapping[UUID, datetime], **kwargs: object) -> None:
+    """Note when keys were last used, a batch of calls at a time."""
+    APIKey.objects.note_use(last_served)
 
 
 @receiver(entitlement_changed)

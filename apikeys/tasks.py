@@ -1,9 +1,18 @@
 from celery import shared_task
 
-from apikeys import without_redis
+from apikeys import leaks, without_redis
+from apikeys.leaks import tell_of_leak
+
+__all__ = ["send_leak_letters", "take_up_uncounted", "tell_of_leak"]
 
 
 @shared_task
 def take_up_uncounted() -> int:
     """Bring counters up to date with what was let in while Redis was out of reach; return of how many customers."""
     return without_redis.take_up()
+
+
+@shared_task
+def send_leak_letters() -> int:
+    """Tell of every leak that nobody has been told of yet; return how many letters went out."""
+    return sum(leaks.tell(key_id) for key_id in leaks.untold_keys())

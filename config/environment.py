@@ -53,12 +53,15 @@ class Environment:
             raise ImproperlyConfigured(f"{name} must be a whole number{limits}.")
         return int(value)
 
-    def words(self, name: str, *, default: list[str]) -> list[str]:
-        """Return a comma-separated list."""
+    def words(self, name: str, *, default: list[str], regex: str = ".+", form: str = "") -> list[str]:
+        """Return a comma-separated list, each of which matches `regex` entirely; `form` says in words what that is."""
         value = self.find(name)
         if value is None:
             return default
-        return [word.strip() for word in value.split(",") if word.strip()]
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        if not all(re.fullmatch(regex, word, re.ASCII) for word in words):
+            raise ImproperlyConfigured(f"{name} must be a list, with commas between, of {form}.")
+        return words
 
     def url(self, name: str, *, schemes: set[str], default: str | None = None, needed_for: str = "") -> str:
         """Return an address with one of `schemes` that names a host or a socket, without a trailing slash."""

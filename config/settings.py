@@ -120,6 +120,13 @@ DJSTRIPE_SUBSCRIBER_MODEL_REQUEST_CALLBACK = "accounts.tenancy.current_organizat
 DJSTRIPE_SUBSCRIBER_CUSTOMER_KEY = ""
 
 API_KEY_PREFIX = env.pattern("API_KEY_PREFIX", r"[a-z]{2,8}", form="two to eight small letters", default="sk")
+# What keys can be restricted to besides Tollgate's own scopes; the operator's views ask for them.
+API_SCOPES = env.words(
+    "API_SCOPES",
+    default=[],
+    regex=r"[a-z][a-z0-9_-]{0,29}:[a-z][a-z0-9_-]{0,29}",
+    form="scopes such as forecast:read, in small letters",
+)
 
 # With Redis out of reach: let known keys in by what PostgreSQL knows, or refuse every call with 503.
 GATE_WITHOUT_REDIS = env.pattern(
@@ -266,6 +273,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
+    # Invoices have a status too.
+    "ENUM_NAME_OVERRIDES": {
+        "KeyStatusEnum": "apikeys.api.representing.STATUSES",
+        "StatusEnum": ["open", "paid", "uncollectible", "void"],
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
@@ -323,6 +335,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "note-trials-ending": {"task": "billing.tasks.note_trials_ending", "schedule": 3600.0},
     "send-notices": {"task": "billing.tasks.send_notices", "schedule": 60.0, "options": {"expires": 60}},
+    "send-leak-letters": {
+        "task": "apikeys.tasks.send_leak_letters",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "purge-idempotency-keys": {"task": "billing.tasks.purge_idempotency_keys", "schedule": 3600.0},
     "take-up-uncounted": {
         "task": "apikeys.tasks.take_up_uncounted",
@@ -345,10 +362,19 @@ SESSION_COOKIE_SAMESITE = "Lax"
 LOG_LEVEL = env.pattern(
     "LOG_LEVEL", "DEBUG|INFO|WARNING|ERROR", form="DEBUG, INFO, WARNING or ERROR", default="INFO"
 )
+# No API key in full, neither in a log nor in an error's report, whatever went wrong.
+DEFAULT_EXCEPTION_REPORTER = "config.reporting.ExceptionReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reporting.ExceptionReporterFilter"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "config.reporting.Formatter",
+            "format": "{levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # Stripe's client logs request bodies at DEBUG: never, whatever the level above.

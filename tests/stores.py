@@ -41,6 +41,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         "STRIPE_WEBHOOK_SECRET",
         "STRIPE_CHECK_RESTRICTED_KEY",
         "ALLOWED_HOSTS",
+        "API_SCOPES",
         "FRONTEND_URL",
         "TRUSTED_PROXIES",
         "CELERY_BROKER_URL",

@@ -1,11 +1,15 @@
 """Write events into the ledger and sum them into the hourly rollups, each exactly once."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
 from django.db import connection, transaction
 
 from usage.events import Event
+from usage.models import UsageEvent
 from usage.partitions import ensure_partitions_for
+from usage.signals import events_stored
 
 COLUMNS = (
     "id, occurred_at, organization_id, api_key_id, meter, units, "
@@ -83,4 +87,15 @@ def store(events: Sequence[Event]) -> int:
         stored = int(cursor.fetchone()[0])
         # Foreign keys are checked here and not at the commit, which may be a larger transaction's.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        events_stored.send(sender=UsageEvent, last_served=last_served(events))
         return stored
+
+
+def last_served(events: Sequence[Event]) -> dict[UUID, datetime]:
+    """Return when the latest of the events of each API key was served."""
+    latest: dict[UUID, datetime] = {}
+    for event in events:
+        known = latest.get(event.api_key_id)
+        if known is None or known < event.occurred_at:
+            latest[event.api_key_id] = event.occurred_at
+    return latest

@@ -111,13 +111,14 @@ class Lines:
 
     def __init__(self) -> None:
         self.idle: list[Line] = []
+        self.by_cluster: bool | None = None  # Not known before the first command: settings are read then.
         self.attempts: list[Callable[[], bool]] = []
         self.confirmer: threading.Thread | None = None
         self.work = threading.Event()
 
     def call(self, *command: Argument) -> Any:
         """Return Redis's answer. Raises RedisError."""
-        answer = get_redis().execute_command(*command) if is_cluster() else self.ask(command)
+        answer = get_redis().execute_command(*command) if self.finds_nodes() else self.ask(command)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -150,7 +151,7 @@ class Lines:
 
         Raises RedisError where it could not be sent; `failed` is not called then.
         """
-        if is_cluster():
+        if self.finds_nodes():
             get_redis().execute_command(*command)
             return
         line = self.take()
@@ -162,6 +163,11 @@ class Lines:
         self.idle.append(line)
         if not self.work.is_set():
             self.wake()
+
+    def finds_nodes(self) -> bool:
+        if self.by_cluster is None:
+            self.by_cluster = is_cluster()
+        return self.by_cluster
 
     def take(self) -> Line:
         try:
@@ -215,6 +221,7 @@ class Lines:
             self.work.set()
 
     def close(self) -> None:
+        self.by_cluster = None
         idle, self.idle = self.idle, []
         for line in idle:
             line.close()

@@ -1,21 +1,84 @@
+import re
+from typing import Any
+from urllib.parse import urlencode
+
 from django.contrib import admin, messages
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin
 
+from accounts import clock
 from apikeys.models import APIKey, APIKeyQuerySet
+from apikeys.redaction import redact
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("active", "Active"),
+            ("replaced", "Replaced, still working"),
+            ("expired", "Expired"),
+            ("revoked", "Revoked"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> QuerySet[APIKey]:
+        active = APIKey.objects.active()
+        match self.value():
+            case "active":
+                return queryset.filter(pk__in=active.filter(replaced_by=None).values("pk"))
+            case "replaced":
+                return queryset.filter(pk__in=active.exclude(replaced_by=None).values("pk"))
+            case "expired":
+                return queryset.filter(revoked_at=None, expires_at__lte=clock.now())
+            case "revoked":
+                return queryset.exclude(revoked_at=None)
+        return queryset
 
 
 @admin.register(APIKey)
 class APIKeyAdmin(ModelAdmin):
-    list_display = ["prefix", "name", "organization", "created_at", "created_by", "active"]
+    """Find and revoke. Only customers make keys, change what they may do, and see one in full."""
+
+    list_display = [
+        "prefix",
+        "name",
+        "organization",
+        "mode",
+        "created_at",
+        "created_by",
+        "last_used_at",
+        "expires_at",
+        "active",
+    ]
     list_select_related = ["organization", "created_by"]
-    list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
+    list_filter = [StatusFilter, "mode", "revoked_for"]
     search_fields = ["prefix", "name", "organization__name", "organization__ref"]
-    search_help_text = "Start of the key, its name, or its organization's name or ref"
+    search_help_text = (
+        "The key's first characters, its name, or its organization's name or ref. Never a whole key."
+    )
     date_hierarchy = "created_at"
-    fields = ["prefix", "name", "organization", "created_at", "created_by", "revoked_at"]
-    readonly_fields = ["prefix", "organization", "created_at", "created_by", "revoked_at"]
+    fields = [
+        "prefix",
+        "name",
+        "organization",
+        "mode",
+        "scopes",
+        "allowed_networks",
+        "rate_per_minute",
+        "created_at",
+        "created_by",
+        "last_used_at",
+        "expires_at",
+        "replaced_by",
+        "replaced_at",
+        "revoked_at",
+        "revoked_for",
+    ]
+    readonly_fields = fields
     actions = ["revoke"]
 
     @admin.display(boolean=True, ordering="revoked_at")
@@ -26,12 +89,32 @@ class APIKeyAdmin(ModelAdmin):
     def revoke(self, request: HttpRequest, keys: APIKeyQuerySet) -> None:
         for key in keys.active().select_related("organization"):
             try:
-                key.revoke()
+                key.revoke(revoked_for=APIKey.RevokedFor.STAFF)
             except RedisError:
                 self.message_user(request, f"“{key}” is not revoked yet: try again.", messages.ERROR)
             else:
                 self.log_change(request, key, "Revoked")
                 self.message_user(request, f"“{key}” is revoked.", messages.SUCCESS)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """List keys, but for a whole one as the search: that is cut to its first characters, and said.
+
+        A search stands in the address, so in logs and histories, and the page repeats it.
+        """
+        asked = request.GET.get("q", "")
+        cut = re.sub("…", "", redact(asked))
+        if cut != asked:
+            self.message_user(
+                request,
+                "That was a whole key: it now stands in the log of this site and in your browser's history. If it is "
+                "in use, revoke it and tell its owner. Search by the first 20 characters, as was done here.",
+                messages.WARNING,
+            )
+            query = {**request.GET.dict(), "q": cut}
+            return HttpResponseRedirect(f"{request.path}?{urlencode(query)}")
+        return super().changelist_view(request, extra_context)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # Only the customer may see a secret, so staff cannot mint one.

@@ -1,4 +1,5 @@
-from apikeys.models.keys import AlreadyIssued, APIKey, APIKeyQuerySet
+from apikeys.errors import AlreadyIssued
+from apikeys.models.keys import APIKey, APIKeyQuerySet
 from apikeys.models.service_tokens import ServiceToken
 from apikeys.models.uncounted import UncountedUnits
 

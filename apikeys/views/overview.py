@@ -18,6 +18,7 @@ from usage.summaries import meter_usage, recent_hours
 @require_safe
 @organization_required()
 def dashboard(request: TenantRequest) -> HttpResponse:
+    keys = list(request.organization.api_keys.active())
     entitlement, standing = current_entitlement(request.organization), find_standing(request.organization)
     return render(
         request,
@@ -31,7 +32,8 @@ def dashboard(request: TenantRequest) -> HttpResponse:
             "meters": [
                 meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)
             ],
-            "keys": request.organization.api_keys.active(),
+            "keys": keys,
+            "offers_first_key": request.role.manages_keys and not any(key.is_live for key in keys),
             "recent": recent_hours(request.organization, meter="requests", now=clock.now()),
             "curl_example": f'curl -H "Authorization: Bearer <your key>" {settings.API_BASE_URL}/api/v1/echo',
             "sandboxed": client.is_elsewhere(),

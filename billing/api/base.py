@@ -4,22 +4,42 @@ from typing import Any
 
 from django_ratelimit.core import is_ratelimited
 from rest_framework import exceptions, serializers
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.models import Organization
+from accounts.models import Organization, Role
+from accounts.session_auth import MemberAuthentication, MemberMayWrite
 
 WRITES = "60/m"
 
 
-class BillingView(APIView):
-    """A view about the caller's own plan and money.
+class ManagementView(APIView):
+    """A view by which customers manage their own affairs: with a key, or in a browser that is signed in here.
 
-    It costs no quota and stays open to who has not paid, though each call counts in the minute's rate.
+    It costs no quota and stays open to who has not paid, though each call with a key counts in the minute's
+    rate. A restricted key needs `read_scope` or `write_scope`; of a person the role decides about writing.
     """
 
+    authentication_classes = [*APIView.authentication_classes, MemberAuthentication]
+    permission_classes = [IsAuthenticated, MemberMayWrite]
     gate_cost = 0
+    read_scope = ""
+    write_scope = ""
+
+    @property
+    def gate_scopes(self) -> tuple[str, ...]:
+        """The scopes that the gate asks of the key, by the request's method."""
+        return (self.read_scope if self.is_read else self.write_scope,)
+
+    @property
+    def is_read(self) -> bool:
+        return self.request.method in SAFE_METHODS
+
+    def role_allows(self, role: Role) -> bool:
+        """Whether a member with this role may write."""
+        raise NotImplementedError
 
     @cached_property
     def organization(self) -> Organization:
@@ -30,8 +50,7 @@ class BillingView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         # Unlimited plans have no rate, and each write is several calls to Stripe.
-        is_write = request.method not in {"GET", "HEAD", "OPTIONS"}
-        if is_write and is_ratelimited(
+        if not self.is_read and is_ratelimited(
             request._request, group="billing.api", key=self.rate_key, rate=WRITES, increment=True
         ):
             raise exceptions.Throttled(wait=60)
@@ -43,6 +62,16 @@ class BillingView(APIView):
 
     def rate_key(self, group: str, request: Any) -> str:
         return str(self.organization.pk)
+
+
+class BillingView(ManagementView):
+    """A view about the caller's own plan and money."""
+
+    read_scope = "billing:read"
+    write_scope = "billing:write"
+
+    def role_allows(self, role: Role) -> bool:
+        return role.manages_billing
 
 
 class StrictSerializer(serializers.Serializer[Any]):

@@ -5,8 +5,8 @@ import json
 import re
 from collections.abc import Callable, Collection
 from functools import wraps
-from typing import Any, TypeVar
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import exceptions, serializers
@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Organization
-from billing.api.base import BillingView
+from billing.api.base import ManagementView
 from billing.errors import AlreadySubscribed, BillingError, PaymentDeclined, StripeUnavailable
 from billing.models import IdempotencyKey
 
@@ -31,33 +31,37 @@ PARAMETER = OpenApiParameter(
     "request is done once and gets the same answer. 1 to 255 visible ASCII characters.",
 )
 
-V = TypeVar("V", bound=BillingView)
-Handler = Callable[[V, Request], Response]
+V = TypeVar("V", bound=ManagementView)
+P = ParamSpec("P")
+Handler = Callable[Concatenate[V, Request, P], Response]
 
 
-def idempotent(*, secrets: Collection[str] = ()) -> Callable[[Handler[V]], Handler[V]]:
+def idempotent(
+    *, secrets: Collection[str] = (), shown_once: bool = False
+) -> Callable[[Handler[V, P]], Handler[V, P]]:
     """Answer a write that was answered before with that answer, where the client named it by Idempotency-Key.
 
     What was refused has changed nothing: it is not kept, and the same request may be tried again. A declined
     payment is kept, or a client that retries by itself would have the card tried again and again.
     `secrets` are fields of the answer that are not stored. To have them again the flow is run again, which is
-    safe because it looks at the state first; they are null once there is nothing left to do.
+    safe because it looks at the state first; they are null once there is nothing left to do. Secrets that are
+    `shown_once` are null from the second answer on.
     """
 
-    def decorate(handler: Handler[V]) -> Handler[V]:
+    def decorate(handler: Handler[V, P]) -> Handler[V, P]:
         @wraps(handler)
-        def wrapped(view: V, request: Request) -> Response:
+        def wrapped(view: V, request: Request, /, *args: P.args, **kwargs: P.kwargs) -> Response:
             key = find_key(request)
             if key is None:
-                return handler(view, request)
+                return handler(view, request, *args, **kwargs)
             row = IdempotencyKey.objects.claim(
                 organization=view.organization, key=key, fingerprint=fingerprint_of(request)
             )
             if row.status is None or row.body is None:
-                return answer_first(row, lambda: handler(view, request), secrets=secrets)
-            if secrets:
+                return answer_first(row, lambda: handler(view, request, *args, **kwargs), secrets=secrets)
+            if secrets and not shown_once:
                 try:
-                    again = handler(view, request)
+                    again = handler(view, request, *args, **kwargs)
                 except AlreadySubscribed:
                     body = {**row.body, **dict.fromkeys(secrets)}
                     return Response(body, status=row.status, headers=REPLAYED)
@@ -66,7 +70,8 @@ def idempotent(*, secrets: Collection[str] = ()) -> Callable[[Handler[V]], Handl
                 return again
             if row.status == 402:
                 raise PaymentDeclined(row.body["detail"], decline_code=row.body["decline_code"])
-            return Response(row.body, status=row.status, headers=REPLAYED)
+            body = {**row.body, **dict.fromkeys(secrets)}
+            return Response(body, status=row.status, headers=REPLAYED)
 
         return wrapped
 
@@ -116,3 +121,10 @@ def attempt_of(request: Request, organization: Organization) -> str:
     """Return the name of a try at Checkout: the same for the same key."""
     key = find_key(request)
     return str(uuid5(NAMESPACE_URL, f"tollgate:{organization.pk}:{key}") if key else uuid4())
+
+
+def id_asked(request: Request, organization: Organization) -> UUID:
+    """Return an id for what this request makes: the same where it is sent again, so that it is made once."""
+    key = find_key(request)
+    name = f"tollgate:{organization.pk}:{key}:{fingerprint_of(request)}"
+    return uuid5(NAMESPACE_URL, name) if key else uuid4()

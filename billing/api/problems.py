@@ -98,6 +98,36 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         "Your plan includes no tokens.",
         {"meter": "tokens", "upgrade_url": BILLING_PAGE},
     ),
+    "permission_denied": (
+        Kind(403, "permission_denied", "Permission denied"),
+        "Your role (Billing) may not do this.",
+        {},
+    ),
+    "key_limit_reached": (
+        Kind(409, "key_limit_reached", "Key limit reached"),
+        "Free includes 5 active API keys: revoke one, or choose a larger plan.",
+        {"limit": 5},
+    ),
+    "key_not_active": (
+        Kind(409, "key_not_active", "Key not active"),
+        "“production” is revoked, which is final. Create another key.",
+        {},
+    ),
+    "rotation_refused": (
+        Kind(409, "rotation_refused", "Rotation refused"),
+        "“production” has been replaced already, by sk_live_7Kd02mXqPa4f…",
+        {},
+    ),
+    "scope_exceeded": (
+        Kind(403, "scope_exceeded", "Scope exceeded"),
+        "This key is restricted to keys:write: it cannot give a key that may do everything.",
+        {},
+    ),
+    "key_not_changed": (
+        Kind(503, "key_not_changed", "Temporarily unavailable"),
+        "The change could not be made everywhere at once, so nothing has changed. Please try again.",
+        {"retry_after": 1},
+    ),
     "not_found": (Kind(404, "not_found", "Not found"), "You have no such invoice.", {}),
     "rate_limited": (
         Kind(429, "rate_limited", "Too many requests"),
@@ -164,6 +194,7 @@ WRITING = (
     *READING,
     "invalid",
     "throttled",
+    "permission_denied",
     "idempotency_key_reused",
     "idempotency_key_in_use",
     "provider_unavailable",

@@ -47,7 +47,11 @@ def test_every_endpoint_is_in_the_schema(schema):
     }
 
     assert routes <= set(schema["paths"])
-    assert {"/api/v1/subscription", "/api/v1/invoices/{invoice_id}"} <= routes
+    assert {
+        "/api/v1/subscription",
+        "/api/v1/invoices/{invoice_id}",
+        "/api/v1/keys/{key_id}/rotate",
+    } <= routes
 
 
 def test_every_operation_has_a_name_a_summary_and_its_problems(schema):

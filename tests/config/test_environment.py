@@ -88,6 +88,14 @@ def test_words_are_split_at_commas_and_stripped():
     assert given("").words("NAME", default=["localhost"]) == ["localhost"]
 
 
+def test_each_word_of_a_list_has_the_form_that_is_asked_for():
+    assert given("ab, cd").words("NAME", default=[], regex="[a-z]+", form="small letters") == ["ab", "cd"]
+    with pytest.raises(
+        ImproperlyConfigured, match="NAME must be a list, with commas between, of small letters"
+    ):
+        given("ab, 7").words("NAME", default=[], regex="[a-z]+", form="small letters")
+
+
 def test_a_url_comes_without_a_trailing_slash():
     env = given("redis://cache.example:6379/0/")
 

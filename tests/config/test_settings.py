@@ -22,6 +22,8 @@ PRODUCTION = {
     "DEFAULT_FROM_EMAIL": "Example API <api@example.com>",
 }
 BAD_VALUES = [
+    ("API_SCOPES", "weather"),
+    ("API_SCOPES", "forecast:read, Fore|cast:read"),
     ("DEBUG", "perhaps"),
     ("SECRET_KEY", "short-and-known"),
     ("API_BASE_URL", "api.example.com"),

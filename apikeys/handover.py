@@ -1,0 +1,72 @@
+"""How far a rotation has come: who still calls with the old key."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Q, Sum
+
+from accounts import clock
+from apikeys.models import APIKey
+from apikeys.sightings import Sighting, find_sightings, last_use
+from usage.models import UsageRollup
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What is known of a replaced key.
+
+    `sightings` are the addresses that it was used from since its rotation. `percent` is its part of the calls
+    with it and its successor since `since`, None where there were none. Not `is_known`, Redis was out of
+    reach: what the ledger knows may be minutes old, and addresses are missing.
+    """
+
+    old: APIKey
+    last_call: datetime | None
+    sightings: list[Sighting]
+    percent: float | None
+    since: datetime
+    is_known: bool
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is sure that nobody has called with it since the rotation."""
+        return self.is_known and not (
+            self.last_call and self.old.replaced_at and self.last_call > self.old.replaced_at
+        )
+
+
+def look_at(old: APIKey) -> Handover:
+    """Return what is known of a replaced key. Raises ValueError for one that has not been replaced."""
+    if old.replaced_at is None:
+        raise ValueError(f"{old} has not been replaced.")
+    found = find_sightings([old])
+    since = first_hour(old.replaced_at)
+    return Handover(
+        old=old,
+        last_call=last_use(old, found),
+        sightings=[each for each in (found or {}).get(old.pk, []) if each.at > old.replaced_at],
+        percent=percent_of_calls(old, since=since),
+        since=since,
+        is_known=found is not None,
+    )
+
+
+def first_hour(replaced_at: datetime) -> datetime:
+    """Return from which hour on calls are counted.
+
+    Rollups are by the hour, and that of the rotation holds calls of before it: it is left out as soon as there
+    is a later one.
+    """
+    hour = replaced_at.replace(minute=0, second=0, microsecond=0)
+    return hour if clock.now() < hour + HOUR else hour + HOUR
+
+
+def percent_of_calls(old: APIKey, *, since: datetime) -> float | None:
+    ids = [key_id for key_id in (old.pk, old.replaced_by_id) if key_id]
+    rollups = UsageRollup.objects.filter(
+        organization=old.organization_id, api_key_id__in=ids, hour__gte=since
+    )
+    sums = rollups.aggregate(all=Sum("calls"), old=Sum("calls", filter=Q(api_key_id=old.pk)))
+    return 100 * (sums["old"] or 0) / sums["all"] if sums["all"] else None

@@ -1,0 +1,84 @@
+"""Staff find keys and revoke them; they make none, change none and see none in full."""
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+
+from accounts import clock
+from apikeys.gate import admit
+from apikeys.models import APIKey
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:apikeys_apikey_changelist")
+
+
+def names(page) -> set[str]:
+    return {key.name for key in page.context["cl"].result_list}
+
+
+@pytest.fixture
+def cast(organization):
+    """A key of each kind."""
+    made = {}
+    for name, mode in (("live", "live"), ("ci", "test"), ("gone", "live"), ("over", "live"), ("old", "live")):
+        made[name], _ = APIKey.objects.issue(organization=organization, name=name, mode=mode)
+    made["gone"].revoke()
+    APIKey.objects.filter(name="over").update(expires_at=clock.now())
+    APIKey.objects.filter(name="old").update(
+        replaced_by=made["live"], expires_at=clock.now() + timedelta(hours=1)
+    )
+    return made
+
+
+def test_a_key_is_found_by_its_first_characters(admin_client, api_key):
+    assert names(admin_client.get(LIST, {"q": api_key.key.prefix})) == {"test"}
+    assert names(admin_client.get(LIST, {"q": "sk_live_zzzz"})) == set()
+
+
+@pytest.mark.parametrize("around", ["{}", " {} ", "Bearer {}"])
+def test_a_whole_key_in_the_search_is_cut_and_said(admin_client, api_key, around):
+    answer = admin_client.get(LIST, {"q": around.format(api_key.secret), "mode__exact": "live"})
+
+    assert answer.status_code == 302
+    assert api_key.secret[:21] not in answer.url
+    page = admin_client.get(answer.url)
+    assert "That was a whole key" in page.content.decode()
+    assert api_key.secret[:21] not in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"status": "active"}, {"live", "ci"}),
+        ({"status": "replaced"}, {"old"}),
+        ({"status": "expired"}, {"over"}),
+        ({"status": "revoked"}, {"gone"}),
+        ({"mode__exact": "test"}, {"ci"}),
+        ({"revoked_for__exact": "customer"}, {"gone"}),
+    ],
+)
+def test_keys_are_filtered(admin_client, cast, query, found):
+    assert names(admin_client.get(LIST, query)) == found
+
+
+def test_staff_revoke_and_the_key_says_so(admin_client, api_key):
+    admin_client.post(LIST, {"action": "revoke", "_selected_action": [str(api_key.key.pk)]})
+
+    api_key.key.refresh_from_db()
+    assert api_key.key.revoked_for == APIKey.RevokedFor.STAFF
+    assert not admit(api_key.secret).admitted
+
+
+def test_staff_make_none_and_change_none(admin_client, api_key):
+    change = reverse("admin:apikeys_apikey_change", args=[api_key.key.pk])
+
+    assert admin_client.get(reverse("admin:apikeys_apikey_add")).status_code == 403
+    admin_client.post(change, {"name": "renamed", "scopes": "[]", "digest": "0" * 64, "prefix": "sk"})
+    page = admin_client.get(change).content.decode()
+
+    before = (api_key.key.name, api_key.key.digest)
+    api_key.key.refresh_from_db()
+    assert (api_key.key.name, api_key.key.digest) == before
+    assert api_key.key.digest not in page
+    assert api_key.secret[:21] not in page
