@@ -1,6 +1,7 @@
 """Where a request came from."""
 
 import ipaddress
+from functools import lru_cache
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -19,6 +20,12 @@ def client_address(request: HttpRequest) -> str:
         if len(entries) >= proxies:
             address = entries[-proxies]
     try:
-        return str(ipaddress.ip_address(address))
+        return canonical(address)
     except ValueError:
         return str(request.META["REMOTE_ADDR"])
+
+
+@lru_cache(maxsize=4096)  # Asked at every call of the API, and clients call again.
+def canonical(address: str) -> str:
+    """Return the one way to write an IP address. Raises ValueError."""
+    return str(ipaddress.ip_address(address))

@@ -78,9 +78,14 @@ class Decision:
         return str(self.verdict)
 
     @property
+    def answer(self) -> Sequence[str]:
+        """The gate script's answer as it came, for what runs at every call: see the names of its places below."""
+        return self._answer
+
+    @property
     def is_known(self) -> bool:
         """Whether the key is one of the organization's; only then the properties below have an answer."""
-        return len(self._answer) > AT
+        return len(self._answer) > MODE
 
     @cached_property
     def at(self) -> datetime:

@@ -1,35 +1,75 @@
-"""The gate as a DRF authentication class.
+"""The gate in front of DRF views: with the project's settings there is nothing to remember per view.
 
-class Forecast(APIView):          # With the project's defaults there is nothing to remember:
-    gate_meter = "requests"       # these two lines are the defaults,
-    gate_cost = 1                 # and 0 makes a view free of quota.
+    class Forecast(APIView):
+        gate_meter, gate_cost, gate_scopes = "requests", 1, ()  # These are the defaults. 0 is free of quota.
+
+    @api_view(["POST"])
+    @gate(meter="tokens", reserve=4000)                         # The most that a call may cost;
+    def complete(request):
+        charge(request, units=spent)                            # what it did cost. The rest is given back.
+
+`gate_…` may be properties, which read `self.request`, as long as they do not ask it who calls.
+
+DRF checks authentication, then permissions, then throttles. One question to the gate, asked by the first, answers
+both who calls and whether the limits let the call in; the second half is kept for GateThrottle. A call that a
+permission of yours refuses in between has been charged and not served: its units are given back and it is no
+event. It keeps its place in the rate, which counts tries. An error that the view itself answers with, a 403 of an
+object's permission included, is an answer like any other and costs what the view costs.
 """
 
-from dataclasses import dataclass
-from datetime import UTC
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
 
 from accounts.addresses import client_address
 from accounts.models import Organization
+from apikeys.calls import Call, CannotCharge, charge
 from apikeys.decision import Decision, Verdict
 from apikeys.gate import admit
-from apikeys.problems import CHALLENGE, Problem
-from billing.models import Entitlement, Plan
+from apikeys.problems import CHALLENGE, INVALID_TOKEN, Problem
+from apikeys.refusals import refusal
+from apikeys.terms import DEFAULT, gate, terms_of
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView  # Which imports this module, by the settings.
+
+__all__ = ["APIClient", "CannotCharge", "GateAuthentication", "GateThrottle", "charge", "gate"]
 
 KEY_LENGTH_LIMIT = 200
+DRF_VIEWS = "rest_framework.views"
+# Refusals that are the limits' and not the key's.
+LIMITS = {Verdict.RATE_LIMITED, Verdict.QUOTA_EXCEEDED, Verdict.SPEND_CAP_REACHED, Verdict.SUSPENDED}
 
 
-@dataclass(frozen=True, slots=True)
 class APIClient:
-    """The program behind an admitted call: what DRF calls the user."""
+    """The program behind a call: what DRF calls the user."""
 
-    organization_id: UUID
-    api_key_id: UUID
-    is_authenticated: bool = True
+    is_authenticated = True
+    is_anonymous = False
+
+    __slots__ = ("decision",)
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+    @property
+    def pk(self) -> UUID:
+        """The key's id. DRF's own throttles go by it."""
+        return self.api_key_id
+
+    @property
+    def organization_id(self) -> UUID:
+        return self.decision.organization_id
+
+    @property
+    def api_key_id(self) -> UUID:
+        return self.decision.api_key_id
 
     @property
     def organization(self) -> Organization:
@@ -37,120 +77,89 @@ class APIClient:
 
 
 class GateAuthentication(BaseAuthentication):
-    """Let a call in or refuse it: key, subscription, rate and quota at once, and charge the quota.
+    """Tell who calls, by the API key: `request.user` is an APIClient, `request.auth` the gate's Decision.
 
-    It refuses by raising Problem: 401 for the key, 402 where a payment is missing, 429 for a limit, 503 where
-    the gate cannot decide.
+    `request.auth.livemode` is False for a test key, whose calls are never billed. Refuses for the key's sake by
+    raising Problem: 401, 403 for a scope, an address or a meter that the plan has not, 503 where the gate cannot
+    decide. Where the view has no GateThrottle the call costs nothing and takes no place in the rate.
     """
 
     def authenticate(self, request: Request) -> tuple[APIClient, Decision] | None:
-        secret = bearer_token(request.META.get("HTTP_AUTHORIZATION", ""))
+        http = request._request
+        secret = bearer_token(http.META.get("HTTP_AUTHORIZATION", ""))
         if secret is None:
             return None  # The permission class says no where the view needs a key.
-        view = request.parser_context["view"] if request.parser_context else None
-        meter = getattr(view, "gate_meter", "requests")
+        view: APIView | None = request.parser_context["view"] if request.parser_context else None
+        terms = terms_of(view, request.method or "") if view else DEFAULT
+        limited = view is not None and is_limited(view)
         decision = admit(
             secret,
-            meter=meter,
-            cost=getattr(view, "gate_cost", 1),
-            address=client_address(request._request),
+            meter=terms.meter,
+            cost=terms.cost if limited else 0,
+            scopes=terms.scopes,
+            address=client_address(http),
+            counted=limited,
         )
+        # A view that checks throttles in a way of its own may not come to ask for the second half.
+        is_kept = view is not None and limited and type(view).check_throttles.__module__ == DRF_VIEWS
         # For the middleware, which meters the answer and adds the rate headers, to a refusal's as well.
-        request._request.gate_decision = decision  # type: ignore[attr-defined]
-        if not decision.admitted:
-            raise refusal(decision)
-        return APIClient(decision.organization_id, decision.api_key_id), decision
+        http.gate_call = Call(  # type: ignore[attr-defined]
+            decision, is_served=not is_kept, is_reservation=terms.is_reservation
+        )
+        if not decision.admitted and not (is_kept and decision.verdict in LIMITS):
+            raise refusal(decision, scopes=terms.scopes)
+        return APIClient(decision), decision
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
 
 
-def bearer_token(header: str) -> str | None:
-    """Return the token of an `Authorization: Bearer …` header, or None where there is no header.
+class GateThrottle(BaseThrottle):
+    """Apply the limits, as the gate has decided with the key: rate, quota, spend cap, access.
 
-    Raises Problem where there is one that carries no Bearer token.
+    Refuses by raising Problem: 429, or 402 where a payment is missing. A request without a key, such as one with
+    a session, has no limits here.
+    """
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        decision = request.auth  # Whoever puts off asking who calls is asked now.
+        if isinstance(decision, Decision):
+            if not decision.admitted:
+                raise refusal(decision)
+            request._request.gate_call.is_served = True  # type: ignore[attr-defined]
+        return True
+
+
+def is_limited(view: APIView) -> bool:
+    """Whether GateThrottle will be asked before the view is called."""
+    if type(view).get_throttles.__module__ != DRF_VIEWS:
+        return any(isinstance(throttle, GateThrottle) for throttle in view.get_throttles())
+    throttles: list[Any] = list(view.throttle_classes)
+    return any(isinstance(each, type) and issubclass(each, GateThrottle) for each in throttles)
+
+
+def bearer_token(header: str) -> str | None:
+    """Return the token of an `Authorization: Bearer …` header (RFC 6750, 2.1), or None where there is no header.
+
+    Raises Problem where there is one that carries no Bearer token. What it says of a token is its form alone: no
+    store is asked, and the token itself is compared with nothing here. The gate finds a key by the SHA-256 of
+    the whole token, so how long that takes tells nothing of how much of a guess was right.
     """
     if not header:
         return None
     scheme, _, token = header.partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token or len(token) > KEY_LENGTH_LIMIT:
+    token = token.strip(" ")
+    is_bearer = scheme.lower() == "bearer"
+    if not is_bearer or not token or len(token) > KEY_LENGTH_LIMIT:
         raise Problem(
             status=401,
             code="invalid_key",
             title="Invalid API key",
             detail="Send your API key as `Authorization: Bearer <key>`.",
+            # RFC 6750, 3.1: no error code for who tried another scheme.
+            headers={"WWW-Authenticate": INVALID_TOKEN} if is_bearer else {},
         )
     return token
-
-
-def refusal(decision: Decision) -> Problem:
-    if decision.verdict is Verdict.INVALID_KEY:
-        return Problem(
-            status=401,
-            code="invalid_key",
-            title="Invalid API key",
-            detail="This API key is not known: it is mistyped, revoked or expired.",
-        )
-    if decision.verdict is Verdict.NOT_IN_PLAN:
-        return Problem(
-            status=403,
-            code="not_in_plan",
-            title="Not in your plan",
-            detail=f"Your plan includes no {decision.meter}.",
-        )
-    if decision.verdict is Verdict.UNAVAILABLE:
-        return Problem(
-            status=503,
-            code="gate_unavailable",
-            title="Temporarily unavailable",
-            detail="The call could not be checked against your plan. Please try again.",
-            retry_after=1,
-        )
-    if decision.verdict is Verdict.SUSPENDED:
-        entitlement = Entitlement.objects.select_related("plan", "bought_plan", "policy").get(
-            organization=decision.organization_id
-        )
-        return Problem(
-            status=402,
-            code="suspended",
-            title="Payment required",
-            detail=entitlement.banner or "Your subscription gives no access until it is paid.",
-            members={"subscription_status": entitlement.status},
-        )
-    plan = Plan.objects.filter(entitlements__organization=decision.organization_id).first()
-    name = plan.name if plan else "current"
-    resets_at = (decision.at + decision.wait).astimezone(UTC).isoformat(timespec="milliseconds")
-    seconds = decision.wait.total_seconds()
-    if decision.verdict is Verdict.RATE_LIMITED:
-        return Problem(
-            status=429,
-            code="rate_limited",
-            title="Too many requests",
-            detail=(
-                f"Your {name} plan allows {decision.rate_limit} requests a minute. "
-                f"Try again in {seconds:.1f} seconds."
-            ),
-            members={"policy": "minute", "limit": decision.rate_limit, "resets_at": resets_at},
-            retry_after=seconds,
-        )
-    return Problem(
-        status=429,
-        code="quota_exceeded",
-        title="Quota used up",
-        detail=(
-            f"Your {name} plan includes {decision.quota} units of {decision.meter} a period, and this period's "
-            f"are used up. They are back at {resets_at}, or at once on a larger plan."
-        ),
-        members={
-            "policy": "period",
-            "limit": decision.quota,
-            "used": decision.used,
-            "meter": decision.meter,
-            "resets_at": resets_at,
-        },
-        retry_after=seconds,
-    )
 
 
 class GateScheme(OpenApiAuthenticationExtension):

@@ -1,7 +1,7 @@
 """Errors of the API as RFC 9457 problem details, with a stable `code` and the request's id."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -9,6 +9,7 @@ from rest_framework import exceptions
 
 CONTENT_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="Tollgate"'
+INVALID_TOKEN = f'{CHALLENGE}, error="invalid_token"'  # RFC 6750, 3.1.
 
 
 class Problem(exceptions.APIException):
@@ -56,6 +57,11 @@ def body(
         "request_id": request_id,
         **(members or {}),
     }
+
+
+def insufficient_scope(scopes: Sequence[str]) -> str:
+    """Return the WWW-Authenticate of a 403 for want of scopes (RFC 6750, 3.1)."""
+    return f'{CHALLENGE}, error="insufficient_scope", scope="{" ".join(scopes)}"'
 
 
 def response(request: HttpRequest, *, status: int, code: str, title: str, detail: str) -> HttpResponse:

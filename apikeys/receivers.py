@@ -1,5 +1,5 @@
-"""Drop the gate's copy when what it copies changes. Both signals come inside the changing transaction,
-with the organization's entitlement row locked."""
+"""Drop the gate's copy when what it copies changes. The signals come inside the changing transaction, with the
+organization's entitlement row, or the service token's, locked."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,9 +8,9 @@ from uuid import UUID
 from django.dispatch import receiver
 
 from accounts.models import Organization
-from apikeys import cache
-from apikeys.models import APIKey
-from apikeys.signals import keys_changed
+from apikeys import about, cache, service_access
+from apikeys.models import APIKey, ServiceToken
+from apikeys.signals import keys_changed, service_token_changed
 from billing.models import Entitlement
 from billing.signals import entitlement_changed
 from usage.models import UsageEvent
@@ -26,8 +26,15 @@ def note_use(sender: type[UsageEvent], last_served: Mapping[UUID, datetime], **k
 @receiver(entitlement_changed)
 def drop_on_entitlement(sender: type[Entitlement], entitlement: Entitlement, **kwargs: object) -> None:
     cache.drop(entitlement.organization.ref)
+    about.drop(entitlement.organization.ref)
 
 
 @receiver(keys_changed)
 def drop_on_keys(sender: type[APIKey], organization: Organization, **kwargs: object) -> None:
     cache.drop(organization.ref)
+    about.drop(organization.ref)
+
+
+@receiver(service_token_changed)
+def drop_on_service_token(sender: type[ServiceToken], token: ServiceToken, **kwargs: object) -> None:
+    service_access.drop(token.digest)

@@ -31,6 +31,11 @@ UNFOLD = {
                         "icon": "key",
                         "link": reverse_lazy("admin:apikeys_apikey_changelist"),
                     },
+                    {
+                        "title": "Service tokens",
+                        "icon": "vpn_key",
+                        "link": reverse_lazy("admin:apikeys_servicetoken_changelist"),
+                    },
                 ],
             },
             {

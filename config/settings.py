@@ -259,6 +259,7 @@ REST_FRAMEWORK = {
     # An API view is metered and refused by plan unless it says otherwise: nothing to remember per view.
     "DEFAULT_AUTHENTICATION_CLASSES": ["apikeys.drf.GateAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["apikeys.drf.GateThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -2,85 +2,199 @@
 
 import json
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+HEX = 16
+SEPARATOR = "|"
+FIELDS = 11
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class Event:
-    """One billable response. `occurred_at` lies in the quota period that began at `period_start`."""
+    """One billable response. `occurred_at` lies in the quota period that began at `period_start`.
 
-    id: UUID
-    occurred_at: datetime
-    organization_id: UUID
-    api_key_id: UUID
-    meter: str
-    units: int
-    period_start: datetime
-    endpoint: str
-    method: str
-    status: int
-    response_ms: int
+    It is kept as its entry in the stream says it, because most events are only written there by the process
+    that made them: ids in hexadecimal, times in whole microseconds since 1970. The rest is worked out when it is
+    asked for.
+    """
+
+    __slots__ = (
+        "_api_key",
+        "_id",
+        "_occurred",
+        "_organization",
+        "_period",
+        "endpoint",
+        "meter",
+        "method",
+        "response_ms",
+        "status",
+        "units",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: UUID,
+        occurred_at: datetime,
+        organization_id: UUID,
+        api_key_id: UUID,
+        meter: str,
+        units: int,
+        period_start: datetime,
+        endpoint: str,
+        method: str,
+        status: int,
+        response_ms: int,
+    ) -> None:
+        self._id = id.hex
+        self._occurred = (occurred_at - EPOCH) // MICROSECOND
+        self._organization = organization_id.hex
+        self._api_key = api_key_id.hex
+        self.meter = meter
+        self.units = units
+        self._period = (period_start - EPOCH) // MICROSECOND
+        self.endpoint = endpoint
+        self.method = method
+        self.status = status
+        self.response_ms = response_ms
+
+    @classmethod
+    def of_call(
+        cls,
+        *,
+        occurred: int,
+        organization: str,
+        api_key: str,
+        meter: str,
+        units: int,
+        period: int,
+        endpoint: str,
+        method: str,
+        status: int,
+        response_ms: int,
+    ) -> "Event":
+        """Return a new event of a call as the gate knows it: times in microseconds, ids as text.
+
+        What a client can make up, the method and the endpoint, is cut to what the ledger takes.
+        """
+        event = cls.__new__(cls)
+        event._id = id_at(occurred // 1000)
+        event._occurred = occurred
+        event._organization = organization.replace("-", "")
+        event._api_key = api_key.replace("-", "")
+        event.meter = meter
+        event.units = units
+        event._period = period
+        event.endpoint = endpoint[:200]
+        event.method = method[:10] if method.isalpha() and method.isascii() else "OTHER" if method else ""
+        event.status = status
+        event.response_ms = response_ms
+        return event
+
+    @property
+    def id(self) -> UUID:
+        return UUID(self._id)
+
+    @property
+    def occurred_at(self) -> datetime:
+        return EPOCH + self._occurred * MICROSECOND
+
+    @property
+    def organization_id(self) -> UUID:
+        return UUID(self._organization)
+
+    @property
+    def api_key_id(self) -> UUID:
+        return UUID(self._api_key)
+
+    @property
+    def period_start(self) -> datetime:
+        return EPOCH + self._period * MICROSECOND
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and self.encode() == other.encode()
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"<Event {self.encode()}>"
 
     def encode(self) -> str:
-        return json.dumps(
-            [
-                self.id.hex,
-                self.occurred_at.isoformat(),
-                self.organization_id.hex,
-                self.api_key_id.hex,
-                self.meter,
-                self.units,
-                self.period_start.isoformat(),
-                self.endpoint,
-                self.method,
-                self.status,
-                self.response_ms,
-            ],
-            separators=(",", ":"),
+        # The endpoint comes last: it alone may hold the separator.
+        return (
+            f"{self._id}|{self._occurred}|{self._organization}|{self._api_key}|{self.meter}|{self.units}|"
+            f"{self._period}|{self.method}|{self.status}|{self.response_ms}|{self.endpoint}"
         )
 
     @classmethod
     def decode(cls, text: str) -> "Event":
-        """Raises ValueError where `text` is not what `encode` makes."""
+        """Return the event that `encode` made `text` of, in this release or the last.
+
+        Raises ValueError where it is none.
+        """
         try:
-            (
-                id_,
-                occurred_at,
-                organization_id,
-                api_key_id,
-                meter,
-                units,
-                period_start,
-                endpoint,
-                method,
-                status,
-                ms,
-            ) = json.loads(text)
-            event = cls(
-                id=UUID(id_),
-                occurred_at=datetime.fromisoformat(occurred_at),
-                organization_id=UUID(organization_id),
-                api_key_id=UUID(api_key_id),
-                meter=str(meter),
-                units=int(units),
-                period_start=datetime.fromisoformat(period_start),
-                endpoint=str(endpoint),
-                method=str(method),
-                status=int(status),
-                response_ms=int(ms),
-            )
-        except (TypeError, AttributeError) as error:
+            event = cls.from_json(text) if text[:1] == "[" else cls.from_fields(text)
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(f"Not a usage event: {text[:200]!r}") from error
-        if event.occurred_at.tzinfo is None or event.period_start.tzinfo is None or event.units < 0:
+        if event.units < 0:
             raise ValueError(f"Not a usage event: {text[:200]!r}")
         return event
+
+    @classmethod
+    def from_fields(cls, text: str) -> "Event":
+        id_, occurred, organization, api_key, meter, units, period, method, status, ms, endpoint = text.split(
+            SEPARATOR, FIELDS - 1
+        )
+        return cls(
+            id=UUID(id_),
+            occurred_at=EPOCH + int(occurred) * MICROSECOND,
+            organization_id=UUID(organization),
+            api_key_id=UUID(api_key),
+            meter=meter,
+            units=int(units),
+            period_start=EPOCH + int(period) * MICROSECOND,
+            endpoint=endpoint,
+            method=method,
+            status=int(status),
+            response_ms=int(ms),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Event":
+        """What was written up to release 0.1 and may still be on its way: a JSON list, its times in ISO 8601."""
+        id_, occurred_at, organization, api_key, meter, units, period, endpoint, method, status, ms = (
+            json.loads(text)
+        )
+        # A time without a zone names no moment: taking EPOCH off it is a TypeError.
+        return cls(
+            id=UUID(id_),
+            occurred_at=datetime.fromisoformat(occurred_at),
+            organization_id=UUID(organization),
+            api_key_id=UUID(api_key),
+            meter=str(meter),
+            units=int(units),
+            period_start=datetime.fromisoformat(period),
+            endpoint=str(endpoint),
+            method=str(method),
+            status=int(status),
+            response_ms=int(ms),
+        )
 
 
 def uuid7(moment: datetime) -> UUID:
     """Return a UUIDv7 (RFC 9562, 5.7) of `moment`: sorts by time to the millisecond, random in the rest."""
-    milliseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    random = int.from_bytes(os.urandom(10))
-    value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62
-    return UUID(int=value | random & (1 << 62) - 1)
+    return UUID(id_at((moment - EPOCH) // timedelta(milliseconds=1)))
+
+
+def id_at(milliseconds: int) -> str:
+    """Return a UUIDv7 of a moment in milliseconds since 1970, as 32 hexadecimal digits."""
+    # 48 bits of time; the version, 7, and 12 random bits; the variant, 10, and 62 random bits.
+    random = os.urandom(10).hex()
+    return f"{milliseconds:012x}7{random[:3]}{VARIANTS[random[3]]}{random[4:19]}"
+
+
+VARIANTS = {digit: f"{0b1000 | int(digit, HEX) & 0b0011:x}" for digit in "0123456789abcdef"}

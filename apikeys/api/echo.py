@@ -28,7 +28,17 @@ class Echo(APIView):
                     ),
                 },
             ),
-            **problems("invalid_key", "suspended", "rate_limited", "quota_exceeded"),
+            **problems(
+                "invalid_key",
+                "expired_key",
+                "suspended",
+                "address_not_allowed",
+                "not_in_plan",
+                "rate_limited",
+                "quota_exceeded",
+                "spend_cap_reached",
+                "gate_unavailable",
+            ),
         },
         tags=["echo"],
     )

@@ -12,9 +12,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import resolve
 
 from accounts.clock import Hands
+from apikeys.calls import Call as MeteredCall
 from apikeys.demo.acts import Life
 from apikeys.gate import admit
-from apikeys.middleware import settle
+from apikeys.middleware import meter
 
 PATH = "/api/v1/echo"
 WEEKEND = 0.2
@@ -84,7 +85,8 @@ def make(call: Call, hands: Hands) -> str:
     hands.move(call.at)
     decision = admit(call.secret)
     if decision.admitted:
-        settle(decision, request_to(call.status), HttpResponse(status=call.status), seconds=call.seconds)
+        answer = HttpResponse(status=call.status)
+        meter(MeteredCall(decision), request_to(call.status), answer, seconds=call.seconds)
     return decision.reason
 
 

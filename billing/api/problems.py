@@ -55,6 +55,7 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
         {"retry_after": 5},
     ),
 }
+BILLING_PAGE = "https://api.example.com/dashboard/billing/"
 # Those that do not come from billing.
 OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
     "invalid": (
@@ -67,10 +68,35 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         "This API key is not known: it is mistyped, revoked or expired.",
         {},
     ),
+    "expired_key": (
+        Kind(401, "expired_key", "Expired API key"),
+        "This API key has expired. Use its successor, or make a new one.",
+        {},
+    ),
+    "invalid_service_token": (
+        Kind(401, "invalid_service_token", "Invalid service token"),
+        "Send a service token of Tollgate's as `Authorization: Bearer <token>`. Staff make one in the back office.",
+        {},
+    ),
     "suspended": (
         Kind(402, "suspended", "Payment required"),
         "Your subscription gives no access until it is paid.",
-        {"subscription_status": "unpaid"},
+        {"subscription_status": "unpaid", "upgrade_url": BILLING_PAGE},
+    ),
+    "address_not_allowed": (
+        Kind(403, "address_not_allowed", "Address not allowed"),
+        "This API key may not be used from your IP address.",
+        {},
+    ),
+    "insufficient_scope": (
+        Kind(403, "insufficient_scope", "Insufficient scope"),
+        "This API key lacks a scope that the call needs: forecasts:read.",
+        {"scopes": ["forecasts:read"]},
+    ),
+    "not_in_plan": (
+        Kind(403, "not_in_plan", "Not in your plan"),
+        "Your plan includes no tokens.",
+        {"meter": "tokens", "upgrade_url": BILLING_PAGE},
     ),
     "permission_denied": (
         Kind(403, "permission_denied", "Permission denied"),
@@ -105,19 +131,45 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
     "not_found": (Kind(404, "not_found", "Not found"), "You have no such invoice.", {}),
     "rate_limited": (
         Kind(429, "rate_limited", "Too many requests"),
-        "Your Pro plan allows 100 requests a minute. Try again in 12.3 seconds.",
-        {"policy": "minute", "limit": 100, "resets_at": "2026-12-03T10:00:12.300+00:00", "retry_after": 13},
+        "Your Pro plan allows 100 requests a minute. Try again in 12.3 seconds. Team would allow 500 a minute.",
+        {
+            "policy": "minute",
+            "limit": 100,
+            "resets_at": "2026-12-03T10:00:12.300+00:00",
+            "next_plan": {"slug": "team", "name": "Team", "limit": 500},
+            "upgrade_url": BILLING_PAGE,
+            "retry_after": 13,
+        },
     ),
     "quota_exceeded": (
         Kind(429, "quota_exceeded", "Quota used up"),
-        "Your Pro plan includes 10000 units of requests a period, and this period's are used up. They are back at "
-        "2026-12-03T10:00:00.000+00:00, or at once on a larger plan.",
+        "Your Pro plan includes 10000 units of requests a period: this period's are used up. They are back at "
+        "2026-12-03T10:00:00.000+00:00. Team would include 100000 units of requests a month.",
         {
             "policy": "period",
             "limit": 10_000,
             "used": 10_000,
             "meter": "requests",
+            "runs_out_at": "2026-12-02T10:00:00.000+00:00",
             "resets_at": "2026-12-03T10:00:00.000+00:00",
+            "next_plan": {"slug": "team", "name": "Team", "limit": 100_000},
+            "upgrade_url": BILLING_PAGE,
+            "retry_after": 86_400,
+        },
+    ),
+    "spend_cap_reached": (
+        Kind(429, "spend_cap_reached", "Spend cap reached"),
+        "Your own spend cap stops at 12000 units of requests a period: this period's are used up. Calls are let in "
+        "again at 2026-12-03T10:00:00.000+00:00, or at once when you raise it.",
+        {
+            "policy": "spend_cap",
+            "limit": 12_000,
+            "used": 12_000,
+            "meter": "requests",
+            "runs_out_at": "2026-12-02T10:00:00.000+00:00",
+            "resets_at": "2026-12-03T10:00:00.000+00:00",
+            "next_plan": None,
+            "upgrade_url": BILLING_PAGE,
             "retry_after": 86_400,
         },
     ),
@@ -131,6 +183,11 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         "Too many requests came from your address. Try again in a minute.",
         {},
     ),
+    "gate_unavailable": (
+        Kind(503, "gate_unavailable", "Temporarily unavailable"),
+        "The call could not be checked against your plan. Please try again.",
+        {"retry_after": 1},
+    ),
 }
 READING = ("invalid_key", "rate_limited")
 WRITING = (
@@ -143,6 +200,12 @@ WRITING = (
     "provider_unavailable",
 )
 BUYING = ("already_subscribed", "not_published", "change_refused", "rejected_by_provider")
+
+
+class NextPlanSerializer(serializers.Serializer[Any]):
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    limit = serializers.IntegerField(allow_null=True, help_text="Null: none.")
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
@@ -168,16 +231,28 @@ class ProblemSerializer(serializers.Serializer[Any]):
         required=False, help_text="With `rejected_by_provider`: what of the request Stripe names."
     )
     policy = serializers.ChoiceField(
-        ["minute", "period"],
+        ["burst", "minute", "key", "period", "spend_cap"],
         required=False,
-        help_text="With a limit: which one, of the minute or of the period.",
+        help_text="With a limit: which one. `key` is the key's own cap, `spend_cap` the customer's.",
     )
     limit = serializers.IntegerField(required=False, help_text="With a limit: what it allows.")
-    used = serializers.IntegerField(
-        required=False, help_text="With `quota_exceeded`: units used this period."
+    used = serializers.IntegerField(required=False, help_text="With a limit of units: used this period.")
+    meter = serializers.CharField(required=False, help_text="With a limit of units: what was counted.")
+    runs_out_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="With a limit of units: when they are gone."
     )
-    meter = serializers.CharField(required=False, help_text="With `quota_exceeded`: what was counted.")
     resets_at = serializers.DateTimeField(required=False, help_text="With a limit: when there is room again.")
+    next_plan = NextPlanSerializer(
+        required=False, allow_null=True, help_text="With a limit: the cheapest plan that would allow more."
+    )
+    upgrade_url = serializers.URLField(
+        required=False, allow_null=True, help_text="With a limit: where the customer lifts it."
+    )
+    scopes = serializers.ListField(
+        required=False,
+        child=serializers.CharField(),
+        help_text="With `insufficient_scope`: what the call needs.",
+    )
     subscription_status = serializers.CharField(
         required=False, help_text="With `suspended`: Stripe's status."
     )

@@ -68,6 +68,8 @@ def test_every_operation_has_a_name_a_summary_and_its_problems(schema):
 
 def test_every_write_takes_an_idempotency_key(schema):
     for method, path, operation in operations(schema):
+        if path == "/api/v1/keys/verify":
+            continue  # A question of a server's for each call, which posts so that the key is in no address.
         names = {parameter["name"] for parameter in operation.get("parameters", [])}
         assert ("Idempotency-Key" in names) == (method != "get"), (method, path)
 

@@ -2,6 +2,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.usage.cast import make_event
 from usage.events import Event, uuid7
@@ -41,3 +43,67 @@ def test_an_id_carries_its_millisecond():
 
 def test_ids_of_one_instant_differ():
     assert len({uuid7(AT) for _ in range(10_000)}) == 10_000
+
+
+OLD = (
+    '["019aa5cf7f787000800000000000000a","2026-11-22T10:20:30.456789+00:00","00000000000000000000000000000007",'
+    '"00000000000000000000000000000001","requests",12,"2026-11-01T00:00:00+00:00","/π/<int:id>","GET",404,5]'
+)
+
+
+def test_an_entry_of_the_last_release_is_read():
+    event = Event.decode(OLD)
+
+    assert (event.id.hex, event.occurred_at) == ("019aa5cf7f787000800000000000000a", AT)
+    assert (event.organization_id, event.api_key_id) == (UUID(int=7), UUID(int=1))
+    assert (event.meter, event.units, event.period_start) == (
+        "requests",
+        12,
+        datetime(2026, 11, 1, tzinfo=UTC),
+    )
+    assert (event.endpoint, event.method, event.status, event.response_ms) == ("/π/<int:id>", "GET", 404, 5)
+    assert Event.decode(event.encode()) == event
+
+
+def test_an_old_entry_without_a_time_zone_is_refused():
+    with pytest.raises(ValueError, match="Not a usage event"):
+        Event.decode(OLD.replace("+00:00", ""))
+
+
+def served(**changes):
+    fields = {
+        "occurred": 1,
+        "organization": str(UUID(int=7)),
+        "api_key": str(UUID(int=1)),
+        "meter": "requests",
+    }
+    fields |= {"units": 1, "period": 0, "endpoint": "/a", "method": "GET", "status": 200, "response_ms": 5}
+    return Event.of_call(**(fields | changes))
+
+
+@given(
+    occurred=st.integers(0, 2**52),
+    units=st.integers(0, 2**40),
+    endpoint=st.text(st.characters(exclude_categories=["Cs"]), max_size=300),
+    method=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+)
+def test_whatever_a_client_makes_up_survives_the_stream_and_fits_the_ledger(
+    occurred, units, endpoint, method
+):
+    event = served(occurred=occurred, units=units, endpoint=endpoint, method=method)
+    again = Event.decode(event.encode())
+
+    assert again == event
+    assert (again.units, again.endpoint) == (units, endpoint[:200])
+    assert len(again.method) <= 10
+    assert again.occurred_at == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=occurred)
+    assert again.id.version == 7
+
+
+def test_a_method_is_a_word_or_it_is_another():
+    assert [served(method=method).method for method in ("POST", "M-SEARCH", "", "GET|1")] == [
+        "POST",
+        "OTHER",
+        "",
+        "OTHER",
+    ]
