@@ -1,7 +1,5 @@
 from typing import Any
 
-from django.utils.decorators import method_decorator
-from django_ratelimit.decorators import ratelimit
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -89,7 +87,6 @@ class PlanListSerializer(serializers.Serializer[Any]):
     data = PlanSerializer(many=True)  # type: ignore[assignment]  # DRF takes declared fields off the class.
 
 
-@method_decorator(ratelimit(key="ip", rate="60/m"), name="dispatch")
 class Plans(APIView):
     authentication_classes = []
     permission_classes = [AllowAny]

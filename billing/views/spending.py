@@ -7,7 +7,6 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
-from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, organization_required
 from billing.amounts import parse_amount, write_amount
@@ -41,7 +40,6 @@ class SpendCapForm(forms.Form):
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@ratelimit(key="user", rate="30/m")
 @organization_required(lambda role: role.manages_billing)
 def spend_cap(request: TenantRequest, meter: str) -> HttpResponse:
     """Ask for the cap of a meter, and set it."""
@@ -63,7 +61,6 @@ def spend_cap(request: TenantRequest, meter: str) -> HttpResponse:
 
 
 @require_POST
-@ratelimit(key="user", rate="30/m")
 @organization_required(lambda role: role.manages_billing)
 def remove(request: TenantRequest, meter: str) -> HttpResponse:
     found = get_object_or_404(Meter, slug=meter)
