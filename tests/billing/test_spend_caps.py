@@ -197,6 +197,18 @@ class TestPage:
         assert "€50 a month, while you are billed in USD. Until you set it anew, no call beyond" in text
         assert 'value="' not in browser.get(PAGE).text.split('name="amount"')[1].split(">")[0]
 
+    def test_the_overview_says_what_becomes_of_calls_beyond_the_included_ones(
+        self, metered, requests, browser
+    ):
+        metered.use(100)
+        assert "Nothing left: further calls are billed. Starts again" in text_of(browser.get("/dashboard/"))
+
+        cap(metered, requests, 20)
+        assert "further calls are billed, up to 110 by your spend cap." in text_of(browser.get("/dashboard/"))
+
+        metered.use(10)
+        assert "Your spend cap is reached: further calls are refused." in text_of(browser.get("/dashboard/"))
+
     def test_a_developer_sees_it_and_cannot_change_it(self, metered, requests, client, developer):
         cap(metered, requests, 5_000)
         sign_in(client, developer)
