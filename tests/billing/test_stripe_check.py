@@ -211,10 +211,8 @@ def test_nothing_is_left_after_a_failure_at_any_call(name: str, recorder: Any) -
     probe, mark = probe_named(name), f"tollgate-check-1-{name}"
     counted = FaultyClient(Sandbox(), recorder=recorder)
     look(probe, place(Sandbox(), http_client=counted, pause=0), mark=mark, start=START)
-    # Between them these two make everything that there is to be cleared away; of the others a sample will do.
-    step = 1 if name in {"portal", "metered-swap"} else 4
     calls = len(counted.calls)
-    for at in some(range(calls), of=name, count=calls // step):
+    for at in some(range(calls), of=name, count=max(calls // 8, 4)):
         sandbox = Sandbox()
         answer_lost = Strike(at, "timeout_after", times=OUTLASTS_RETRIES)
         unlucky = FaultyClient(sandbox, recorder=recorder, strike=answer_lost)
