@@ -10,6 +10,7 @@ from billing.invoices import Invoice, list_invoices
 from billing.limits import describe_limits
 from billing.models import Entitlement, Notice, Plan, PlanOverride, PlanPrice, Reconciliation, Trial
 from billing.outlook import describe_fee, describe_next_charge, describe_outlook
+from billing.spend_caps import CapState, cap_states
 from billing.standing import Standing, find_standing
 from billing.stripe.client import is_elsewhere
 from billing.stripe.customers import find_customer
@@ -40,6 +41,7 @@ class Dossier:
     organization: Organization
     entitlement: Entitlement
     limits: list[str]
+    spend_caps: list[CapState]
     customer_id: str
     dashboard_url: str
     standing: Standing | None
@@ -65,6 +67,7 @@ def open_dossier(organization: Organization) -> Dossier:
         organization=organization,
         entitlement=entitlement,
         limits=describe_limits(entitlement),
+        spend_caps=[state for state in cap_states(organization) if state.cap],
         customer_id=customer.id if customer else "",
         dashboard_url=dashboard_url(customer.id) if customer else "",
         standing=standing,

@@ -12,6 +12,7 @@ from django.db import transaction
 from accounts import clock
 from accounts.models import Organization
 from billing.access import Ruling, ruling
+from billing.ceilings import apply_caps
 from billing.models import Access, Entitlement, Plan, PlanOverride, StatusPolicy
 from billing.periods import Period, calendar_month
 from billing.signals import entitlement_changed
@@ -33,8 +34,8 @@ def compute(
 ) -> dict[str, Any]:
     """Return the entitlement's fields as they should be at `now`. Writes nothing.
 
-    A pure function of the mirror, the plans, the overrides and the status policy. `judged` stands in for
-    the subscriptions of the mirror where something is only imagined.
+    A pure function of the mirror, the plans, the overrides, the spend caps and the status policy. `judged`
+    stands in for the subscriptions of the mirror where something is only imagined.
     """
     if judged is None:
         judged = judge_all(organization)
@@ -59,7 +60,7 @@ def compute(
         *(rule.starts_at for rule in rules if rule),
         *(edge for each in overrides for edge in edges_of(each)),
     ]
-    fields = {
+    fields: dict[str, Any] = {
         "bought_plan": shown.subscription.plan if shown else None,
         "status": shown.subscription.status if shown else "none",
         "status_since": shown.since if shown else None,
@@ -71,7 +72,21 @@ def compute(
         "grace_end": grace_end,
         "valid_until": min([period.end, *(edge for edge in edges if edge and edge > now)]),
     }
-    return fields | limits(plan, [each for each in overrides if each.starts_at <= now])
+    fields |= limits(plan, [each for each in overrides if each.starts_at <= now])
+    caps = list(organization.spend_caps.select_related("meter", "organization"))
+    if caps:
+        subscription = current.subscription if current else None
+        since = counted_since(organization, fields)
+        fields["quotas"] = apply_caps(fields["quotas"], caps, subscription, since=since)
+    return fields
+
+
+def counted_since(organization: Organization, fields: dict[str, Any]) -> datetime:
+    """Return when the first of the periods began whose used units count in the one of `fields`."""
+    before = Entitlement.objects.filter(organization=organization).first()
+    starts = carried(before, fields) if before else []
+    first: datetime = datetime.fromisoformat(starts[0]) if starts else fields["period_start"]
+    return first
 
 
 def judge_all(organization: Organization) -> list[Judged]:

@@ -129,15 +129,23 @@ class LimitChange(NamedTuple):
 
 def compare_limits(now: Plan, then: Plan) -> list[LimitChange]:
     """Return every limit that one of two plans has, also those that stay."""
-    rates = [
-        "no limit" if plan.rate_per_minute is None else f"{plan.rate_per_minute:,}" for plan in (now, then)
-    ]
-    changes = [LimitChange("Calls a minute", *rates)]
+    plans = (now, then)
+    changes = [LimitChange("Calls a minute", *(describe_limit(plan.rate_per_minute) for plan in plans))]
+    if any(plan.burst is not None for plan in plans):
+        # Without a burst the whole minute's calls may come at once.
+        bursts = (plan.rate_per_minute if plan.burst is None else plan.burst for plan in plans)
+        changes.append(LimitChange("Calls at once", *map(describe_limit, bursts)))
     before, after = ({q.meter_id: q for q in plan.quotas.select_related("meter")} for plan in (now, then))
     for meter_id, quota in (before | after).items():
         texts = [describe_quota(quotas.get(meter_id)) for quotas in (before, after)]
         changes.append(LimitChange(f"{quota.meter.unit.capitalize()}s a month", *texts))
+    if any(plan.api_key_limit is not None for plan in plans):
+        changes.append(LimitChange("API keys", *(describe_limit(plan.api_key_limit) for plan in plans)))
     return changes
+
+
+def describe_limit(limit: int | None) -> str:
+    return "no limit" if limit is None else f"{limit:,}"
 
 
 def describe_quota(quota: PlanQuota | None) -> str:

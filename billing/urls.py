@@ -1,6 +1,6 @@
 from django.urls import path
 
-from billing.views import changing, ending, overview, portal, pricing, subscribing
+from billing.views import changing, ending, overview, portal, pricing, spending, subscribing
 
 urlpatterns = [
     path("", pricing.home, name="home"),
@@ -12,6 +12,12 @@ urlpatterns = [
     path("dashboard/billing/undo/", changing.undo, name="billing-undo"),
     path("dashboard/billing/cancel/", ending.cancel, name="billing-cancel"),
     path("dashboard/billing/resume/", ending.resume, name="billing-resume"),
+    path("dashboard/billing/spend-caps/<slug:meter>/", spending.spend_cap, name="spend-cap"),
+    path(
+        "dashboard/billing/spend-caps/<slug:meter>/remove/",
+        spending.remove,
+        name="spend-cap-remove",
+    ),
     path("dashboard/billing/portal/", portal.portal, name="billing-portal"),
     path("dashboard/billing/portal/return/", portal.portal_return, name="portal-return"),
 ]

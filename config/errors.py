@@ -1,6 +1,6 @@
 """Answers to what no view could answer: a page for people, a problem for programs."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views import defaults
 
@@ -9,20 +9,27 @@ from apikeys import problems
 API = "/api/"
 
 
-def too_many_requests(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """django-ratelimit's refusal, with the status that RFC 6585 has for it instead of 403."""
+def refuse_for(request: HttpRequest, *, seconds: int) -> HttpResponse:
+    """Answer a call that came too often, with the status that RFC 6585 has for it: come back in `seconds`."""
     if request.path.startswith(API):
-        response = problems.response(
-            request,
+        content = problems.body(
             status=429,
             code="too_many_requests",
             title="Too many requests",
-            detail="Too many requests came from your address. Try again in a minute.",
+            detail=f"Too many requests came from your address. Try again in {seconds} seconds.",
+            request_id=getattr(request, "request_id", ""),
+            members={"retry_after": seconds},
         )
+        response: HttpResponse = JsonResponse(content, status=429, content_type=problems.CONTENT_TYPE)
     else:
         response = render(request, "429.html", status=429)
-    response["Retry-After"] = "60"  # Every rate is by the minute.
+    response["Retry-After"] = str(seconds)
     return response
+
+
+def too_many_requests(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """django-ratelimit's refusal by a decorator, whose rates are by the minute, instead of its 403."""
+    return refuse_for(request, seconds=60)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

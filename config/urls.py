@@ -28,7 +28,11 @@ urlpatterns = [
     path("stripe/thin/<uuid:uuid>/", endpoints.thin_events, name="stripe-thin"),
     path("admin/", admin.site.urls),
     # Browsers ask for it on pages that name no icon, such as the API docs.
-    path("favicon.ico", login_not_required(RedirectView.as_view(url=f"{settings.STATIC_URL}favicon.svg"))),
+    path(
+        "favicon.ico",
+        login_not_required(RedirectView.as_view(url=f"{settings.STATIC_URL}favicon.svg")),
+        name="favicon",
+    ),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
 ]

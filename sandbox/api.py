@@ -71,7 +71,7 @@ class Api:
                     chosen, args, raw, request=request, headers=headers, key=key, fault=fault
                 )
         except ApiError as error:
-            status, body = error.status, v2_wire.error_body(error) if v2 else error.body
+            status, body = error.status, _worded(error, request.path)
             headers.update(error.headers)
         except (ConnectionLost, HTTPException):
             raise
@@ -199,19 +199,24 @@ class Api:
                     call = Call(state=state, params=params, args=args, path=path, raw=raw)
                     result = chosen.handle(call)
                     if isinstance(result, ApiError):
-                        status, body = result.status, result.body
+                        status, body = result.status, _worded(result, path)
                         headers.update(result.headers)
                     else:
                         status, body = 200, expand(state, state.render(result), paths)
                     if fault is not None and fault.kind == "server_error_after":
-                        status, body = 500, _broken(FAILED).body
+                        status, body = 500, _worded(_broken(FAILED), path)
                     keep(state, status, body)
             except ApiError as error:
                 # The change is undone; the answer to its key is kept all the same.
                 with self.sandbox.change() as state:
-                    keep(state, error.status, error.body)
+                    keep(state, error.status, _worded(error, path))
                 raise
         return status, body
+
+
+def _worded(error: ApiError, path: str) -> dict[str, Any]:
+    """Return an error's body as the version of the API words it that the path is of."""
+    return v2_wire.error_body(error) if path.startswith(v2_wire.PREFIX) else error.body
 
 
 def _broken(message: str) -> ApiError:

@@ -20,6 +20,7 @@ from sandbox import transport
 from sandbox.app import Application, create_app
 from sandbox.contract.recorder import Recorder
 from sandbox.contract.spec import load_spec
+from sandbox.ids import new_account_id
 from sandbox.state import Sandbox
 from sandbox.transport import SandboxHTTPClient
 from tests.billing.acme import START, Acme
@@ -27,6 +28,8 @@ from usage import partitions, stream
 from usage.lines import lines
 from usage.outage import outage
 from usage.redis_client import get_redis
+
+ACCOUNT = new_account_id()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -84,6 +87,8 @@ def no_sandbox_goes_unchecked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def sandbox(recorder: Recorder) -> Iterator[Sandbox]:
     """Stripe, empty: every call of the product in this test goes to it, and is checked."""
     sandbox = Sandbox()
+    # One account for all, so that what one test published can be put into another's sandbox.
+    sandbox.account_id = ACCOUNT
     stripe_client.use_http_client(SandboxHTTPClient(sandbox, recorder=recorder))
     recorder.problems.clear()
     yield sandbox

@@ -7,19 +7,29 @@ from django.db.models import Sum
 from django.db.models.functions import TruncDate
 
 from accounts.models import Organization
-from billing.models import Entitlement, Meter
+from billing.models import Entitlement, Meter, PlanQuota
 from usage.models import UsageRollup
 
 
 @dataclass(frozen=True, slots=True)
 class MeterUsage:
-    """One meter's units in the current period. `included`, `remaining` and `percent` are None for unlimited."""
+    """One meter's units in the current period. `included`, `remaining` and `percent` are None for unlimited.
+
+    `is_billed` says whether units beyond the included ones are sold; `stops_at` is then the last one that the
+    customer's own spend cap allows, None without one.
+    """
 
     name: str
     unit: str
     used: int
     included: int | None
     period_end: datetime
+    is_billed: bool = False
+    stops_at: int | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.stops_at is not None and self.used >= self.stops_at
 
     @property
     def remaining(self) -> int | None:
@@ -33,8 +43,15 @@ class MeterUsage:
 
 def meter_usage(entitlement: Entitlement, meter: Meter) -> MeterUsage:
     used = UsageRollup.objects.counting_for(entitlement, meter.slug).units()
+    quota = entitlement.quotas[meter.slug]
     return MeterUsage(
-        meter.name, meter.unit, used, entitlement.find_quota(meter.slug), entitlement.period_end
+        name=meter.name,
+        unit=meter.unit,
+        used=used,
+        included=entitlement.find_quota(meter.slug),
+        period_end=entitlement.period_end,
+        is_billed=quota["overage"] == PlanQuota.Overage.BILL,
+        stops_at=quota.get("spend_cap"),
     )
 
 

@@ -7,7 +7,6 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
-from django_ratelimit.decorators import ratelimit
 from redis.exceptions import RedisError
 
 from apikeys.leaks import revoke_leaked
@@ -27,7 +26,6 @@ class LeakForm(forms.Form):
 @never_cache
 @sensitive_post_parameters("found")
 @require_http_methods(["GET", "HEAD", "POST"])
-@ratelimit(key="ip", rate="10/m", method="POST")
 def leaked_key(request: HttpRequest) -> HttpResponse:
     """Revoke the keys that are pasted here. The answer is the same whether they exist or not."""
     form = LeakForm(request.POST) if request.method == "POST" else LeakForm()

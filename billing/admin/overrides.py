@@ -81,7 +81,7 @@ class PlanOverrideAdmin(ModelAdmin):
         (
             "Limits",
             {
-                "fields": ["plan", ("changes_rate", "rate_per_minute")],
+                "fields": ["plan", ("changes_rate", "rate_per_minute", "burst")],
                 "description": "What is left empty stays as the plan has it. Other quotas are below. Of several "
                 "overrides the one made last wins, limit by limit.",
             },
@@ -150,7 +150,7 @@ class PlanOverrideAdmin(ModelAdmin):
     def gives(self, override: PlanOverride) -> str:
         lines = [override.plan.name] if override.plan else []
         if override.changes_rate:
-            lines.append(rate_line(override.rate_per_minute))
+            lines.append(rate_line(override.rate_per_minute, burst=override.burst))
         lines += [
             quota_line({"included": quota.included, "overage": quota.overage}, unit=quota.meter.unit)
             for quota in override.quotas.all()

@@ -113,6 +113,7 @@ class PlanAdmin(PublishingViews, MovingViews, ModelAdmin):
         "price",
         "rate",
         "included",
+        "api_keys",
         "is_public",
         "is_default",
         "at_stripe",
@@ -122,7 +123,7 @@ class PlanAdmin(PublishingViews, MovingViews, ModelAdmin):
     search_fields = ["name", "slug"]
     fieldsets = [
         (None, {"fields": [("name", "slug"), "description"]}),
-        ("Limits", {"fields": [("rate_per_minute", "trial_days")]}),
+        ("Limits", {"fields": [("rate_per_minute", "burst"), ("api_key_limit", "trial_days")]}),
         ("Offer", {"fields": ["order", ("is_public", "is_default")]}),
     ]
     change_fieldsets = [("State", {"fields": ["stripe_product", "subscribers", "deleting"]})]
@@ -217,7 +218,14 @@ class PlanAdmin(PublishingViews, MovingViews, ModelAdmin):
 
     @admin.display(description="calls a minute", ordering="rate_per_minute")
     def rate(self, plan: Plan) -> str:
-        return "unlimited" if plan.rate_per_minute is None else f"{plan.rate_per_minute:,}"
+        if plan.rate_per_minute is None:
+            return "unlimited"
+        at_once = "" if plan.burst is None else f", {plan.burst:,} at once"
+        return f"{plan.rate_per_minute:,}{at_once}"
+
+    @admin.display(description="API keys", ordering="api_key_limit")
+    def api_keys(self, plan: Plan) -> str:
+        return "unlimited" if plan.api_key_limit is None else f"{plan.api_key_limit:,}"
 
     @admin.display(description="included a month")
     def included(self, plan: Plan) -> str:

@@ -1,7 +1,5 @@
 from typing import Any
 
-from django.utils.decorators import method_decorator
-from django_ratelimit.decorators import ratelimit
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -44,6 +42,13 @@ class PlanSerializer(serializers.Serializer[Plan]):
     rate_per_minute = serializers.IntegerField(
         allow_null=True, help_text="Calls in any 60 seconds. Null: unlimited."
     )
+    burst = serializers.IntegerField(
+        allow_null=True,
+        help_text="Calls at once; after that they come back evenly over the minute. Null: all of a minute's.",
+    )
+    api_key_limit = serializers.IntegerField(
+        allow_null=True, help_text="Active API keys that an organization may have. Null: unlimited."
+    )
     trial_days = serializers.IntegerField(
         allow_null=True, help_text="Days before the first payment, once for each customer. Null: no trial."
     )
@@ -65,6 +70,8 @@ def represent(plan: Plan) -> dict[str, Any]:
         "name": plan.name,
         "description": plan.description,
         "rate_per_minute": plan.rate_per_minute,
+        "burst": plan.burst,
+        "api_key_limit": plan.api_key_limit,
         "trial_days": plan.trial_days,
         "quotas": {quota.meter.slug: quota.included for quota in plan.quotas.all()},
         "prices": [price for price in prices if price.meter_id is None],
@@ -80,7 +87,6 @@ class PlanListSerializer(serializers.Serializer[Any]):
     data = PlanSerializer(many=True)  # type: ignore[assignment]  # DRF takes declared fields off the class.
 
 
-@method_decorator(ratelimit(key="ip", rate="60/m"), name="dispatch")
 class Plans(APIView):
     authentication_classes = []
     permission_classes = [AllowAny]

@@ -180,8 +180,8 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
     ),
     "too_many_requests": (
         Kind(429, "too_many_requests", "Too many requests"),
-        "Too many requests came from your address. Try again in a minute.",
-        {},
+        "Too many requests came from your address. Try again in 42 seconds.",
+        {"retry_after": 42},
     ),
     "gate_unavailable": (
         Kind(503, "gate_unavailable", "Temporarily unavailable"),

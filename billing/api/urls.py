@@ -4,6 +4,7 @@ from django.urls import path
 from billing.api.invoices import InvoiceDetail, Invoices
 from billing.api.plans import Plans
 from billing.api.sessions import CheckoutSessions, PortalSessions
+from billing.api.spend_caps import SpendCaps
 from billing.api.subscription import CancelPreview, ChangePreview, Resume, Subscription, Undo
 
 # The gate decides who may come in, not the session: out of LoginRequiredMiddleware's reach.
@@ -22,4 +23,5 @@ urlpatterns = [
     path("portal-sessions", login_not_required(PortalSessions.as_view()), name="api-portal-sessions"),
     path("invoices", login_not_required(Invoices.as_view()), name="api-invoices"),
     path("invoices/<str:invoice_id>", login_not_required(InvoiceDetail.as_view()), name="api-invoice"),
+    path("spend-caps/<str:meter>", login_not_required(SpendCaps.as_view()), name="api-spend-cap"),
 ]

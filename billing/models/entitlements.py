@@ -9,7 +9,8 @@ from django.db.models import Q
 
 from accounts import clock
 from accounts.models import Organization
-from billing.models.plans import Meter, Plan, PlanQuota, at_least_one
+from billing.models.plans import Meter, Plan, PlanQuota
+from billing.models.validators import at_least_one, check_burst
 
 
 class Access(models.TextChoices):
@@ -160,6 +161,11 @@ class PlanOverride(models.Model):
 
     def __str__(self) -> str:
         return f"{self.organization}: {self.reason}"
+
+    def clean(self) -> None:
+        if self.burst is not None and not self.changes_rate:
+            raise ValidationError({"burst": "Tick “another rate” to give the burst that was filled in."})
+        check_burst(self.burst, rate=self.rate_per_minute)
 
 
 class QuotaOverride(models.Model):

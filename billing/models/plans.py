@@ -5,21 +5,19 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from djstripe import models as djstripe
 
 from accounts import clock
-
-slug_validator = RegexValidator(
-    r"^[a-z][a-z0-9_]{0,39}$", "Use small letters, digits and _, starting with a letter."
+from billing.models.validators import (
+    at_least_one,
+    check_burst,
+    currency_validator,
+    lookup_key_validator,
+    not_negative,
+    slug_validator,
 )
-currency_validator = RegexValidator(
-    r"^[a-z]{3}$", "Use a three-letter ISO 4217 code in small letters, such as usd."
-)
-lookup_key_validator = RegexValidator(r"^[A-Za-z0-9_.:-]+$", "Use letters, digits and the signs _ . : -")
-at_least_one = MinValueValidator(1, "Use 1 or more, or leave it empty for unlimited: 0 would let nobody in.")
-not_negative = MinValueValidator(0, "A price cannot be negative: use a coupon to give money off.")
 
 
 class Meter(models.Model):
@@ -171,6 +169,7 @@ class Plan(models.Model):
             raise ValidationError(
                 {"slug": "A slug may not begin with meter_: Stripe's meters are called so."}
             )
+        check_burst(self.burst, rate=self.rate_per_minute)
 
     @transaction.atomic
     def arrange_metered_prices(self) -> None:

@@ -4,7 +4,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
-from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, organization_required
 from billing.errors import BillingError, ChangeRefused, NoSubscription, PaymentDeclined, PreviewOutdated
@@ -18,7 +17,6 @@ from billing.views.asked import interval_asked, plan_asked
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@ratelimit(key="user", rate="30/m")
 @organization_required(lambda role: role.manages_billing)
 def change(request: TenantRequest) -> HttpResponse:
     """Show what a change costs, and make it where the customer agrees to what was shown."""
@@ -119,7 +117,6 @@ def said_of(request: TenantRequest, plan: Plan, *, is_scheduled: bool) -> str:
 
 
 @require_POST
-@ratelimit(key="user", rate="20/m")
 @organization_required(lambda role: role.manages_billing)
 def undo(request: TenantRequest) -> HttpResponse:
     """Take back a change that is still to come, or one that waits for its payment."""

@@ -4,7 +4,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
-from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, organization_required
 from billing.entitlements import current_entitlement
@@ -16,7 +15,6 @@ from billing.stripe import ending
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@ratelimit(key="user", rate="30/m")
 @organization_required(lambda role: role.manages_billing)
 def cancel(request: TenantRequest) -> HttpResponse:
     """Ask when the subscription is to end, with what either costs, and end it."""
@@ -68,7 +66,6 @@ def ask(request: TenantRequest, *, status: int = 200) -> HttpResponse:
 
 
 @require_POST
-@ratelimit(key="user", rate="20/m")
 @organization_required(lambda role: role.manages_billing)
 def resume(request: TenantRequest) -> HttpResponse:
     """Take the cancellation back, while the subscription still runs."""

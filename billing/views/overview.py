@@ -11,6 +11,7 @@ from billing.entitlements import current_entitlement
 from billing.invoices import list_invoices
 from billing.outlook import describe_grace, describe_next_charge, describe_refused_trial
 from billing.price_list import open_price_list
+from billing.spend_caps import cap_states
 from billing.standing import find_standing
 
 
@@ -38,6 +39,7 @@ def billing(request: TenantRequest) -> HttpResponse:
                 interval=request.GET.get("interval", ""),
                 currency=request.GET.get("currency", ""),
             ),
+            "spend_caps": cap_states(organization),
             "attempt": str(uuid4()),
             "can_manage_billing": request.role.manages_billing,
             "page": page,

@@ -5,7 +5,6 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
-from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, organization_required
 from billing.errors import BillingError
@@ -18,7 +17,6 @@ FLOWS = {"payment_method_update"}
 
 
 @require_POST
-@ratelimit(key="user", rate="20/m")
 @organization_required(lambda role: role.manages_billing)
 def portal(request: TenantRequest) -> HttpResponse:
     """Send the customer to Stripe's page for cards, addresses and tax ids."""

@@ -8,7 +8,6 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
-from django_ratelimit.decorators import ratelimit
 
 from accounts.tenancy import TenantRequest, organization_required
 from billing.entitlements import current_entitlement
@@ -22,7 +21,6 @@ SESSION_ID = re.compile(r"cs_[0-9A-Za-z_]{1,250}")
 
 
 @require_POST
-@ratelimit(key="user", rate="20/m")
 @organization_required(lambda role: role.manages_billing)
 def checkout(request: TenantRequest) -> HttpResponse:
     """Send the customer to Stripe's page to pay for a plan."""

@@ -15,6 +15,7 @@ from accounts.addresses import client_address
         (1, "nonsense", "10.0.0.1"),
         (1, "2001:db8::1", "2001:db8::1"),
         (1, None, "10.0.0.1"),
+        (1, "::ffff:203.0.113.9", "203.0.113.9"),
     ],
 )
 def test_the_client_s_address_is_counted_from_the_nearest_proxy(settings, proxies, forwarded, seen):

@@ -18,6 +18,7 @@ from billing.stripe.customers import ensure_customer
 from billing.stripe.subscriptions import sync_subscriptions
 from sandbox.app import create_app
 from sandbox.state import Sandbox
+from tests.billing.shelf import publish_plans
 from tests.usage.cast import make_event
 from usage.ledger import store
 
@@ -65,8 +66,7 @@ class Acme:
             PlanPrice.objects.create(plan=Plan.objects.get(slug=slug), interval="year", unit_amount=cents)
 
     def publish(self) -> None:
-        for plan in Plan.objects.all():
-            publish_plan(plan)
+        publish_plans(Plan.objects.all())
 
     def bill_overage(self, plan: Plan, *, included: int, cents: str) -> None:
         """Let a published plan bill what goes beyond the included units, at `cents` each."""

@@ -9,11 +9,11 @@ from werkzeug.test import Client as SandboxBrowser
 
 from accounts.models import Organization
 from billing.models import Plan
-from billing.stripe.catalog import publish_plan
 from billing.stripe.checkout import complete_checkout, start_checkout
 from sandbox.app import create_app
 from sandbox.events.webhooks import Delivery
 from sandbox.state import Sandbox
+from tests.billing.shelf import publish_plans
 
 ATTEMPT = "00000000-0000-4000-8000-000000000001"
 CARD = "4242424242424242"
@@ -21,8 +21,7 @@ DECLINED = "4000000000000002"
 
 
 def publish_all() -> None:
-    for plan in Plan.objects.all():
-        publish_plan(plan)
+    publish_plans(Plan.objects.all())
 
 
 def open_checkout(organization: Organization, *, plan: Plan, attempt: str = ATTEMPT, **offer: str) -> str:

@@ -9,14 +9,16 @@
 
 The flow is played once undisturbed, which tells its calls and the state it should end in. Then it is played
 anew for each call and each fault, with that fault at that call and nowhere else: once, where the SDK's own
-retries may help, and often enough to outlast them. It is repeated until it goes through; Stripe must then be
+retries may help, and often enough to outlast them. In `make test` each call has one of these faults, see
+`tests/exhaustive.py`. The flow is repeated until it goes through; Stripe must then be
 in the very state that it is in without a fault. PostgreSQL and the sandbox go back before each play.
 """
 
 import contextlib
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,9 +28,11 @@ from django.db import connection, transaction
 
 from billing.errors import StripeUnavailable
 from billing.stripe import client as stripe_client
+from sandbox.contract.recorder import Recorder
 from sandbox.state import Sandbox
 from sandbox.store import copied
 from sandbox.transport import SandboxHTTPClient
+from tests.exhaustive import IS_EXHAUSTIVE, some
 from usage.redis_client import get_redis
 
 STRIPE_ID = re.compile(r"\b(?:[a-z]+_)+[0-9A-Za-z]{14,}\b")
@@ -70,9 +74,11 @@ class Played:
 class FaultyClient(SandboxHTTPClient):
     """Carries calls into the sandbox, notes them, and has one of them go wrong."""
 
-    def __init__(self, sandbox: Sandbox, *, strike: Strike | None = None) -> None:
+    def __init__(
+        self, sandbox: Sandbox, *, strike: Strike | None = None, recorder: Recorder | None = None
+    ) -> None:
         # One recorder for all plays, or each event would be checked once for each of them.
-        super().__init__(sandbox, recorder=stripe.default_http_client.app.api.recorder)
+        super().__init__(sandbox, recorder=recorder or stripe.default_http_client.app.api.recorder)
         self.sandbox = sandbox
         self.strike = strike
         self.calls: list[Call] = []
@@ -102,9 +108,11 @@ def every_fault(
     between: Callable[[], object] = lambda: None,
     done: tuple[type[Exception], ...] = (),
     kinds: tuple[str, ...] = FAULTS,
+    whole: bool = False,
 ) -> list[Call]:
-    """Play `flow` with every fault at every call; return its calls. Raises AssertionError, naming the fault.
+    """Play `flow` with every fault at every call, or one at each, and return its calls.
 
+    Raises AssertionError, naming the fault. `whole` asks for every fault whatever the length of the run.
     `prepare` makes the state that each play begins in, without faults. `look` returns what else, beside
     Stripe's state, must be the same in the end, such as rows of ours; what `flow` returns must be the same
     too, so let it return None where that is an id. `between` happens before each repetition, such as
@@ -122,7 +130,8 @@ def every_fault(
         assert plain.errors == [], f"Without any fault: {plain.errors[0]!r}"
         assert plain.calls, "The flow makes no call."
         for number, call in enumerate(plain.calls):
-            for kind, times in faults_of(call, kinds):
+            faults = list(faults_of(call, kinds))
+            for kind, times in faults if whole else chosen(faults, call, number):
                 strike = Strike(number, kind, times)
                 played = play(sandbox, strike, flow=flow, look=look, between=between, done=done)
                 where = f"{kind}, {times} times, at call {number}, {call}"
@@ -150,6 +159,13 @@ def faults_of(call: Call, kinds: Iterable[str]) -> Iterator[tuple[str, int]]:
         if not reads and not (call.method == "POST" and kind == "server_error_after"):
             yield kind, 1
         yield kind, OUTLASTS_RETRIES
+
+
+def chosen(faults: Sequence[tuple[str, int]], call: Call, number: int) -> list[tuple[str, int]]:
+    """Return the faults to play. Where one has to do, it comes after the change: before it is as no call at all."""
+    after = [fault for fault in faults if fault[0].endswith("_after")]
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    return list(faults) if IS_EXHAUSTIVE else some(after or faults, of=(test, number, call))
 
 
 def play(

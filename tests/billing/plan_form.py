@@ -64,6 +64,8 @@ def form_of(plan: Plan, **changes: Any) -> Fields:
         "name": plan.name,
         "description": plan.description,
         "rate_per_minute": plan.rate_per_minute or "",
+        "burst": plan.burst or "",
+        "api_key_limit": plan.api_key_limit or "",
         "trial_days": plan.trial_days or "",
         "order": plan.order,
         "is_public": "on",

@@ -33,6 +33,8 @@ def test_the_plans_are_public_and_in_order(sandbox, plans, listed):
     ]
     assert listed()["pro"]["prices"] == [{"currency": "usd", "interval": "month", "unit_amount": 2900}]
     assert listed()["free"]["prices"] == []
+    assert [plan["api_key_limit"] for plan in listed().values()] == [5, 20, 100, None]
+    assert listed()["pro"]["burst"] is None
 
 
 def test_a_plan_that_is_not_public_is_not_listed(sandbox, plans, listed):

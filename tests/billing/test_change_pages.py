@@ -303,9 +303,17 @@ def test_the_pages_take_no_get_for_a_change(sandbox, browser, pro):
 
 
 def test_each_limit_has_a_place_in_the_comparison(sandbox, browser, organization, plans, pro):
+    plans.pro.burst = 30
+    plans.pro.save()
+
     rows = re.findall(
         r'<th scope="row">([^<]*)</th><td class="number">([^<]*)</td><td class="number">([^<]*)</td>',
         preview(browser, "enterprise").content.decode(),
     )
 
-    assert rows == [("Calls a minute", "100", "no limit"), ("Calls a month", "10,000", "unlimited")]
+    assert rows == [
+        ("Calls a minute", "100", "no limit"),
+        ("Calls at once", "30", "no limit"),
+        ("Calls a month", "10,000", "unlimited"),
+        ("API keys", "20", "no limit"),
+    ]

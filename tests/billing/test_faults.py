@@ -25,14 +25,14 @@ def look_then_create() -> None:
 
 
 def test_a_flow_that_looks_before_it_acts_passes(sandbox):
-    calls = every_fault(sandbox, flow=look_then_create)
+    calls = every_fault(sandbox, whole=True, flow=look_then_create)
 
     assert [str(call) for call in calls] == ["GET /v1/customers", "POST /v1/customers"]
 
 
 def test_a_flow_that_acts_blindly_is_found_out(sandbox):
     with pytest.raises(AssertionError, match="server_error_after, 3 times, at call 0, POST /v1/customers"):
-        every_fault(sandbox, flow=create_blindly)
+        every_fault(sandbox, whole=True, flow=create_blindly)
 
 
 def test_a_key_of_one_s_own_is_found_out_by_stripe_s_memory_for_its_own_failures(sandbox):
@@ -41,12 +41,12 @@ def test_a_key_of_one_s_own_is_found_out_by_stripe_s_memory_for_its_own_failures
             get_client().v1.customers.create({"email": EMAIL}, {"idempotency_key": "acme"})
 
     with pytest.raises(AssertionError, match="still failing"):
-        every_fault(sandbox, flow=flow)
+        every_fault(sandbox, whole=True, flow=flow)
 
 
 def test_a_flow_that_lets_stripe_s_own_exceptions_out_is_found_out(sandbox):
     with pytest.raises(Exception, match="rate limit"):
-        every_fault(sandbox, flow=create)
+        every_fault(sandbox, whole=True, flow=create)
 
 
 def test_each_play_begins_where_the_first_one_did(sandbox):
@@ -54,6 +54,6 @@ def test_each_play_begins_where_the_first_one_did(sandbox):
         get_client().v1.customers.create({"email": "first@acme.example"})
 
     before = stripe_state(sandbox)
-    every_fault(sandbox, prepare=prepare, flow=look_then_create)
+    every_fault(sandbox, whole=True, prepare=prepare, flow=look_then_create)
 
     assert stripe_state(sandbox) == before

@@ -17,8 +17,8 @@ from billing.stripe.client import get_client
 from billing.tasks import begin_price_move, continue_price_moves, move_subscriber
 from tests.billing.cast import subscribe
 from tests.billing.catalogue import bill_overage, fee_of, raise_fee, subscribe_at_stripe
+from tests.billing.faults import every_fault
 from tests.billing.test_moving import billed, move, only_row, prices_of
-from tests.billing.trouble import KINDS, fail_at_every_call
 
 pytestmark = pytest.mark.django_db
 
@@ -135,11 +135,11 @@ def test_workers_at_once_move_a_subscriber_once(sandbox, organization, plans):
     assert row.state == State.MOVED
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_move_cut_off_anywhere_is_completed_by_the_next_try(kind, organization, plans, monkeypatch):
+@pytest.mark.exhaustive
+def test_a_move_cut_off_anywhere_is_completed_by_the_next_try(sandbox, organization, plans):
     ids = []
 
-    def prepare(sandbox):
+    def prepare():
         bill_overage(plans.pro, (None, "0.2"))
         subscribed = subscribe(sandbox, organization, plan=plans.pro)
         bill_overage(plans.pro, (None, "0.4"))
@@ -153,7 +153,7 @@ def test_a_move_cut_off_anywhere_is_completed_by_the_next_try(kind, organization
         row.save()
         ids[:] = [row.pk, subscribed.id]
 
-    def check(sandbox):
+    def look():
         assert SubscriberMove.objects.get(pk=ids[0]).state == State.MOVED
         wanted = {price.stripe_price_id for price in plans.pro.offered_prices()}
         assert prices_of(sandbox, ids[1]) == wanted
@@ -162,14 +162,15 @@ def test_a_move_cut_off_anywhere_is_completed_by_the_next_try(kind, organization
         assert billed(sandbox) == [2900]
         assert len(mirrored) == 2
 
-    tried = fail_at_every_call(
-        kind,
-        monkeypatch=monkeypatch,
+    calls = every_fault(
+        sandbox,
         prepare=prepare,
-        flow=lambda sandbox: go_on(SubscriberMove.objects.get(pk=ids[0])),
-        check=check,
+        flow=lambda: go_on(SubscriberMove.objects.get(pk=ids[0])),
+        look=look,
+        kinds=("rate_limit", "server_error_after", "timeout_after"),
     )
-    assert tried >= 3
+
+    assert len(calls) >= 3
 
 
 def test_while_stripe_cannot_be_reached_the_row_says_so_and_stays(sandbox, organization, plans, monkeypatch):

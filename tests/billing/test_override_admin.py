@@ -122,6 +122,7 @@ def fields(organization: Organization, **changes: Any) -> dict[str, Any]:
         "reason": "The fair in May",
         "plan": "",
         "rate_per_minute": "",
+        "burst": "",
         "starts_at_0": f"{NOON:%Y-%m-%d}",
         "starts_at_1": f"{NOON:%H:%M:%S}",
         "ends_at_0": "",
@@ -154,6 +155,16 @@ def test_what_staff_give_reaches_the_gate_by_the_next_call_and_names_who_gave_it
 
     assert admit(api_key.secret).quota == 500
     assert PlanOverride.objects.get().author == admin_user
+
+
+def test_another_rate_brings_its_own_burst(admin_client, organization):
+    changes = {"changes_rate": "on", "rate_per_minute": "50", "burst": "7"}
+
+    assert admin_client.post(ADD, fields(organization, **changes)).status_code == 302
+
+    entitlement = Entitlement.objects.get(organization=organization)
+    assert (entitlement.rate_per_minute, entitlement.burst) == (50, 7)
+    assert "50 calls a minute, 7 at once" in admin_client.get(LIST).text
 
 
 def test_who_changes_it_later_is_not_its_author(admin_client, organization, plans):
@@ -223,6 +234,15 @@ def test_what_has_begun_is_kept_and_what_has_not_can_be_deleted(admin_client, or
         ({"reason": ""}, "This field is required."),
         ({}, "It gives nothing yet: choose a plan, another rate or another quota."),
         ({"rate_per_minute": "5"}, "Tick “another rate” to give the rate that was filled in."),
+        ({"burst": "5"}, "Tick “another rate” to give the burst that was filled in."),
+        (
+            {"changes_rate": "on", "rate_per_minute": "5", "burst": "6"},
+            "A burst is at most the 5 calls that a minute allows.",
+        ),
+        (
+            {"changes_rate": "on", "burst": "6"},
+            "A burst needs calls a minute: without a rate any number may come at once.",
+        ),
         ({"changes_rate": "on", "rate_per_minute": "0"}, "Use 1 or more, or leave it empty for unlimited"),
         (
             {"changes_rate": "on", "ends_at_0": "2027-05-11", "ends_at_1": "12:00:00"},

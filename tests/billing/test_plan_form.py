@@ -12,7 +12,9 @@ from django.urls import reverse
 
 from billing.admin.plan_forms import FeeForm
 from billing.admin.tiers import read_tiers, write_tiers
-from billing.models import Meter, Plan, PlanPrice
+from billing.entitlements import refresh_entitlement
+from billing.limits import describe_limits
+from billing.models import Meter, Plan, PlanOverride, PlanPrice
 from billing.stripe.catalog import publish
 from tests.billing.catalogue import at_stripe, fee_of, overage_of
 from tests.billing.plan_form import Fields, add_row, delete_row, form_of, page, rows
@@ -45,6 +47,23 @@ def test_the_form_saves_limits_prices_trial_and_tiers(save, plans):
         {"up_to": 50_000, "unit_amount_decimal": "0.2"},
         {"up_to": "inf", "unit_amount_decimal": "0.1"},
     ]
+
+
+def test_bursts_and_keys_reach_the_entitlements_and_leave_what_is_sold_alone(
+    save, plans, sandbox, organization, django_capture_on_commit_callbacks
+):
+    publish([plans.pro])
+    PlanOverride.objects.create(organization=organization, plan=plans.pro, reason="A friend")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        page = save(form_of(plans.pro, burst="20", api_key_limit="3"))
+
+    assert page.status_code == 302
+    entitlement = refresh_entitlement(organization)
+    assert (entitlement.rate_per_minute, entitlement.burst, entitlement.api_key_limit) == (100, 20, 3)
+    assert describe_limits(entitlement)[0] == "100 calls a minute, 20 at once"
+    assert describe_limits(entitlement)[-1] == "3 API keys"
+    assert all(price.is_published for price in plans.pro.prices.all())
 
 
 def test_saving_an_unchanged_form_changes_nothing(save, plans, sandbox):
@@ -122,6 +141,19 @@ def test_saving_does_not_forget_what_was_published_meanwhile(plans, sandbox):
         ({"rate_per_minute": "0"}, "Use 1 or more, or leave it empty for unlimited: 0 would let nobody in."),
         (
             {"quotas-0-included": "0"},
+            "Use 1 or more, or leave it empty for unlimited: 0 would let nobody in.",
+        ),
+        ({"burst": "101"}, "A burst is at most the 100 calls that a minute allows."),
+        (
+            {"burst": "5", "rate_per_minute": ""},
+            "A burst needs calls a minute: without a rate any number may come at once.",
+        ),
+        (
+            {"burst": "0"},
+            "Use 1 or more, or leave it empty for unlimited: 0 would let nobody in.",
+        ),
+        (
+            {"api_key_limit": "0"},
             "Use 1 or more, or leave it empty for unlimited: 0 would let nobody in.",
         ),
         ({"trial_days": "0"}, "Use 1 or more, or leave it empty for no trial."),

@@ -25,7 +25,8 @@ from sandbox import Sandbox, keys
 from sandbox.meters.metering_settings import configure
 from sandbox.permissions import RESOURCES
 from sandbox.transport import SandboxHTTPClient
-from tests.billing.mishaps import Unlucky
+from tests.billing.faults import OUTLASTS_RETRIES, FaultyClient, Strike
+from tests.exhaustive import some
 
 KEY = "sk_test_0123456789abcdefghijklmnop"
 RESTRICTED = "rk_test_0123456789abcdefghijklmnop"
@@ -204,16 +205,17 @@ def test_nothing_is_left_after_success(name: str) -> None:
     assert living(sandbox) == {}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_left_after_a_failure_at_any_call(name: str, recorder: Any) -> None:
     probe, mark = probe_named(name), f"tollgate-check-1-{name}"
-    counted = Unlucky(Sandbox(), recorder=recorder)
+    counted = FaultyClient(Sandbox(), recorder=recorder)
     look(probe, place(Sandbox(), http_client=counted, pause=0), mark=mark, start=START)
-    # Between them these two make everything that there is to be cleared away; of the others a sample will do.
-    step = 1 if name in {"portal", "metered-swap"} else 4
-    for at in range(0, counted.calls, step):
+    calls = len(counted.calls)
+    for at in some(range(calls), of=name, count=max(calls // 8, 4)):
         sandbox = Sandbox()
-        unlucky = Unlucky(sandbox, recorder=recorder, kind="answer_lost", at=at)
+        answer_lost = Strike(at, "timeout_after", times=OUTLASTS_RETRIES)
+        unlucky = FaultyClient(sandbox, recorder=recorder, strike=answer_lost)
 
         sight = look(probe, place(sandbox, http_client=unlucky, pause=0), mark=mark, start=START)
 

@@ -5,7 +5,6 @@ import pytest
 from billing.entitlements import refresh_entitlement
 from billing.errors import ChangeRefused
 from billing.models import Trial
-from billing.stripe.catalog import publish_plan
 from billing.stripe.checkout import complete_checkout
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
@@ -29,8 +28,9 @@ from tests.billing.buying import (
 )
 from tests.billing.cast import open_checkout, pay, session_id_of
 from tests.billing.faults import every_fault
+from tests.billing.shelf import publish_plans
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive]
 
 
 @pytest.fixture
@@ -38,8 +38,7 @@ def publish(plans):
     """Publish two plans: what a test prepares before its faults begin."""
 
     def both() -> None:
-        for plan in (plans.pro, plans.team):
-            publish_plan(plan)
+        publish_plans([plans.pro, plans.team])
 
     return both
 

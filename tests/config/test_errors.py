@@ -56,7 +56,7 @@ def test_too_many_anonymous_calls_get_429_and_not_403(client, plans):
 
     assert len(admitted) >= 60
     assert ({answer.status_code for answer in admitted}, refused.status_code) == ({200}, 429)
-    assert (refused.json()["code"], refused["Retry-After"]) == ("too_many_requests", "60")
+    assert refused.json()["code"] == "too_many_requests"
 
 
 def test_too_many_checkouts_get_a_page_with_429(browser, plans):

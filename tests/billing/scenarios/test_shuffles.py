@@ -1,6 +1,7 @@
 """The same lives with webhooks shuffled, doubled and lost at random: they end as if all had come in order.
 
-`make test` plays a few seeds of each, `make shuffles COUNT=500` as many as it is told.
+`make test` plays a few seeds, an exhaustive run two rounds of all stories, and `make shuffles COUNT=500` as many
+as it is told.
 """
 
 import os
@@ -14,15 +15,20 @@ from sandbox.state import Sandbox
 from tests.billing.scenarios.conftest import NewWorld
 from tests.billing.scenarios.postman import BadPostman
 from tests.billing.scenarios.stories import STORIES, Story
+from tests.exhaustive import some
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive]
 
-# As many as there are stories, with webhooks lost in every second round of them, make a short version.
-COUNT = int(os.environ.get("SHUFFLES", "9"))
+TOLD = os.environ.get("SHUFFLES")
 FIRST = int(os.environ.get("SHUFFLES_SEED", "1"))
 # Each seed plays one story: with every second round of the stories some webhooks are lost for good as well.
+ROUND = len(STORIES)
+SEEDS = range(FIRST, FIRST + int(TOLD or 2 * len(STORIES)))
 RUNS = [
-    (seed, STORIES[seed % len(STORIES)], seed // len(STORIES) % 2) for seed in range(FIRST, FIRST + COUNT)
+    (seed, STORIES[seed % len(STORIES)], seed // len(STORIES) % 2)
+    for seed in (
+        SEEDS if TOLD else [*some(SEEDS[:ROUND], of="whole"), *some(SEEDS[ROUND:], of="lossy", count=2)]
+    )
 ]
 
 

@@ -5,11 +5,16 @@ import pytest
 from billing.models import Notice
 from tests.billing.scenarios.conftest import NewWorld
 from tests.billing.scenarios.stories import LONG_STORIES, STORIES, Story
+from tests.exhaustive import IS_EXHAUSTIVE, some
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive]
 
 
-@pytest.mark.parametrize("story", [*STORIES, *LONG_STORIES], ids=lambda story: story.name)
+# Those that run for years are told in an exhaustive run.
+TOLD = [*STORIES, *LONG_STORIES] if IS_EXHAUSTIVE else some(STORIES, of="stories", count=5)
+
+
+@pytest.mark.parametrize("story", TOLD, ids=lambda story: story.name)
 def test_a_life_is_billed_to_the_cent(new_world: NewWorld, story: Story) -> None:
     world = new_world(story)
 

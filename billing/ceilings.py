@@ -1,0 +1,133 @@
+"""How many units a spend cap allows: by the price that the customer is on, to what the invoice will say."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any, NamedTuple
+
+from djstripe import models as djstripe
+
+from accounts.models import Organization
+from billing.models import Meter, PlanQuota, PublishedPrice, SpendCap
+from billing.subscriptions import PlanSubscription, subscription_of
+
+Quotas = dict[str, dict[str, Any]]
+HALF = Fraction(1, 2)
+
+
+class Invoiced(NamedTuple):
+    """What invoices of the period hold already: a change of price closes the account of the one before."""
+
+    units: int
+    amount: int
+
+
+def units_within(amount: int, tiers: Iterable[Mapping[str, Any]]) -> int | None:
+    """Return the largest number of units that cost at most `amount` minor units; None where any number does.
+
+    Graduated `tiers` as in `PlanPrice.terms`, counted from the first unit. Stripe puts each tier on a line of
+    its own and rounds it, half up. So both the exact sum and the sum of the rounded lines have to fit.
+    """
+    exact, rounded = Fraction(amount), amount
+    lower = 0
+    for tier in tiers:
+        upper = None if tier["up_to"] == "inf" else int(tier["up_to"])
+        unit = Fraction(Decimal(tier["unit_amount_decimal"]))
+        if unit:
+            # The last k with k * unit <= exact and with k * unit rounded half up <= rounded.
+            fitting = min(floor(exact / unit), ceil((rounded + HALF) / unit) - 1)
+            if upper is None or fitting < upper - lower:
+                return lower + fitting
+            cost = unit * (upper - lower)
+            exact -= cost
+            rounded -= floor(cost + HALF)
+        if upper is None:
+            return None
+        lower = upper
+    return lower
+
+
+def apply_caps(
+    quotas: Quotas, caps: Sequence[SpendCap], subscription: PlanSubscription | None, *, since: datetime
+) -> Quotas:
+    """Return the quotas with `spend_cap` beside those that bill overage and have a cap.
+
+    `since` is when the first of the periods began whose units count in this one.
+    """
+    applied = {slug: dict(quota) for slug, quota in quotas.items()}
+    for cap in caps:
+        quota = applied.get(cap.meter.slug)
+        if quota and quota["overage"] == PlanQuota.Overage.BILL and subscription:
+            ceiling = find_ceiling(cap, quota["included"], subscription, since=since)
+            if ceiling is not None:
+                quota["spend_cap"] = ceiling
+    return applied
+
+
+def find_ceiling(
+    cap: SpendCap, included: int | None, subscription: PlanSubscription, *, since: datetime
+) -> int | None:
+    """Return the period's last unit that the cap allows, None where no number of units reaches it.
+
+    Where it cannot be told what a unit costs, or the cap is in another currency than is billed, nothing
+    beyond the included units is allowed: the customer asked not to pay more, and more calls can be had by
+    setting the cap anew.
+    """
+    price = metered_price(subscription, cap.meter)
+    if price is None or subscription.trial_ends_at:
+        return None  # Nothing of the meter goes on an invoice.
+    tiers = tiers_of(price, cap.meter)
+    if tiers is None:
+        return included or 0
+    free = units_within(0, tiers)
+    if cap.currency != subscription.currency:
+        return free if included is None else included if free is None else min(included, free)
+    before = invoiced(cap.organization, subscription, cap.meter, since=since)
+    rest = units_within(max(cap.amount - before.amount, 0), tiers)
+    if rest is None:
+        return None
+    if subscription.data.get("pending_update"):
+        # Should the change come to nothing, the invoice is void and its units count by the old price again.
+        whole = units_within(cap.amount, tiers)
+        return before.units + rest if whole is None else min(whole, before.units + rest)
+    return before.units + rest
+
+
+def metered_price(subscription: PlanSubscription, meter: Meter) -> dict[str, Any] | None:
+    """Return Stripe's price by which the subscription bills the meter, None where it does not."""
+    prices = (item["price"] for item in subscription.items)
+    wanted = meter.stripe_meter_id
+    return next((p for p in prices if wanted and p["recurring"].get("meter") == wanted), None)
+
+
+def tiers_of(price: Mapping[str, Any], meter: Meter) -> list[dict[str, Any]] | None:
+    """Return a price's tiers, None where it is none that Tollgate has published and so knows."""
+    known = PublishedPrice.objects.filter(stripe_price_id=price["id"], meter=meter).first()
+    if known is None or not known.terms:
+        return None
+    flat = {"up_to": "inf", "unit_amount_decimal": str(known.terms.get("unit_amount", 0))}
+    return list(known.terms.get("tiers") or [flat])
+
+
+def invoiced(
+    organization: Organization, subscription: PlanSubscription, meter: Meter, *, since: datetime
+) -> Invoiced:
+    """Return what of the meter, used from `since` on, is on the subscription's invoices already.
+
+    So it is after a change of plan in mid-month: Stripe bills what was used and counts the new price's tiers
+    from 0, while the period here goes on.
+    """
+    units = amount = 0
+    start = int(since.timestamp())
+    rows = djstripe.Invoice.objects.filter(customer__subscriber=organization, created__gte=since)
+    for data in rows.values_list("stripe_data", flat=True):
+        if data["status"] == "void" or subscription_of(data) != subscription.id:
+            continue
+        for line in data["lines"]["data"]:
+            details = (line.get("pricing") or {}).get("price_details") or {}
+            if details.get("product") == meter.product_id and line["period"]["start"] >= start:
+                units += line["quantity"] or 0
+                amount += line["amount"]
+    return Invoiced(units, amount)
