@@ -19,8 +19,7 @@ def client_address(request: HttpRequest) -> str:
         entries = [entry.strip() for entry in request.headers.get("X-Forwarded-For", "").split(",")]
         if len(entries) >= proxies:
             address = entries[-proxies]
-    found = find_address(address)
-    return str(found) if found else str(request.META["REMOTE_ADDR"])
+    return canonical(address) or str(request.META["REMOTE_ADDR"])
 
 
 def client_network(request: HttpRequest) -> str:
@@ -36,6 +35,11 @@ def client_network(request: HttpRequest) -> str:
 
 
 @lru_cache(maxsize=4096)  # Asked at every call of the API, and clients call again.
+def canonical(text: str) -> str:
+    """Return the one way to write an IP address, empty where it is none."""
+    return str(find_address(text) or "")
+
+
 def find_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the IP address that is written, None where it is none. An IPv4 one in IPv6 form is the IPv4 one."""
     try:
