@@ -21,12 +21,13 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile -
 SETTINGS = DEBUG=1 DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0 \
 	STRIPE_SECRET_KEY=sk_test_000000000000000000000000
 
-.PHONY: help run test histories shuffles fuzz lint format listing manage lock clean env-run env-dev
+.PHONY: help run test exhaustive histories shuffles fuzz lint format listing manage lock clean env-run env-dev
 
 help:
 	@echo 'make run      everything on this machine, with demo data (HOST=, PORT=, SANDBOX_PORT=, VAR=)'
 	@echo '              DEMO=3 plays three months of 30 customers first, on an empty VAR'
 	@echo 'make test     the tests (ARGS="tests/billing -x")'
+	@echo 'make exhaustive  every fault at every call and the long stories, of which make test plays a sample'
 	@echo 'make histories  1,000 random two-year subscription lives in the sandbox (COUNT=, SEED=)'
 	@echo 'make shuffles  years of subscriptions with webhooks shuffled, doubled and lost (COUNT=, SEED=)'
 	@echo 'make fuzz     ten minutes of random calls of the sandbox (SECONDS=, SEED=)'
@@ -45,6 +46,9 @@ manage: env-run
 
 test: env-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+exhaustive: env-dev
+	EXHAUSTIVE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m exhaustive $(ARGS)
 
 histories: env-dev
 	$(BIN)/python -m tests.sandbox.histories.play --count $(COUNT) --seed $(SEED)

@@ -61,7 +61,11 @@ def grouped(operations: Iterable[Operation]) -> Iterator[Operation]:
 
 
 class QuickExecutor(MigrationExecutor):
+    """Django's executor, and quicker where nothing has been migrated yet. An upgrade is Django's own business."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.loader.applied_migrations:
+            return
         for migration in self.loader.graph.nodes.values():
             migration.operations = list(grouped(migration.operations))
