@@ -1,0 +1,205 @@
+"""What the gate adds to a bare DRF view, beside what the peers add: `python -m bench.gate`.
+
+All in one process, call by call in turn: bare, gated, peers, and a raw Redis round trip. With `--unix` as well
+by Redis's Unix socket, which no figure is held to.
+"""
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench import stores, world
+from bench.inside import Application, Kind, measure
+from bench.peers import IS_INSTALLED
+from bench.report import Report, Table, microseconds
+from bench.stats import Figure, Spread, ratio
+from bench.steps import STEPS, timed_steps
+from bench.wire import raw_round_trip
+
+MOST_ROUND_TRIPS = 2.5
+MOST_OF_PEERS = 0.1
+CALLERS = 100
+KINDS = {
+    "bare": "bare DRF view",
+    "gated": "gated and metered",
+    "peers": "behind the peers",
+    "raw": "raw Redis round trip",
+    "get": "redis-py GET",
+}
+
+
+def run(*, rounds: int, with_socket: bool) -> Report:
+    report = Report("gate")
+    with stores.running("gate") as environment:
+        ways = {"TCP": environment["REDIS_URL"]}
+        if with_socket:
+            ways["Unix socket"] = environment["REDIS_SOCKET_URL"]
+        for way, address in ways.items():
+            result = in_a_process_of_its_own(environment | {"REDIS_URL": address}, rounds=rounds)
+            report.numbers[way] = result
+            describe(report, way, result)
+    return report
+
+
+def in_a_process_of_its_own(environment: dict[str, str], *, rounds: int) -> dict[str, Any]:
+    """Measure in a fresh process: the settings, and clients made from them, last as long as a process does."""
+    command = [sys.executable, "-m", "bench.gate", "--here", "--rounds", str(rounds)]
+    done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, check=True, text=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def here(*, rounds: int) -> dict[str, Any]:
+    """Measure in this process, on the stores that the environment names."""
+    world.set_up()
+    callers = world.people(CALLERS)
+    application = Application()
+    kinds = kinds_of(application)
+    for caller in callers:  # Fills Redis from PostgreSQL; the rest warms caches and connections.
+        for kind in kinds.values():
+            kind(caller)
+    gc.freeze()
+    samples = measure(kinds, callers, rounds=rounds)
+    ping = raw_round_trip(os.environ["REDIS_URL"])
+    busy = measure({"raw": lambda caller: ping()}, callers, rounds=rounds)["raw"]
+    found: dict[str, Any] = {name: Spread.of(each).as_dict() for name, each in samples.items()}
+    found["raw, back to back"] = Spread.of(busy).as_dict()
+    if "peers" in kinds:
+        found |= without_waiting_for_disk(kinds, callers, rounds=max(rounds // 4, 1))
+    return {"spreads": found, "steps": breakdown(application, callers, rounds=max(rounds // 2, 1))}
+
+
+def kinds_of(application: Application) -> dict[str, Kind]:
+    from redis import Redis  # noqa: PLC0415
+
+    ping = raw_round_trip(os.environ["REDIS_URL"])
+    client = Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
+    client.set("bench:get", "1")
+    kinds: dict[str, Kind] = {
+        "bare": lambda caller: application.checked("/bench/bare", caller, f"Bearer {caller.secret}"),
+        "gated": lambda caller: application.checked("/bench/gated", caller, f"Bearer {caller.secret}"),
+        "raw": lambda caller: ping(),
+        "get": lambda caller: client.get("bench:get") and None,
+    }
+    if IS_INSTALLED:
+        kinds["peers"] = lambda caller: application.checked(
+            "/bench/peers", caller, f"Api-Key {caller.peers_key}"
+        )
+    return kinds
+
+
+def without_waiting_for_disk(
+    kinds: dict[str, Kind], callers: list[world.Caller], *, rounds: int
+) -> dict[str, Any]:
+    """Measure the peers once more with PostgreSQL answering a commit before it is on disk.
+
+    Their log writes a row a call. How long a disk takes says nothing about them, so this is the other end.
+    """
+    from django.db import connection  # noqa: PLC0415
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO off")
+    samples = measure({name: kinds[name] for name in ("bare", "peers")}, callers, rounds=rounds, seed=2)
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO on")
+    return {f"{name}, lazy": Spread.of(each).as_dict() for name, each in samples.items()}
+
+
+def breakdown(application: Application, callers: list[world.Caller], *, rounds: int) -> dict[str, float]:
+    """Return the median microseconds of each step of a gated request."""
+    spent: dict[str, list[float]] = {}
+    with timed_steps() as watch:
+        for number in range(rounds):
+            caller = callers[number % len(callers)]
+            application.checked("/bench/gated", caller, f"Bearer {caller.secret}")
+            for step, took in watch.take().items():
+                spent.setdefault(step, []).append(took)
+    order = dict.fromkeys(step for step, _, _ in STEPS)
+    return {step: Spread.of(spent[step]).median for step in order if step in spent}
+
+
+def describe(report: Report, way: str, result: dict[str, Any]) -> None:
+    spreads = {name: Spread(**each) for name, each in result["spreads"].items()}
+    rows = [
+        [
+            label,
+            microseconds(each.low),
+            microseconds(each.median),
+            microseconds(each.high),
+            microseconds(each.median - spreads["bare"].median) if name in {"gated", "peers"} else "",
+        ]
+        for name, label in [*KINDS.items(), ("raw, back to back", "raw round trip, back to back")]
+        if (each := spreads.get(name))
+    ]
+    if "peers, lazy" in spreads:
+        each, added = spreads["peers, lazy"], spreads["peers, lazy"].median - spreads["bare, lazy"].median
+        rows.append(
+            [
+                "peers, commits not awaited",
+                microseconds(each.low),
+                microseconds(each.median),
+                microseconds(each.high),
+                microseconds(added),
+            ]
+        )
+    report.tables.append(
+        Table(
+            f"One call in one process, Redis by {way}, in µs",
+            ["what", "lower quartile", "median", "upper quartile", "adds to bare"],
+            rows,
+        )
+    )
+    gate = spreads["gated"].median - spreads["bare"].median
+    steps = result["steps"]
+    lines = [
+        [step, microseconds(took), f"{took / spreads['raw'].median:.2f}"] for step, took in steps.items()
+    ]
+    total = sum(steps.values())
+    lines.append(["all of these", microseconds(total), f"{total / spreads['raw'].median:.2f}"])
+    report.tables.append(
+        Table(
+            f"Where the gate's time goes, Redis by {way}, medians, timing included",
+            ["step", "µs", "raw round trips"],
+            lines,
+        )
+    )
+    hold = report.figures.append if way == "TCP" else lambda figure: report.notes.append(f"{figure}")
+    trips, busy = spreads["raw"].median, spreads["raw, back to back"].median
+    hold(
+        Figure(
+            f"gate over raw Redis round trips, {way}", round(ratio(gate, trips), 3), MOST_ROUND_TRIPS
+        )
+    )
+    report.notes.append(f"Gate over round trips made back to back, {way}: {ratio(gate, busy):.2f}")
+    if "peers" in spreads:
+        peers = spreads["peers"].median - spreads["bare"].median
+        hold(Figure(f"gate over peers, {way}", round(ratio(gate, peers), 4), MOST_OF_PEERS))
+        lazy = spreads["peers, lazy"].median - spreads["bare, lazy"].median
+        report.notes.append(f"Gate over peers whose commits are not awaited, {way}: {ratio(gate, lazy):.3f}")
+    else:
+        report.notes.append("The peers are not installed: nothing was measured against them.")
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.gate", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=4000, help="calls of each kind")
+    parser.add_argument("--unix", action="store_true", help="measure by Redis's Unix socket as well")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.here:
+        sys.stdout.write(json.dumps(here(rounds=options.rounds)))
+        return 0
+    report = run(rounds=options.rounds, with_socket=options.unix)
+    path = report.save()
+    print(report.text())
+    print(*report.figures, f"Written to {path.relative_to(Path.cwd())}", sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
