@@ -30,7 +30,10 @@ KINDS = {
     "peers": "behind the peers",
     "raw": "raw Redis round trip",
     "get": "redis-py GET",
+    "raw, back to back": "raw round trip, back to back",
+    "peers, lazy": "peers, commits not awaited",
 }
+BASES = {"gated": "bare", "peers": "bare", "peers, lazy": "bare, lazy"}  # What it is added to.
 
 
 def run(*, rounds: int, with_socket: bool) -> Report:
@@ -71,7 +74,7 @@ def here(*, rounds: int) -> dict[str, Any]:
     found["raw, back to back"] = Spread.of(busy).as_dict()
     if "peers" in kinds:
         found |= without_waiting_for_disk(kinds, callers, rounds=max(rounds // 4, 1))
-    return {"spreads": found, "steps": breakdown(application, callers, rounds=max(rounds // 2, 1))}
+    return {"spreads": found, "steps": breakdown(kinds, callers, rounds=max(rounds // 2, 1))}
 
 
 def kinds_of(application: Application) -> dict[str, Kind]:
@@ -110,43 +113,32 @@ def without_waiting_for_disk(
     return {f"{name}, lazy": Spread.of(each).as_dict() for name, each in samples.items()}
 
 
-def breakdown(application: Application, callers: list[world.Caller], *, rounds: int) -> dict[str, float]:
-    """Return the median microseconds of each step of a gated request."""
+def breakdown(kinds: dict[str, Kind], callers: list[world.Caller], *, rounds: int) -> dict[str, float]:
+    """Return the median microseconds of each step of a gated request, and of what it has beyond those and a bare
+    one."""
     spent: dict[str, list[float]] = {}
+
+    def gated(caller: world.Caller) -> None:
+        kinds["gated"](caller)
+        for step, took in watch.take().items():
+            spent.setdefault(step, []).append(took)
+
     with timed_steps() as watch:
-        for number in range(rounds):
-            caller = callers[number % len(callers)]
-            application.checked("/bench/gated", caller, f"Bearer {caller.secret}")
-            for step, took in watch.take().items():
-                spent.setdefault(step, []).append(took)
+        samples = measure({"bare": kinds["bare"], "gated": gated}, callers, rounds=rounds, seed=3)
     order = dict.fromkeys(step for step, _, _ in STEPS)
-    return {step: Spread.of(spent[step]).median for step in order if step in spent}
+    steps = {step: Spread.of(spent[step]).median for step in order if step in spent}
+    added = Spread.of(samples["gated"]).median - Spread.of(samples["bare"]).median
+    return {**steps, "elsewhere": added - sum(steps.values())}
 
 
 def describe(report: Report, way: str, result: dict[str, Any]) -> None:
     spreads = {name: Spread(**each) for name, each in result["spreads"].items()}
-    rows = [
-        [
-            label,
-            microseconds(each.low),
-            microseconds(each.median),
-            microseconds(each.high),
-            microseconds(each.median - spreads["bare"].median) if name in {"gated", "peers"} else "",
-        ]
-        for name, label in [*KINDS.items(), ("raw, back to back", "raw round trip, back to back")]
-        if (each := spreads.get(name))
-    ]
-    if "peers, lazy" in spreads:
-        each, added = spreads["peers, lazy"], spreads["peers, lazy"].median - spreads["bare, lazy"].median
-        rows.append(
-            [
-                "peers, commits not awaited",
-                microseconds(each.low),
-                microseconds(each.median),
-                microseconds(each.high),
-                microseconds(added),
-            ]
-        )
+    rows = []
+    for name, label in KINDS.items():
+        if each := spreads.get(name):
+            base = spreads.get(BASES.get(name, ""))
+            quartiles = map(microseconds, (each.low, each.median, each.high))
+            rows.append([label, *quartiles, microseconds(each.median - base.median) if base else ""])
     report.tables.append(
         Table(
             f"One call in one process, Redis by {way}, in µs",
@@ -156,11 +148,11 @@ def describe(report: Report, way: str, result: dict[str, Any]) -> None:
     )
     gate = spreads["gated"].median - spreads["bare"].median
     steps = result["steps"]
+    trips, busy = spreads["raw"].median, spreads["raw, back to back"].median
     lines = [
-        [step, microseconds(took), f"{took / spreads['raw'].median:.2f}"] for step, took in steps.items()
+        [step, microseconds(took), f"{took / trips:.2f}"]
+        for step, took in {**steps, "all": sum(steps.values())}.items()
     ]
-    total = sum(steps.values())
-    lines.append(["all of these", microseconds(total), f"{total / spreads['raw'].median:.2f}"])
     report.tables.append(
         Table(
             f"Where the gate's time goes, Redis by {way}, medians, timing included",
@@ -169,7 +161,6 @@ def describe(report: Report, way: str, result: dict[str, Any]) -> None:
         )
     )
     hold = report.figures.append if way == "TCP" else lambda figure: report.notes.append(f"{figure}")
-    trips, busy = spreads["raw"].median, spreads["raw, back to back"].median
     hold(
         Figure(
             f"gate over raw Redis round trips, {way}", round(ratio(gate, trips), 3), MOST_ROUND_TRIPS
@@ -197,7 +188,7 @@ def main(arguments: list[str]) -> int:
     report = run(rounds=options.rounds, with_socket=options.unix)
     path = report.save()
     print(report.text())
-    print(*report.figures, f"Written to {path.relative_to(Path.cwd())}", sep="\n")
+    print(f"Written to {path.relative_to(Path.cwd())}")
     return 0
 
 

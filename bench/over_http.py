@@ -174,7 +174,7 @@ def main(arguments: list[str]) -> int:
     report = run(rounds=options.rounds, seconds=options.seconds, turns=options.turns)
     path = report.save()
     print(report.text())
-    print(*report.figures, f"Written to {path.relative_to(Path.cwd())}", sep="\n")
+    print(f"Written to {path.relative_to(Path.cwd())}")
     return 0
 
 

@@ -16,21 +16,20 @@ SECRET = "bench-only-not-a-secret-0123456789abcdefghijk"  # noqa: S105 - signs n
 
 
 @contextmanager
-def running(name: str, *, tcp: bool = True) -> Iterator[dict[str, str]]:
+def running(name: str, *, durable: bool = True) -> Iterator[dict[str, str]]:
     """Start both stores, and give the environment in which Django uses them.
 
-    Redis appends to its file and syncs it every second. It listens on TCP too, as production's does, unless told
-    otherwise: REDIS_SOCKET_URL is the same Redis by its Unix socket. PostgreSQL waits for its disk at each commit.
+    Redis appends to its file and syncs it every second, and PostgreSQL waits for its disk at each commit, unless
+    `durable` is false. Redis listens on TCP too, as production's does: REDIS_SOCKET_URL is the same one by its
+    Unix socket.
     """
     directory = VAR / f"{name}-{os.getpid()}"
     shutil.rmtree(directory, ignore_errors=True)
     try:
-        database = embedded.start_postgres(directory / "postgres")
-        by_socket = embedded.start_redis(directory / "redis")
-        address = listen_on_tcp(by_socket) if tcp else by_socket
-        yield environment(database=database, redis_url=address, var=directory) | {
-            "REDIS_SOCKET_URL": by_socket
-        }
+        database = embedded.start_postgres(directory / "postgres", durable=durable)
+        by_socket = embedded.start_redis(directory / "redis", durable=durable)
+        found = environment(database=database, redis_url=listen_on_tcp(by_socket), var=directory)
+        yield {**found, "REDIS_SOCKET_URL": by_socket}
     finally:
         embedded.stop_redis(directory / "redis")
         embedded.stop_postgres(directory / "postgres")

@@ -1,4 +1,4 @@
-"""Who calls in the bench: organizations with a plan, each with a key of Tollgate's and one of the peers'."""
+"""Who calls in the bench: organizations with a plan, each with keys of Tollgate's and one of the peers'."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from django.core.management import call_command
 
 from bench.peers import IS_INSTALLED
 
-PER_MINUTE, BURST, QUOTA = 500, 100, 100_000  # Team's, and the peers' throttle has the same rate.
+# Every kind of limit, so that the gate has all of its work to do. Team's, and the peers' throttle has its rate.
+PER_MINUTE, BURST, QUOTA = 500, 100, 100_000
 AUTHORIZE, VERIFY = "/api/v1/gateway/authorize", "/api/v1/keys/verify"
 
 
@@ -22,6 +23,7 @@ AUTHORIZE, VERIFY = "/api/v1/gateway/authorize", "/api/v1/keys/verify"
 class Caller:
     """One customer's program. Each has an address of its own, since the peers' throttle counts by address."""
 
+    ref: str
     address: str
     secret: str
     peers_key: str
@@ -36,84 +38,100 @@ def people(number: int) -> list[Caller]:
     """Return so many callers: those of an earlier process of this run, or new ones in a new database."""
     path = Path(os.environ["VAR_DIR"]) / f"callers-{number}.json"
     if not path.exists():
-        path.write_text(json.dumps([asdict(caller) for caller in fill(callers=number)]))
+        make_tables()
+        sell(per_minute=PER_MINUTE, burst=BURST)
+        path.write_text(json.dumps([asdict(caller) for caller in enroll(number)]))
     return [Caller(**each) for each in json.loads(path.read_text())]
 
 
-def fill(*, callers: int) -> list[Caller]:
-    """Make an empty database a product with customers, and return them."""
-    from django.conf import settings  # noqa: PLC0415 - Django is loaded by now.
-    from django.db import transaction  # noqa: PLC0415
-
-    from accounts.models import User  # noqa: PLC0415
-
-    # As the tests do: the tables that the migrations end at, without walking through all of dj-stripe's.
-    settings.MIGRATION_MODULES = dict.fromkeys(app_labels())
-    call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
-    partition()
-    seed()
-    owner = User.objects.create_user("owner@acme.example", "correct horse battery")
-    with transaction.atomic():
-        return [enroll(number, owner=owner) for number in range(callers)]
-
-
-def app_labels() -> list[str]:
-    from django.apps import apps  # noqa: PLC0415
-
-    return [config.label for config in apps.get_app_configs()]
-
-
-def partition() -> None:
-    """Put the partitioned ledger in the place of the plain table that Django made without migrations."""
+def make_tables() -> None:
+    """Lay an empty database out as the migrations would, without walking through all of dj-stripe's."""
+    from django.apps import apps  # noqa: PLC0415 - Django is loaded by now, here and below.
+    from django.conf import settings  # noqa: PLC0415
     from django.db import connection  # noqa: PLC0415
 
     from accounts import clock  # noqa: PLC0415
     from usage import partitions  # noqa: PLC0415
 
+    settings.MIGRATION_MODULES = dict.fromkeys(config.label for config in apps.get_app_configs())
+    call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
     with connection.cursor() as cursor:
+        # Without migrations Django makes the ledger a plain table: put the partitioned one in its place.
         cursor.execute(partitions.DROP_TABLE + partitions.CREATE_TABLE)
         partitions.ensure_partitions_ahead(clock.now())
 
 
-def seed() -> None:
-    """Sell a plan with every kind of limit, so that the gate has all of its work to do: a rate with a burst, and
-    a quota that ends. The default plan is what organizations have from the start."""
+def sell(*, per_minute: int, burst: int | None) -> None:
+    """Set the limits of the plan that organizations have from the start."""
     from billing.models import Plan, PlanQuota  # noqa: PLC0415
     from billing.seeds import seed_plans, seed_policies  # noqa: PLC0415
 
     seed_plans()
     seed_policies()
-    Plan.objects.filter(is_default=True).update(rate_per_minute=PER_MINUTE, burst=BURST)
-    PlanQuota.objects.filter(plan__is_default=True).update(
-        included=QUOTA, overage=PlanQuota.Overage.BLOCK
-    )
+    Plan.objects.filter(is_default=True).update(rate_per_minute=per_minute, burst=burst)
+    quotas = PlanQuota.objects.filter(plan__is_default=True)
+    quotas.update(included=QUOTA, overage=PlanQuota.Overage.BLOCK)
 
 
-def enroll(number: int, *, owner: Any) -> Caller:
-    """Open an organization with a key of each kind."""
+def enroll(number: int, *, keys_each: int = 1) -> list[Caller]:
+    """Create so many organizations on that plan, with active keys; the callers know the last of each.
+
+    In bulk, as the rows that opening them one by one leaves.
+    """
+    from accounts import clock  # noqa: PLC0415
     from accounts.models import Organization  # noqa: PLC0415
     from apikeys.models import APIKey  # noqa: PLC0415
+    from apikeys.secret import DISPLAY_LENGTH, digest, new_secret  # noqa: PLC0415
+    from billing.entitlements import compute  # noqa: PLC0415
+    from billing.models import Entitlement  # noqa: PLC0415
 
-    organization = Organization.objects.open(name=f"Caller {number}", owner=owner)
-    _, secret = APIKey.objects.issue(organization=organization, name="bench")
-    peers_key = ""
-    if IS_INSTALLED:
-        from rest_framework_api_key.models import APIKey as PeersKey  # noqa: PLC0415
+    organizations = Organization.objects.bulk_create(
+        [Organization(name=f"Caller {each}", email="owner@acme.example") for each in range(number)],
+        batch_size=2000,
+    )
+    fields = compute(organizations[0], now=clock.now())  # The same for all: none has a subscription.
+    Entitlement.objects.bulk_create(
+        [Entitlement(organization=organization, **fields) for organization in organizations], batch_size=2000
+    )
+    secrets = [new_secret(organization.ref) for organization in organizations for _ in range(keys_each)]
+    APIKey.objects.bulk_create(
+        [
+            APIKey(
+                organization=organizations[place // keys_each],
+                name="bench",
+                prefix=secret[:DISPLAY_LENGTH],
+                digest=digest(secret),
+            )
+            for place, secret in enumerate(secrets)
+        ],
+        batch_size=2000,
+    )
+    peers_keys = make_peers_keys(number)
+    return [
+        Caller(organization.ref, address_of(place), secrets[(place + 1) * keys_each - 1], peers_keys[place])
+        for place, organization in enumerate(organizations)
+    ]
 
-        _, peers_key = PeersKey.objects.create_key(name=f"caller-{number}")
-    return Caller(f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", secret, peers_key)
+
+def make_peers_keys(number: int) -> list[str]:
+    if not IS_INSTALLED:
+        return [""] * number
+    from rest_framework_api_key.models import APIKey  # noqa: PLC0415
+
+    rows = [APIKey(name=f"caller-{each}") for each in range(number)]
+    keys = [APIKey.objects.assign_key(row) for row in rows]
+    APIKey.objects.bulk_create(rows, batch_size=2000)
+    return keys
 
 
-def front() -> dict[str, str]:
+def address_of(number: int) -> str:
+    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def find_tokens() -> dict[str, str]:
     """Return a service token for each endpoint that other servers ask the gate by; without the endpoint, none."""
-    return {
-        name: issue(scope)
-        for name, path, scope in (
-            ("authorize", AUTHORIZE, "gateway:authorize"),
-            ("verify", VERIFY, "keys:verify"),
-        )
-        if exists(path)
-    }
+    endpoints = (("authorize", AUTHORIZE, "gateway:authorize"), ("verify", VERIFY, "keys:verify"))
+    return {name: issue_token(scope) for name, path, scope in endpoints if exists(path)}
 
 
 def exists(path: str) -> bool:
@@ -124,7 +142,7 @@ def exists(path: str) -> bool:
     return getattr(resolve(path).func, "view_class", None) is not NoSuchEndpoint
 
 
-def issue(scope: str) -> str:
+def issue_token(scope: str) -> str:
     from apikeys.models import ServiceToken  # noqa: PLC0415
 
     tokens: Any = ServiceToken.objects
@@ -148,4 +166,4 @@ def prepare(environment: Mapping[str, str], *, callers: int) -> tuple[list[Calle
 if __name__ == "__main__":
     set_up()
     everyone = people(int(sys.argv[1]))
-    json.dump({"callers": [asdict(caller) for caller in everyone], "tokens": front()}, sys.stdout)
+    json.dump({"callers": [asdict(caller) for caller in everyone], "tokens": find_tokens()}, sys.stdout)
