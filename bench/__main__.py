@@ -14,8 +14,12 @@ from bench.report import PARTS, saved
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=PARTS, help="this part alone, with its own arguments after it")
-    parser.add_argument("--document", action="store_true", help="write the last run's tables into the docs only")
+    parser.add_argument(
+        "part", nargs="?", choices=PARTS, help="this part alone, with its own arguments after it"
+    )
+    parser.add_argument(
+        "--document", action="store_true", help="write the last run's tables into the docs only"
+    )
     options, rest = parser.parse_known_args(arguments)
     if options.document:
         document.write(list(saved()))

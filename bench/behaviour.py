@@ -67,7 +67,7 @@ def stopped_with_an_idle_connection(server: Server) -> str:
 def exit_of(server: Server, began: float) -> str:
     try:
         server.process.wait(PATIENCE + 10)
-    except Exception:  # noqa: BLE001 - whatever it is, it did not stop.
+    except Exception:
         return "does not stop"
     code = server.process.returncode
     return f"gone in {time.monotonic() - began:.1f} s" + (f" (exit code {code})" if code else "")

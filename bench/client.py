@@ -144,9 +144,7 @@ def at_once(
     return {"took": took, "seconds": lasted, "failed": failed[:5], "failures": len(failed), "opened": opened}
 
 
-def answered(
-    waiting: selectors.BaseSelector, failed: list[str], *, until: int
-) -> Iterator[Connection]:
+def answered(waiting: selectors.BaseSelector, failed: list[str], *, until: int) -> Iterator[Connection]:
     """Yield each connection whose answer is whole, until the time is over or nobody is left."""
     while waiting.get_map() and time.perf_counter_ns() < until:
         for key, _ in waiting.select(0.5):
@@ -171,9 +169,7 @@ def main() -> int:
     )
     address = ("127.0.0.1", job["port"])
     if "rounds" in job:
-        found = one_by_one(
-            address, requests, rounds=job["rounds"], redis_url=os.environ.get("REDIS_URL", "")
-        )
+        found = one_by_one(address, requests, rounds=job["rounds"], redis_url=os.environ.get("REDIS_URL", ""))
     else:
         found = at_once(
             address, requests, kind=job["kind"], connections=job["connections"], seconds=job["seconds"]

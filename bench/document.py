@@ -16,11 +16,12 @@ def rewrite(text: str, reports: list[Report]) -> str:
     for report in reports:
         begin, end = f"<!-- bench {report.part} -->", f"<!-- /bench {report.part} -->"
         place = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not place.search(text):
+        old = place.search(text)
+        if not old:
             raise ValueError(f"{PAGE.name} has no place for {report.part}: it is between {begin} and {end}.")
         lines = [f"- {each}" for each in [*report.figures, *report.notes]]
         found = "\n".join([begin, *(table.markdown() for table in report.tables), *lines, end])
-        text = place.sub(lambda match, found=found: found, text)
+        text = text.replace(old[0], found)
     return text
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from bench import stores, world
 from bench.inside import Application, Kind, measure
-from bench.peers import IS_INSTALLED
 from bench.report import Report, Table, microseconds
 from bench.stats import Figure, Spread, ratio
 from bench.steps import STEPS, timed_steps
@@ -52,7 +51,9 @@ def run(*, rounds: int, with_socket: bool) -> Report:
 def in_a_process_of_its_own(environment: dict[str, str], *, rounds: int) -> dict[str, Any]:
     """Measure in a fresh process: the settings, and clients made from them, last as long as a process does."""
     command = [sys.executable, "-m", "bench.gate", "--here", "--rounds", str(rounds)]
-    done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, check=True, text=True)
+    done = subprocess.run(
+        command, env=os.environ | environment, stdout=subprocess.PIPE, check=True, text=True
+    )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -78,7 +79,9 @@ def here(*, rounds: int) -> dict[str, Any]:
 
 
 def kinds_of(application: Application) -> dict[str, Kind]:
-    from redis import Redis  # noqa: PLC0415
+    from redis import Redis
+
+    from bench.views import HAS_PEERS
 
     ping = raw_round_trip(os.environ["REDIS_URL"])
     client = Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
@@ -87,13 +90,17 @@ def kinds_of(application: Application) -> dict[str, Kind]:
         "bare": lambda caller: application.checked("/bench/bare", caller, f"Bearer {caller.secret}"),
         "gated": lambda caller: application.checked("/bench/gated", caller, f"Bearer {caller.secret}"),
         "raw": lambda caller: ping(),
-        "get": lambda caller: client.get("bench:get") and None,
+        "get": lambda caller: void(client.get("bench:get")),
     }
-    if IS_INSTALLED:
+    if HAS_PEERS:
         kinds["peers"] = lambda caller: application.checked(
             "/bench/peers", caller, f"Api-Key {caller.peers_key}"
         )
     return kinds
+
+
+def void(answer: object) -> None:
+    """Take an answer that nobody wants."""
 
 
 def without_waiting_for_disk(
@@ -103,7 +110,7 @@ def without_waiting_for_disk(
 
     Their log writes a row a call. How long a disk takes says nothing about them, so this is the other end.
     """
-    from django.db import connection  # noqa: PLC0415
+    from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit TO off")
@@ -161,11 +168,7 @@ def describe(report: Report, way: str, result: dict[str, Any]) -> None:
         )
     )
     hold = report.figures.append if way == "TCP" else lambda figure: report.notes.append(f"{figure}")
-    hold(
-        Figure(
-            f"gate over raw Redis round trips, {way}", round(ratio(gate, trips), 3), MOST_ROUND_TRIPS
-        )
-    )
+    hold(Figure(f"gate over raw Redis round trips, {way}", round(ratio(gate, trips), 3), MOST_ROUND_TRIPS))
     report.notes.append(f"Gate over round trips made back to back, {way}: {ratio(gate, busy):.2f}")
     if "peers" in spreads:
         peers = spreads["peers"].median - spreads["bare"].median

@@ -16,7 +16,7 @@ class Application:
     """Django's WSGI handler, called as a server calls it."""
 
     def __init__(self) -> None:
-        from django.core.wsgi import get_wsgi_application  # noqa: PLC0415 - Django is set up by the caller.
+        from django.core.wsgi import get_wsgi_application
 
         self.handler: Callable[..., Any] = get_wsgi_application()
         self.status = ""

@@ -31,10 +31,10 @@ STATES = {
 def here(*, organizations: int, full: int) -> dict[str, Any]:
     """Return bytes for each organization in each state, added up from state to state."""
     world.set_up()
-    from accounts import clock  # noqa: PLC0415
-    from apikeys import cache  # noqa: PLC0415
-    from apikeys.gate import admit  # noqa: PLC0415
-    from usage.redis_client import get_redis  # noqa: PLC0415
+    from accounts import clock
+    from apikeys import cache
+    from apikeys.gate import admit
+    from usage.redis_client import get_redis
 
     world.make_tables()
     world.sell(per_minute=PER_MINUTE, burst=None)
@@ -61,7 +61,9 @@ def here(*, organizations: int, full: int) -> dict[str, Any]:
         call(customer, PER_MINUTE - 1)
     filled_up = used_memory()
     if time.monotonic() - began > MINUTE:
-        raise AssertionError("Windows began to expire before they were measured: ask for fewer organizations.")
+        raise AssertionError(
+            "Windows began to expire before they were measured: ask for fewer organizations."
+        )
     idle = (filled - empty) / organizations
     once = idle + (called - filled) / organizations
     return {
@@ -74,7 +76,7 @@ def here(*, organizations: int, full: int) -> dict[str, Any]:
 
 
 def used_memory() -> int:
-    from usage.redis_client import get_redis  # noqa: PLC0415
+    from usage.redis_client import get_redis
 
     info: Any = get_redis().info("memory")
     return int(info["used_memory"])
@@ -90,7 +92,8 @@ def run(*, organizations: int, full: int) -> Report:
         )
     found = report.numbers = json.loads(done.stdout)
     rows = [
-        [STATES[state], f"{each:,.0f}", f"{each * MILLION / 2**30:.2f}"] for state, each in found["bytes"].items()
+        [STATES[state], f"{each:,.0f}", f"{each * MILLION / 2**30:.2f}"]
+        for state, each in found["bytes"].items()
     ]
     report.tables.append(
         Table(

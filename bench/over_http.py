@@ -73,7 +73,9 @@ def run(*, rounds: int, seconds: float, turns: int) -> Report:
     with stores.running("over_http") as environment:
         callers, tokens = world.prepare(environment, callers=CALLERS)
         requests = requests_for(callers, tokens)
-        report.notes += [f"{KINDS[name]} is not there: skipped." for name in KINDS.keys() - {*requests, "raw"}]
+        report.notes += [
+            f"{KINDS[name]} is not there: skipped." for name in KINDS.keys() - {*requests, "raw"}
+        ]
         with serving("production", command, environment, workers=1, threads=8) as server:
             warm = {"port": server.port, "requests": requests, "rounds": len(callers)}
             call(warm, environment)  # Each caller is cold once, and is filled from PostgreSQL.
@@ -168,7 +170,9 @@ def describe_many(report: Report, found: dict[str, list[dict[str, Any]]]) -> Non
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.over_http", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3000, help="calls of each kind over one connection")
-    parser.add_argument("--seconds", type=float, default=2, help="how long a turn with several connections lasts")
+    parser.add_argument(
+        "--seconds", type=float, default=2, help="how long a turn with several connections lasts"
+    )
     parser.add_argument("--turns", type=int, default=5, help="such turns for each kind")
     options = parser.parse_args(arguments)
     report = run(rounds=options.rounds, seconds=options.seconds, turns=options.turns)

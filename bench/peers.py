@@ -2,4 +2,5 @@
 
 from importlib.util import find_spec
 
-IS_INSTALLED = all(find_spec(name) for name in ("rest_framework_api_key", "rest_framework_tracking"))
+APPS = ["rest_framework_api_key", "rest_framework_tracking"]
+IS_INSTALLED = all(find_spec(name) for name in APPS)

@@ -19,7 +19,9 @@ from bench.web import Server, ServerError, call, serving
 CALLERS = 1000
 WORKERS, THREADS = 2, 8
 LISTEN = "127.0.0.1:$PORT"
-GUNICORN = f"exec gunicorn config.wsgi:application --bind {LISTEN} --workers $WEB_CONCURRENCY --no-control-socket"
+GUNICORN = (
+    f"exec gunicorn config.wsgi:application --bind {LISTEN} --workers $WEB_CONCURRENCY --no-control-socket"
+)
 CANDIDATES = {
     "gunicorn gthread": f"{GUNICORN} --worker-class gthread --threads $WEB_THREADS",
     "gunicorn sync": f"{GUNICORN} --worker-class sync",
@@ -69,7 +71,9 @@ def speed(
     turns: int,
 ) -> None:
     one: dict[str, list[float]] = {name: [] for name in servers}
-    many: dict[str, dict[str, list[dict[str, Any]]]] = {name: {kind: [] for kind in KINDS} for name in servers}
+    many: dict[str, dict[str, list[dict[str, Any]]]] = {
+        name: {kind: [] for kind in KINDS} for name in servers
+    }
     for turn, name in enumerate([*servers, *shuffled_rounds(servers, rounds=turns)]):
         port, warming = servers[name].port, turn < len(servers)
         gated = {"gated": requests["gated"]}
@@ -114,7 +118,16 @@ def speed(
             str(failures),
             f"{max(memory):.0f}",
         ])  # fmt: skip
-    columns = ["server", "alone ms", "bare a second", "gated a second", "p50 ms", "p99 ms", "failed", "MiB a worker"]
+    columns = [
+        "server",
+        "alone ms",
+        "bare a second",
+        "gated a second",
+        "p50 ms",
+        "p99 ms",
+        "failed",
+        "MiB a worker",
+    ]
     title = f"Servers: the gated view, one connection alone, then {CONNECTIONS} connections"
     report.tables.append(Table(title, columns, rows))
 
@@ -122,7 +135,9 @@ def speed(
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.servers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=2000, help="calls over one connection, in all")
-    parser.add_argument("--seconds", type=float, default=2, help="how long a turn with several connections lasts")
+    parser.add_argument(
+        "--seconds", type=float, default=2, help="how long a turn with several connections lasts"
+    )
     parser.add_argument("--turns", type=int, default=7, help="such turns for each server and kind")
     parser.add_argument("--only", action="append", choices=list(CANDIDATES), help="these servers, not all")
     options = parser.parse_args(arguments)

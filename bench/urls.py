@@ -4,15 +4,14 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
 from bench import views
-from bench.peers import IS_INSTALLED
-from config.urls import handler500 as handler500
-from config.urls import urlpatterns as project
+from config import urls as project
 
+handler500 = project.handler500
 urlpatterns = [
     path("bench/plain", login_not_required(views.plain)),
     path("bench/slow", login_not_required(views.slow)),
     path("bench/bare", login_not_required(views.Bare.as_view())),
     path("bench/gated", login_not_required(views.Gated.as_view())),
-    *([path("bench/peers", login_not_required(views.Peers.as_view()))] if IS_INSTALLED else []),
-    *project,
+    *([path("bench/peers", login_not_required(views.Peers.as_view()))] if views.HAS_PEERS else []),
+    *project.urlpatterns,
 ]

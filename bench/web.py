@@ -36,9 +36,9 @@ class Server:
     def workers(self) -> list[psutil.Process]:
         """Return the processes that serve: the children, or the server itself where it has none."""
         main = psutil.Process(self.process.pid)
-        return [child for child in main.children() if "resource_tracker" not in " ".join(child.cmdline())] or [
-            main
-        ]
+        return [
+            child for child in main.children() if "resource_tracker" not in " ".join(child.cmdline())
+        ] or [main]
 
     def is_up(self) -> bool:
         return answers(f"http://127.0.0.1:{self.port}/bench/plain")
@@ -112,7 +112,12 @@ def serving(
 
 def request(path: str, headers: Mapping[str, str], *, method: str = "GET", body: str = "") -> str:
     """Return a request as it goes over the wire."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: bench/1", "Accept: application/json"]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: 127.0.0.1",
+        "User-Agent: bench/1",
+        "Accept: application/json",
+    ]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]

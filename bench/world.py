@@ -12,7 +12,7 @@ from typing import Any
 import django
 from django.core.management import call_command
 
-from bench.peers import IS_INSTALLED
+from bench.peers import APPS
 
 # Every kind of limit, so that the gate has all of its work to do. Team's, and the peers' throttle has its rate.
 PER_MINUTE, BURST, QUOTA = 500, 100, 100_000
@@ -46,12 +46,12 @@ def people(number: int) -> list[Caller]:
 
 def make_tables() -> None:
     """Lay an empty database out as the migrations would, without walking through all of dj-stripe's."""
-    from django.apps import apps  # noqa: PLC0415 - Django is loaded by now, here and below.
-    from django.conf import settings  # noqa: PLC0415
-    from django.db import connection  # noqa: PLC0415
+    from django.apps import apps
+    from django.conf import settings
+    from django.db import connection
 
-    from accounts import clock  # noqa: PLC0415
-    from usage import partitions  # noqa: PLC0415
+    from accounts import clock
+    from usage import partitions
 
     settings.MIGRATION_MODULES = dict.fromkeys(config.label for config in apps.get_app_configs())
     call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
@@ -63,8 +63,8 @@ def make_tables() -> None:
 
 def sell(*, per_minute: int, burst: int | None) -> None:
     """Set the limits of the plan that organizations have from the start."""
-    from billing.models import Plan, PlanQuota  # noqa: PLC0415
-    from billing.seeds import seed_plans, seed_policies  # noqa: PLC0415
+    from billing.models import Plan, PlanQuota
+    from billing.seeds import seed_plans, seed_policies
 
     seed_plans()
     seed_policies()
@@ -78,12 +78,12 @@ def enroll(number: int, *, keys_each: int = 1) -> list[Caller]:
 
     In bulk, as the rows that opening them one by one leaves.
     """
-    from accounts import clock  # noqa: PLC0415
-    from accounts.models import Organization  # noqa: PLC0415
-    from apikeys.models import APIKey  # noqa: PLC0415
-    from apikeys.secret import DISPLAY_LENGTH, digest, new_secret  # noqa: PLC0415
-    from billing.entitlements import compute  # noqa: PLC0415
-    from billing.models import Entitlement  # noqa: PLC0415
+    from accounts import clock
+    from accounts.models import Organization
+    from apikeys.models import APIKey
+    from apikeys.secret import DISPLAY_LENGTH, digest, new_secret
+    from billing.entitlements import compute
+    from billing.models import Entitlement
 
     organizations = Organization.objects.bulk_create(
         [Organization(name=f"Caller {each}", email="owner@acme.example") for each in range(number)],
@@ -114,13 +114,16 @@ def enroll(number: int, *, keys_each: int = 1) -> list[Caller]:
 
 
 def make_peers_keys(number: int) -> list[str]:
-    if not IS_INSTALLED:
-        return [""] * number
-    from rest_framework_api_key.models import APIKey  # noqa: PLC0415
+    from django.apps import apps
 
-    rows = [APIKey(name=f"caller-{each}") for each in range(number)]
-    keys = [APIKey.objects.assign_key(row) for row in rows]
-    APIKey.objects.bulk_create(rows, batch_size=2000)
+    if not all(map(apps.is_installed, APPS)):
+        return [""] * number
+    from rest_framework_api_key.models import APIKey
+
+    model: Any = APIKey  # Published without types.
+    rows = [model(name=f"caller-{each}") for each in range(number)]
+    keys = [model.objects.assign_key(row) for row in rows]
+    model.objects.bulk_create(rows, batch_size=2000)
     return keys
 
 
@@ -135,15 +138,15 @@ def find_tokens() -> dict[str, str]:
 
 
 def exists(path: str) -> bool:
-    from django.urls import resolve  # noqa: PLC0415
+    from django.urls import resolve
 
-    from apikeys.api.echo import NoSuchEndpoint  # noqa: PLC0415
+    from apikeys.api.echo import NoSuchEndpoint
 
     return getattr(resolve(path).func, "view_class", None) is not NoSuchEndpoint
 
 
 def issue_token(scope: str) -> str:
-    from apikeys.models import ServiceToken  # noqa: PLC0415
+    from apikeys.models import ServiceToken
 
     tokens: Any = ServiceToken.objects
     _, secret = tokens.issue(name=f"bench {scope}", scopes=[scope])
