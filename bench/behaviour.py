@@ -6,16 +6,19 @@ import statistics
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
-from bench.web import Server, request, serving
+from bench.web import Server, call, request, serving
 
 SLOW_CLIENTS = 64
+BUSY = 8
 PATIENCE = 30
 CALLS, ENOUGH, SECONDS = 10, 3, 3
 QUESTIONS = (
     "SIGTERM, call in flight",
     "SIGTERM, idle connection",
+    f"SIGTERM, {BUSY} busy connections",
     "killed worker back",
     "1 MB header",
     f"{SLOW_CLIENTS} slow clients",
@@ -29,7 +32,9 @@ def observe(name: str, command: str, environment: Mapping[str, str]) -> dict[str
     with serving(name, command, environment, workers=2, threads=8) as server:
         header, slow, back = huge_header(server), slow_clients(server), killed_worker(server)
         idle = stopped_with_an_idle_connection(server)
-    return dict(zip(QUESTIONS, (in_flight, idle, back, header, slow), strict=True))
+    with serving(name, command, environment, workers=2, threads=8) as server:
+        busy = stopped_while_busy(server, environment)
+    return dict(zip(QUESTIONS, (in_flight, idle, busy, back, header, slow), strict=True))
 
 
 def connect(server: Server, *, timeout: float = PATIENCE) -> socket.socket:
@@ -62,6 +67,28 @@ def stopped_with_an_idle_connection(server: Server) -> str:
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         return exit_of(server, began)
+
+
+def stopped_while_busy(server: Server, environment: Mapping[str, str]) -> str:
+    """Stop it while clients send one request after the other over connections that they keep.
+
+    What was sent and not answered may have been served or not: its sender cannot know.
+    """
+    job = {
+        "port": server.port,
+        "requests": {"plain": [request("/bench/plain", {})]},
+        "kind": "plain",
+        "connections": BUSY,
+        "seconds": 15,
+    }
+    with ThreadPoolExecutor() as pool:
+        calling = pool.submit(call, job, environment)
+        time.sleep(3)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        end = exit_of(server, began)
+        found = calling.result()
+    return f"{found['failures']} of {BUSY} not answered, {end}"
 
 
 def exit_of(server: Server, began: float) -> str:

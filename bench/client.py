@@ -34,6 +34,7 @@ class Connection:
     received: bytes = b""
     began: int = 0
     opened: int = 0
+    wanted: bytes = b""
 
     def send(self, request: bytes) -> None:
         if self.stream is None:
@@ -58,6 +59,8 @@ class Connection:
         fields = head.lower()
         if len(body) < length_of(fields):
             return False
+        if self.wanted not in body:
+            raise BadAnswer(f"Not {self.wanted.decode()}: {body[:400]!r}")
         if b"\r\nconnection: close" in fields:
             self.close()
         return True
@@ -81,6 +84,7 @@ class Requests:
     """What is sent: for each kind, requests that take turns."""
 
     by_kind: dict[str, list[bytes]]
+    wanted: dict[str, str] = field(default_factory=dict)  # What the body of an answer must have in it.
     turn: dict[str, int] = field(default_factory=dict)
 
     def next(self, kind: str) -> bytes:
@@ -103,6 +107,7 @@ def one_by_one(address: Address, requests: Requests, *, rounds: int, redis_url: 
             ping()
         else:
             request = requests.next(kind)
+            connection.wanted = requests.wanted.get(kind, "").encode()
             began = clock()
             connection.send(request)
             while not connection.read():
@@ -120,12 +125,18 @@ def at_once(
     clock = time.perf_counter_ns
     took: list[float] = []
     failed: list[str] = []
-    everyone = [Connection(address) for _ in range(connections)]
+    refused: list[Connection] = []
+    wanted = requests.wanted.get(kind, "").encode()
+    everyone = [Connection(address, wanted=wanted) for _ in range(connections)]
 
     def send(connection: Connection) -> None:
         before = connection.stream
         connection.began = clock()
-        connection.send(requests.next(kind))
+        try:
+            connection.send(requests.next(kind))
+        except OSError:
+            refused.append(connection)  # Nothing listens, or listens any more: nothing was lost by it.
+            return
         if connection.stream is not before and connection.stream is not None:
             waiting.register(connection.stream, selectors.EVENT_READ, connection)
 
@@ -141,7 +152,14 @@ def at_once(
     for connection in everyone:
         connection.close()
     opened = sum(connection.opened for connection in everyone)
-    return {"took": took, "seconds": lasted, "failed": failed[:5], "failures": len(failed), "opened": opened}
+    return {
+        "took": took,
+        "seconds": lasted,
+        "failed": failed[:5],
+        "failures": len(failed),
+        "refused": len(refused),
+        "opened": opened,
+    }
 
 
 def answered(waiting: selectors.BaseSelector, failed: list[str], *, until: int) -> Iterator[Connection]:
@@ -165,7 +183,8 @@ def answered(waiting: selectors.BaseSelector, failed: list[str], *, until: int) 
 def main() -> int:
     job = json.load(sys.stdin)
     requests = Requests(
-        {kind: [text.encode("latin-1") for text in texts] for kind, texts in job["requests"].items()}
+        {kind: [text.encode("latin-1") for text in texts] for kind, texts in job["requests"].items()},
+        job.get("wanted", {}),
     )
     address = ("127.0.0.1", job["port"])
     if "rounds" in job:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,19 @@ from bench.report import Report, Table
 
 KEYS_EACH = 2
 PER_MINUTE = 100
+EVENTS = 10_000
 ORGANIZATIONS, FULL = 20_000, 300
 MINUTE = 55  # Seconds; a window that nobody adds to goes after 60.
 MILLION = 1_000_000
 STATES = {
-    "idle": "called in the last seven days, and not in the last minute",
-    "called": "called once in the last minute",
-    "full": f"called {PER_MINUTE} times in the last minute, all that its plan allows",
+    "idle": "made calls in the last seven days, none in the last minute",
+    "called": "made one in the last minute",
+    "full": f"made {PER_MINUTE} in the last minute, all that its plan allows",
+}
+
+EXTRAS = {
+    "a key": "one more key",
+    "an event": "an event that the drain has not stored yet",
 }
 
 
@@ -34,6 +41,7 @@ def here(*, organizations: int, full: int) -> dict[str, Any]:
     from accounts import clock
     from apikeys import cache
     from apikeys.gate import admit
+    from usage import stream
     from usage.redis_client import get_redis
 
     world.make_tables()
@@ -48,6 +56,7 @@ def here(*, organizations: int, full: int) -> dict[str, Any]:
 
     redis = get_redis()
     redis.flushall()
+    some = min(organizations, 1000)
     info: Any = redis.info()
     empty = used_memory()
     for customer in customers:
@@ -64,15 +73,45 @@ def here(*, organizations: int, full: int) -> dict[str, Any]:
         raise AssertionError(
             "Windows began to expire before they were measured: ask for fewer organizations."
         )
+    for customer in customers[:some]:
+        world.add_key(customer.ref)
+        cache.fill(customer.ref, now=clock.now())
+    with_a_key = used_memory()
+    event = a_long_event()
+    for _ in range(EVENTS):
+        redis.xadd(stream.STREAM, {"e": event})
     idle = (filled - empty) / organizations
     once = idle + (called - filled) / organizations
     return {
         "bytes": {"idle": idle, "called": once, "full": once + (filled_up - called) / full},
+        "a key": (with_a_key - filled_up) / some,
+        "an event": (used_memory() - with_a_key) / EVENTS,
         "redis": info["redis_version"],
         "allocator": info["mem_allocator"],
         "organizations": organizations,
         "full": full,
     }
+
+
+def a_long_event() -> str:
+    """Return an event as the stream has it, with an endpoint of a usual length."""
+    from accounts import clock
+    from usage.events import Event, uuid7
+
+    now = clock.now()
+    return Event(
+        id=uuid7(now),
+        occurred_at=now,
+        organization_id=uuid.uuid4(),
+        api_key_id=uuid.uuid4(),
+        meter="requests",
+        units=1,
+        period_start=now,
+        endpoint="/api/v1/forecasts/<uuid:pk>",
+        method="GET",
+        status=200,
+        response_ms=12,
+    ).encode()
 
 
 def used_memory() -> int:
@@ -95,10 +134,14 @@ def run(*, organizations: int, full: int) -> Report:
         [STATES[state], f"{each:,.0f}", f"{each * MILLION / 2**30:.2f}"]
         for state, each in found["bytes"].items()
     ]
+    rows += [
+        [f"{label}", f"{found[what]:,.0f}", f"{found[what] * MILLION / 2**30:.2f}"]
+        for what, label in EXTRAS.items()
+    ]
     report.tables.append(
         Table(
             f"Redis's memory for organizations of {KEYS_EACH} keys (Redis {found['redis']}, {found['allocator']})",
-            ["an organization that", "bytes", "GiB a million"],
+            ["an organization that has", "bytes", "GiB a million"],
             rows,
         )
     )

@@ -31,6 +31,7 @@ class Bare(Answering):
 
     authentication_classes: list[Any] = []
     permission_classes: list[Any] = [AllowAny]
+    throttle_classes: list[Any] = []
 
 
 class Gated(Answering):
