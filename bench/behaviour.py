@@ -7,19 +7,20 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 from bench.web import Server, call, request, serving
 
 SLOW_CLIENTS = 64
 BUSY = 8
-PATIENCE = 30
+PATIENCE = 40
 CALLS, ENOUGH, SECONDS = 10, 3, 3
 QUESTIONS = (
     "SIGTERM, call in flight",
     "SIGTERM, idle connection",
     f"SIGTERM, {BUSY} busy connections",
-    "killed worker back",
+    "killed worker replaced",
+    "SIGTERM, worker starting",
     "1 MB header",
     f"{SLOW_CLIENTS} slow clients",
 )
@@ -27,14 +28,20 @@ QUESTIONS = (
 
 def observe(name: str, command: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return what the server did, in a few words for each question."""
-    with serving(name, command, environment, workers=2, threads=8) as server:
+
+    def fresh() -> AbstractContextManager[Server]:
+        return serving(name, command, environment, workers=2, threads=8)
+
+    with fresh() as server:
         in_flight = stopped_with_a_call_in_flight(server)
-    with serving(name, command, environment, workers=2, threads=8) as server:
-        header, slow, back = huge_header(server), slow_clients(server), killed_worker(server)
+    with fresh() as server:
         idle = stopped_with_an_idle_connection(server)
-    with serving(name, command, environment, workers=2, threads=8) as server:
+    with fresh() as server:
         busy = stopped_while_busy(server, environment)
-    return dict(zip(QUESTIONS, (in_flight, idle, busy, back, header, slow), strict=True))
+    with fresh() as server:
+        header, slow, replaced = huge_header(server), slow_clients(server), killed_worker(server)
+        starting = stopped_with_an_idle_connection(server)
+    return dict(zip(QUESTIONS, (in_flight, idle, busy, replaced, starting, header, slow), strict=True))
 
 
 def connect(server: Server, *, timeout: float = PATIENCE) -> socket.socket:

@@ -27,6 +27,7 @@ CANDIDATES = {
     "gunicorn sync": f"{GUNICORN} --worker-class sync",
     "granian": "exec granian --interface wsgi --http 1 --no-ws --host 127.0.0.1 --port $PORT"
     " --workers $WEB_CONCURRENCY --blocking-threads $WEB_THREADS --respawn-failed-workers"
+    " --workers-kill-timeout 30"
     " --log-level warning config.wsgi:application",
     "uwsgi": f"exec uwsgi --http11-socket {LISTEN} --master --processes $WEB_CONCURRENCY --threads $WEB_THREADS"
     " --lazy-apps --need-app --die-on-term --disable-logging --module config.wsgi:application",
