@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import stores, world
 from bench.inside import Application, Kind, measure
-from bench.report import Report, Table, microseconds
+from bench.report import Report, Table, busy_with_others, microseconds
 from bench.stats import Figure, Spread, ratio
 from bench.steps import STEPS, timed_steps
 from bench.wire import raw_round_trip
@@ -35,22 +35,24 @@ KINDS = {
 BASES = {"gated": "bare", "peers": "bare", "peers, lazy": "bare, lazy"}  # What it is added to.
 
 
-def run(*, rounds: int, with_socket: bool) -> Report:
+def run(*, rounds: int, with_socket: bool, alone: bool) -> Report:
     report = Report("gate")
+    report.notes += busy_with_others()
     with stores.running("gate") as environment:
         ways = {"TCP": environment["REDIS_URL"]}
         if with_socket:
             ways["Unix socket"] = environment["REDIS_SOCKET_URL"]
         for way, address in ways.items():
-            result = in_a_process_of_its_own(environment | {"REDIS_URL": address}, rounds=rounds)
+            result = in_a_process_of_its_own(environment | {"REDIS_URL": address}, rounds=rounds, alone=alone)
             report.numbers[way] = result
             describe(report, way, result)
     return report
 
 
-def in_a_process_of_its_own(environment: dict[str, str], *, rounds: int) -> dict[str, Any]:
+def in_a_process_of_its_own(environment: dict[str, str], *, rounds: int, alone: bool) -> dict[str, Any]:
     """Measure in a fresh process: the settings, and clients made from them, last as long as a process does."""
     command = [sys.executable, "-m", "bench.gate", "--here", "--rounds", str(rounds)]
+    command += ["--alone"] if alone else []
     done = subprocess.run(
         command, env=os.environ | environment, stdout=subprocess.PIPE, check=True, text=True
     )
@@ -58,12 +60,14 @@ def in_a_process_of_its_own(environment: dict[str, str], *, rounds: int) -> dict
     return result
 
 
-def here(*, rounds: int) -> dict[str, Any]:
+def here(*, rounds: int, alone: bool) -> dict[str, Any]:
     """Measure in this process, on the stores that the environment names."""
     world.set_up()
     callers = world.people(CALLERS)
     application = Application()
     kinds = kinds_of(application)
+    if alone:
+        kinds.pop("peers", None)
     for caller in callers:  # Fills Redis from PostgreSQL; the rest warms caches and connections.
         for kind in kinds.values():
             kind(caller)
@@ -176,19 +180,20 @@ def describe(report: Report, way: str, result: dict[str, Any]) -> None:
         lazy = spreads["peers, lazy"].median - spreads["bare, lazy"].median
         report.notes.append(f"Gate over peers whose commits are not awaited, {way}: {ratio(gate, lazy):.3f}")
     else:
-        report.notes.append("The peers are not installed: nothing was measured against them.")
+        report.notes.append("The peers are left out: nothing was measured against them.")
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gate", description=__doc__)
     parser.add_argument("--rounds", type=int, default=4000, help="calls of each kind")
     parser.add_argument("--unix", action="store_true", help="measure by Redis's Unix socket as well")
+    parser.add_argument("--alone", action="store_true", help="leave the peers out, to work on the gate")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.here:
-        sys.stdout.write(json.dumps(here(rounds=options.rounds)))
+        sys.stdout.write(json.dumps(here(rounds=options.rounds, alone=options.alone)))
         return 0
-    report = run(rounds=options.rounds, with_socket=options.unix)
+    report = run(rounds=options.rounds, with_socket=options.unix, alone=options.alone)
     path = report.save()
     print(report.text())
     print(f"Written to {path.relative_to(Path.cwd())}")

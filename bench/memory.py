@@ -20,7 +20,7 @@ from bench.report import Report, Table
 KEYS_EACH = 2
 PER_MINUTE = 100
 EVENTS = 10_000
-ORGANIZATIONS, FULL = 20_000, 300
+ORGANIZATIONS, FULL = 20_000, 100
 MINUTE = 55  # Seconds; a window that nobody adds to goes after 60.
 MILLION = 1_000_000
 STATES = {

@@ -1,6 +1,7 @@
 """What a part of the bench found: tables to read, figures to hold it to, numbers to compute with."""
 
 import json
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from bench.stats import Figure
 from bench.stores import VAR
 
 PARTS = ("gate", "over_http", "servers", "memory")
+QUIET = 1.0  # Processes that run or want to, on average.
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,18 @@ def saved() -> Iterator[Report]:
                 numbers=found["numbers"],
                 notes=found["notes"],
             )
+
+
+def busy_with_others() -> list[str]:
+    """Return a warning where the machine has been busy in the last minute: asked at the start of the first part, when
+    nothing of ours has run."""
+    load = os.getloadavg()[0]
+    if load < QUIET:
+        return []
+    return [
+        f"The machine was busy with something else at the start (load {load:.1f}): every wait for another "
+        "process takes longer then, and the figures say little. Measure again when it is quiet."
+    ]
 
 
 def microseconds(value: float) -> str:

@@ -92,7 +92,7 @@ def test_a_report_without_the_peers_says_so():
     )
 
     assert [(figure.ratio, figure.is_met) for figure in report.figures] == [(2.0, True)]
-    assert "not installed" in report.notes[-1]
+    assert "left out" in report.notes[-1]
 
 
 def test_a_command_made_by_hand_is_understood_by_redis():
