@@ -79,7 +79,8 @@ def here(*, rounds: int, alone: bool) -> dict[str, Any]:
     found["raw, back to back"] = Spread.of(busy).as_dict()
     if "peers" in kinds:
         found |= without_waiting_for_disk(kinds, callers, rounds=max(rounds // 4, 1))
-    return {"spreads": found, "steps": breakdown(kinds, callers, rounds=max(rounds // 2, 1))}
+    steps = breakdown(kinds, callers, rounds=max(rounds // 2, 1))
+    return {"spreads": found, "steps": steps, "redis": redis_at_work(kinds["gated"], callers)}
 
 
 def kinds_of(application: Application) -> dict[str, Kind]:
@@ -142,6 +143,20 @@ def breakdown(kinds: dict[str, Kind], callers: list[world.Caller], *, rounds: in
     return {**steps, "elsewhere": added - sum(steps.values())}
 
 
+def redis_at_work(gated: Kind, callers: list[world.Caller]) -> dict[str, float]:
+    """Return the microseconds that Redis itself spends on each command of gated calls, without the way there."""
+    from redis import Redis
+
+    with Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as redis:
+        redis.config_resetstat()
+        for caller in callers * 3:
+            gated(caller)
+        found: Any = redis.info("commandstats")
+    commands = {name.removeprefix("cmdstat_"): each["usec_per_call"] for name, each in found.items()}
+    # Those inside the script are part of it.
+    return {name: float(commands[name]) for name in ("evalsha", "xadd") if name in commands}
+
+
 def describe(report: Report, way: str, result: dict[str, Any]) -> None:
     spreads = {name: Spread(**each) for name, each in result["spreads"].items()}
     rows = []
@@ -171,6 +186,8 @@ def describe(report: Report, way: str, result: dict[str, Any]) -> None:
             lines,
         )
     )
+    for name, took in result["redis"].items():
+        report.notes.append(f"Redis itself works {took:.0f} µs at each {name.upper()}, {way}.")
     hold = report.figures.append if way == "TCP" else lambda figure: report.notes.append(f"{figure}")
     hold(Figure(f"gate over raw Redis round trips, {way}", round(ratio(gate, trips), 3), MOST_ROUND_TRIPS))
     report.notes.append(f"Gate over round trips made back to back, {way}: {ratio(gate, busy):.2f}")

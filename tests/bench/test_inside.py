@@ -8,7 +8,7 @@ from django.db import close_old_connections
 from accounts.models import Organization
 from apikeys import middleware
 from bench import world
-from bench.gate import breakdown, describe, kinds_of
+from bench.gate import breakdown, describe, kinds_of, redis_at_work
 from bench.inside import Application, measure
 from bench.report import Report
 from bench.stats import Spread
@@ -55,6 +55,10 @@ def test_the_breakdown_names_the_script_call_and_leaves_no_trace(kinds, callers)
     assert middleware.rate_headers is before
 
 
+def test_what_redis_itself_spends_on_the_script_is_told(kinds, callers):
+    assert redis_at_work(kinds["gated"], callers)["evalsha"] > 0
+
+
 def test_time_spent_in_a_step_is_not_counted_in_the_one_around_it():
     readings = iter(
         [0, 5_000, 25_000, 32_000]
@@ -88,6 +92,7 @@ def test_a_report_without_the_peers_says_so():
         {
             "spreads": {name: Spread.of([value]).as_dict() for name, value in spread.items()},
             "steps": {"headers": 20.0},
+            "redis": {"evalsha": 30.0},
         },
     )
 
