@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from config import embedded
 from usage import outage
@@ -43,3 +44,9 @@ def own_redis(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
     lines.close()
     get_redis.cache_clear()
     own.stop()
+
+
+@pytest.fixture
+def counted_redis(own_redis: OwnRedis) -> Redis:
+    """A Redis that nobody else sends commands to: other workers share theirs, and its statistics."""
+    return get_redis()
