@@ -45,12 +45,14 @@ class KeyNames(NamedTuple):
 
 
 def names(ref: str) -> Names:
-    return Names(*(f"tollgate:{{{ref}}}:{part}" for part in Names._fields))
+    prefix = f"tollgate:{{{ref}}}:"
+    return Names(f"{prefix}facts", f"{prefix}window", f"{prefix}used")
 
 
 def key_names(ref: str, digest: str) -> KeyNames:
     # A part of the digest tells an organization's keys apart as well as the whole.
-    return KeyNames(*(f"tollgate:{{{ref}}}:{part}:{digest[:16]}" for part in KeyNames._fields))
+    prefix, part = f"tollgate:{{{ref}}}:", digest[:16]
+    return KeyNames(f"{prefix}window:{part}", f"{prefix}seen:{part}")
 
 
 def counter(meter: str, period_start: datetime, *, livemode: bool = True) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import re
 import secrets
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -26,8 +26,7 @@ FORM = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedSecret:
+class ParsedSecret(NamedTuple):
     """A key whose form and checksum are right. Nothing is known yet of whether it exists."""
 
     ref: str

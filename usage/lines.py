@@ -42,12 +42,12 @@ class Line:
         self.unread: list[Failed] = []
         self.is_fresh = True
 
-    def call(self, command: Sequence[Argument]) -> Any:
+    def call(self, command: tuple[Any, ...]) -> Any:
         """Return the answer to `command`; a ResponseError is returned, not raised. Raises RedisError.
 
         Whatever has been sent before is answered first.
         """
-        self.write(packed(command))
+        self.write(pack_command(command))
         answer = self.read()
         while self.unread:
             self.take(answer)
@@ -55,9 +55,9 @@ class Line:
         self.is_fresh = False
         return answer
 
-    def send(self, command: Sequence[Argument], failed: Failed) -> None:
+    def send(self, command: tuple[Any, ...], failed: Failed) -> None:
         """Send `command`, whose answer is read later. Raises RedisError where it cannot even be sent."""
-        self.write(packed(command))
+        self.write(pack_command(command))
         self.unread.append(failed)
         if len(self.unread) >= MOST_UNREAD:
             self.confirm()
@@ -102,10 +102,6 @@ class Line:
             failed()
 
 
-def packed(command: Sequence[Argument]) -> bytes:
-    return pack_command(tuple(command))  # type: ignore[arg-type]  # Its stub knows tuples of one only.
-
-
 class Lines:
     """The process's lines. The one that was put back last is taken first, so that few are in use."""
 
@@ -123,8 +119,11 @@ class Lines:
             raise answer
         return answer
 
-    def ask(self, command: Sequence[Argument]) -> Any:
-        line = self.take()
+    def ask(self, command: tuple[Any, ...]) -> Any:
+        try:
+            line = self.idle.pop()
+        except IndexError:
+            line = Line()
         try:
             answer = line.call(command)
         except Lost:
@@ -154,7 +153,10 @@ class Lines:
         if self.finds_nodes():
             get_redis().execute_command(*command)
             return
-        line = self.take()
+        try:
+            line = self.idle.pop()
+        except IndexError:
+            line = Line()
         try:
             line.send(command, failed)
         except BaseException:
@@ -168,12 +170,6 @@ class Lines:
         if self.by_cluster is None:
             self.by_cluster = is_cluster()
         return self.by_cluster
-
-    def take(self) -> Line:
-        try:
-            return self.idle.pop()
-        except IndexError:
-            return Line()
 
     def confirm(self) -> None:
         """Read every answer that is still to come to lines nobody uses just now."""
