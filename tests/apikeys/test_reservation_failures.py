@@ -3,9 +3,11 @@
 In the first tests each step fails in turn: what was done before it stays, and nothing after it happens.
 """
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
@@ -17,7 +19,9 @@ from apikeys.gate import admit
 from apikeys.reservation_settlement import settle
 from apikeys.reservations import Hold
 from apikeys.tasks import bill_unsettled
+from billing.entitlements import lock_entitlement
 from tests.apikeys.reserving import outcome, overdue, read, try_settling
+from usage import stream
 from usage.models import UsageEvent
 
 pytestmark = pytest.mark.django_db
@@ -250,3 +254,30 @@ def sweep_in_thread():
         return bill_unsettled()
     finally:
         connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_given_back_while_somebody_fills_the_counter_is_not_lost(server, api_key, redis, monkeypatch):
+    reserved = server.reserve(cost=40)
+    redis.delete(cache.names(server.organization.ref).used)
+    backlog, is_waiting = stream.backlog, threading.Event()
+    settler = threading.Thread(target=in_thread, args=(12, read(reserved)))
+
+    def lock(organization):
+        is_waiting.set()
+        return lock_entitlement(organization)
+
+    def read_and_let_settle(organization_id):
+        """Settle just after the filler has seen all of it reserved, and nothing on the stream."""
+        found = backlog(organization_id)
+        settler.start()
+        assert is_waiting.wait(5)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("apikeys.reservation_settlement.lock_entitlement", lock)
+        patch.setattr("apikeys.cache.stream", SimpleNamespace(backlog=read_and_let_settle))
+        admit(api_key.secret)
+        settler.join()
+
+    assert (server.used, server.billed) == (13, 12)
