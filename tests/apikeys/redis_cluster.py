@@ -73,9 +73,9 @@ class Cluster:
             node.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
 
     def stop(self) -> None:
-        for node, process in zip(self.nodes, self.processes, strict=True):
-            with suppress(RedisError):
-                node.shutdown(nosave=True)
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
             process.wait(timeout=10)
 
 

@@ -111,14 +111,14 @@ def test_an_invented_key_with_a_right_checksum_is_refused(organization, api_key)
 
 
 def test_a_garbled_key_is_refused_without_any_look_up(
-    organization, api_key, django_assert_num_queries, redis
+    organization, api_key, django_assert_num_queries, counted_redis
 ):
-    before = redis.info("commandstats")
+    before = counted_redis.info("commandstats")
 
     with django_assert_num_queries(0):
         assert admit(api_key.secret[:-1] + "_").reason == "invalid_key"
 
-    assert set(redis.info("commandstats")) - set(before) <= {"cmdstat_info"}
+    assert set(counted_redis.info("commandstats")) - set(before) <= {"cmdstat_info"}
 
 
 def test_an_unknown_organization_is_looked_up_once_not_at_every_try(plans, django_assert_num_queries):

@@ -165,7 +165,7 @@ def test_there_are_enough_of_them():
 
 
 def test_each_is_401_with_no_look_up_even_around_a_key_that_works(
-    client, api_key, redis, django_assert_num_queries
+    client, api_key, counted_redis, django_assert_num_queries
 ):
     headers = malformed(api_key.secret)
     answers = []
@@ -174,7 +174,7 @@ def test_each_is_401_with_no_look_up_even_around_a_key_that_works(
         answers.extend(client.get("/api/v1/echo", headers={"Authorization": header}) for header in headers)
 
     with django_assert_num_queries(0):
-        commands = CountingRedis(redis)(call_all)
+        commands = CountingRedis(counted_redis)(call_all)
 
     odd = {
         header[:60]: answer.status_code
@@ -214,7 +214,7 @@ def test_an_empty_header_is_as_none(client):
 
 
 def test_a_refusal_costs_the_same_however_much_of_a_key_was_right(
-    client, api_key, redis, django_assert_num_queries
+    client, api_key, counted_redis, django_assert_num_queries
 ):
     """What can be seen of constant time without a clock: the same commands, whatever the guess shares with a key."""
     client.get("/api/v1/echo", headers={"Authorization": f"Bearer {api_key.secret}"})
@@ -224,7 +224,7 @@ def test_a_refusal_costs_the_same_however_much_of_a_key_was_right(
         guess = body[:shared] + "".join("a" if c != "a" else "b" for c in body[shared:])
         header = {"Authorization": f"Bearer {guess}{checksum(guess)}"}
         with django_assert_num_queries(0):
-            seen.append(CountingRedis(redis)(lambda h=header: client.get("/api/v1/echo", headers=h)))
+            seen.append(CountingRedis(counted_redis)(lambda h=header: client.get("/api/v1/echo", headers=h)))
 
     assert seen == [{"cmdstat_evalsha": 1, "cmdstat_hmget": 1, **clock_read(seen[0])}] * len(seen)
 

@@ -243,9 +243,9 @@ def test_the_event_is_in_the_period_and_hour_of_the_call(server, drain):
     assert event.occurred_at == read(reserved).event.occurred_at < overdue(reserved)
 
 
-def test_a_call_without_a_reservation_asks_redis_for_nothing_more(server, api_key, redis):
+def test_a_call_without_a_reservation_asks_redis_for_nothing_more(server, api_key, counted_redis):
     server.reserve()
-    count = CountingRedis(redis)
+    count = CountingRedis(counted_redis)
     plain = count(lambda: admit(api_key.secret))
     held = count(lambda: admit(api_key.secret, hold=Hold.of(endpoint="verify", method="")))
 

@@ -21,7 +21,7 @@ from tests.billing.catalogue import (
     subscribe_at_stripe,
     writes,
 )
-from tests.billing.trouble import KINDS, fail_at_every_call
+from tests.billing.faults import every_fault
 
 pytestmark = pytest.mark.django_db
 
@@ -325,24 +325,21 @@ def test_a_refusal_names_the_variable(sandbox, plans, configured):
         publish_plan(plans.pro)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_adopting_cut_off_anywhere_is_completed_by_the_next_try(kind, plans, monkeypatch):
+@pytest.mark.exhaustive
+def test_adopting_cut_off_anywhere_is_completed_by_the_next_try(sandbox, plans):
     made = []
 
-    def prepare(sandbox):
+    def prepare():
         made[:] = [make_price()]
 
-    def check(sandbox):
+    def look():
         assert fee_of(plans.pro).stripe_price_id == made[0]
         assert at_stripe(sandbox, "tollgate_pro_month_usd")["id"] == made[0]
         assert len([price for price in sandbox.every("price") if not price["recurring"]["meter"]]) == 1
         assert preview_publication([Plan.objects.get(slug="pro")]).is_empty
         assert PlanPrice.objects.filter(plan=plans.pro).count() == 2
 
-    fail_at_every_call(
-        kind,
-        monkeypatch=monkeypatch,
-        prepare=prepare,
-        flow=lambda sandbox: adopt(Plan.objects.get(slug="pro"), made[0]),
-        check=check,
-    )
+    def flow():
+        adopt(Plan.objects.get(slug="pro"), made[0])
+
+    every_fault(sandbox, prepare=prepare, flow=flow, look=look)

@@ -9,6 +9,7 @@ from django.db import connection
 
 from tests.billing.api import Program, problem
 from tests.billing.cast import publish_all, subscribe
+from tests.exhaustive import CROWDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,7 +41,8 @@ def pro(sandbox, organization, plans):
     return subscribe(sandbox, organization, plan=plans.pro)
 
 
-@pytest.mark.parametrize("callers", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("callers", CROWDS)
 def test_subscribing(sandbox, program, plans, callers):
     publish_all()
 
@@ -51,7 +53,8 @@ def test_subscribing(sandbox, program, plans, callers):
     assert len(list(sandbox.every("subscription"))) == 1
 
 
-@pytest.mark.parametrize("callers", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("callers", CROWDS)
 def test_opening_a_checkout(sandbox, program, plans, callers):
     publish_all()
 
@@ -62,7 +65,8 @@ def test_opening_a_checkout(sandbox, program, plans, callers):
     assert [s["status"] for s in sandbox.every("checkout.session")].count("open") == 1
 
 
-@pytest.mark.parametrize("callers", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("callers", CROWDS)
 def test_upgrading(sandbox, program, pro, callers):
     answers = at_once(callers, lambda: program.patch("subscription", {"plan": "team"}))
 
@@ -71,7 +75,8 @@ def test_upgrading(sandbox, program, pro, callers):
     assert sorted(i["amount_paid"] for i in sandbox.every("invoice")) == [2_900, 7_000]
 
 
-@pytest.mark.parametrize("callers", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("callers", CROWDS)
 def test_downgrading_and_taking_it_back(sandbox, organization, plans, program, callers):
     subscribe(sandbox, organization, plan=plans.team)
 
@@ -87,7 +92,8 @@ def test_downgrading_and_taking_it_back(sandbox, organization, plans, program, c
     assert {answer.json()["scheduled_change"] for answer in undone} == {None}
 
 
-@pytest.mark.parametrize("callers", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("callers", CROWDS)
 def test_cancelling_and_resuming(sandbox, program, pro, callers):
     ended = at_once(callers, lambda: program.delete("subscription"))
     resumed = at_once(callers, lambda: program.post("subscription/resume"))
@@ -97,7 +103,8 @@ def test_cancelling_and_resuming(sandbox, program, pro, callers):
     assert {answer.json()["cancels_at"] for answer in resumed} == {None}
 
 
-@pytest.mark.parametrize("callers", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("callers", CROWDS)
 def test_cancelling_now(sandbox, program, pro, callers):
     answers = at_once(callers, lambda: program.delete("subscription?when=now"))
 

@@ -12,10 +12,12 @@ from billing.stripe.changing import change_plan, undo_change
 from billing.stripe.ending import cancel_at_period_end, cancel_now, preview_cancel_now, resume
 from billing.stripe.previewing import preview_change
 from tests.billing.acme import CHALLENGES, FAILS
+from tests.exhaustive import CROWDS
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.parametrize("callers", [2, 10]),
+    pytest.mark.exhaustive,
+    pytest.mark.parametrize("callers", CROWDS),
 ]
 
 

@@ -19,6 +19,7 @@ from billing.stripe.reconciling import reconcile
 from tests.billing.cast import deliver, subscribe
 from tests.billing.faults import every_fault
 from tests.billing.troubles import discount_of, move, sandbox_time
+from tests.exhaustive import some
 
 pytestmark = pytest.mark.django_db
 
@@ -158,7 +159,8 @@ def test_a_life_whose_webhooks_were_all_lost_ends_as_if_they_had_come(
     assert differing(reconciled, state()) == {}
 
 
-@pytest.mark.parametrize("live", LIVES)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("live", some(LIVES, of="lives", count=3))
 def test_reconciling_again_repairs_nothing(sandbox, subscribed, pass_days, organization, live):
     live(subscribed, pass_days)
     reconcile(organization)

@@ -14,6 +14,7 @@ from billing.stripe.duplicates import cancel_never_paid
 from billing.stripe.reconciling import reconcile
 from tests.billing.cast import subscribe
 from tests.billing.troubles import subscribe_once_more
+from tests.exhaustive import CROWDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,7 +32,8 @@ def at_once(work: Any, *, workers: int) -> list[Any]:
         return list(threads.map(alone, range(workers)))
 
 
-@pytest.mark.parametrize("workers", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("workers", CROWDS)
 def test_of_several_that_reconcile_one_customer_one_repairs_and_all_agree(
     sandbox, organization, plans, workers
 ):
@@ -59,7 +61,8 @@ def test_two_chains_of_one_run_reconcile_each_once(sandbox, organization, outsid
     assert len(list(sandbox.every("customer"))) == 2
 
 
-@pytest.mark.parametrize("workers", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("workers", CROWDS)
 def test_a_second_subscription_is_ended_once_by_however_many(sandbox, organization, plans, workers):
     subscribe(sandbox, organization, plan=plans.pro)
     second = subscribe_once_more(organization, plan=plans.team, payment_behavior="default_incomplete")

@@ -29,6 +29,7 @@ from tests.billing.buying import (
     take_trial,
 )
 from tests.billing.cast import deliver, open_checkout, pay, publish_all, session_id_of
+from tests.exhaustive import CROWDS
 
 pytestmark = pytest.mark.django_db
 OTHER_CARD = "5555555555554444"
@@ -252,7 +253,8 @@ class TestWebhooks:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("many", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("many", CROWDS)
 @pytest.mark.parametrize("address", ["ann+{}@acme.example", "ann@acme{}.example"])
 def test_of_trials_claimed_at_once_by_one_mailbox_or_card_one_is_left(sandbox, plans, many, address):
     publish_all()

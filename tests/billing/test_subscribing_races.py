@@ -19,6 +19,7 @@ from billing.stripe.subscribing import NewSubscription, create_subscription
 from billing.stripe.subscriptions import sync_subscriptions
 from tests.billing.buying import confirm, offer_trial, open_pages, paid, statuses
 from tests.billing.cast import ATTEMPT, open_checkout, pay, session_id_of
+from tests.exhaustive import CROWDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FEES = {"pro": 2_900, "team": 9_900}
@@ -87,7 +88,8 @@ def check_sold_once(sandbox, organization) -> None:
     assert paid(sandbox) == FEES[entitlement.plan.slug]
 
 
-@pytest.mark.parametrize("many", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("many", CROWDS)
 def test_requests_of_the_api_at_once_share_one_subscription(sandbox, organization, plans, many):
     publish_two(plans)
 
@@ -98,7 +100,8 @@ def test_requests_of_the_api_at_once_share_one_subscription(sandbox, organizatio
     assert len(list(sandbox.every("customer"))) == 1
 
 
-@pytest.mark.parametrize("many", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("many", CROWDS)
 def test_requests_of_the_api_for_different_plans_leave_one_that_can_be_paid(
     sandbox, organization, plans, many
 ):
@@ -112,7 +115,8 @@ def test_requests_of_the_api_for_different_plans_leave_one_that_can_be_paid(
     check_sold_once(sandbox, organization)
 
 
-@pytest.mark.parametrize("many", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("many", CROWDS)
 def test_clicks_on_one_form_at_once_get_one_page(sandbox, organization, plans, many):
     publish_two(plans)
 
@@ -122,7 +126,8 @@ def test_clicks_on_one_form_at_once_get_one_page(sandbox, organization, plans, m
     assert len(open_pages(sandbox)) == 1
 
 
-@pytest.mark.parametrize("many", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("many", CROWDS)
 def test_clicks_on_one_page_s_button_at_once_pay_once(sandbox, organization, plans, many):
     publish_two(plans)
     page = open_checkout(organization, plan=plans.pro)
@@ -132,7 +137,8 @@ def test_clicks_on_one_page_s_button_at_once_pay_once(sandbox, organization, pla
     check_sold_once(sandbox, organization)
 
 
-@pytest.mark.parametrize("many", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("many", CROWDS)
 def test_coming_back_many_times_at_once_changes_nothing_twice(sandbox, organization, plans, many):
     publish_two(plans)
     offer_trial(plans.pro)
@@ -145,7 +151,8 @@ def test_coming_back_many_times_at_once_changes_nothing_twice(sandbox, organizat
     assert organization.trials.get().outcome == "given"
 
 
-@pytest.mark.parametrize("many", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("many", CROWDS)
 def test_a_page_is_paid_while_checkout_and_the_api_begin_anew(sandbox, organization, plans, many):
     publish_two(plans)
     page = open_checkout(organization, plan=plans.pro)
@@ -158,7 +165,8 @@ def test_a_page_is_paid_while_checkout_and_the_api_begin_anew(sandbox, organizat
     check_sold_once(sandbox, organization)
 
 
-@pytest.mark.parametrize("many", [2, 10])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("many", CROWDS)
 def test_a_client_secret_is_confirmed_while_checkout_and_the_api_begin_anew(
     sandbox, organization, plans, many
 ):
