@@ -17,6 +17,7 @@ from accounts.models import Organization
 from apikeys.addresses import address_range
 from apikeys.instants import to_microseconds
 from apikeys.models import APIKey, UncountedUnits
+from apikeys.reservations import uncounted_events
 from billing.entitlements import lock_entitlement, refresh_entitlement
 from billing.models import Entitlement, PlanQuota
 from usage import stream
@@ -135,7 +136,10 @@ def beginnings(
     missing = [meter for meter in entitlement.quotas if counter(meter, entitlement.period_start) not in held]
     if not missing:
         return {}
-    backlog = stream.backlog(entitlement.organization_id)
+    # An event goes from a reservation to the stream to the ledger: looked for in that order, it is in one of them.
+    # Where it is in two the later counts.
+    reserved = uncounted_events(entitlement.organization.ref)
+    backlog = [*reserved, *stream.backlog(entitlement.organization_id)]
     found = {}
     for meter in missing:
         in_hand = [row for row in uncounted if row.meter == meter and not row.is_stored]

@@ -35,3 +35,19 @@ class RotationRefused(KeysError):
 
 class ScopeExceeded(KeysError):
     """A key that is restricted to scopes asked for what lies outside of them."""
+
+
+class ReservationOver(KeysError):
+    """The reservation came to something else than it was to be settled with. `units` is what is billed."""
+
+    def __init__(self, message: str, *, units: int) -> None:
+        super().__init__(message)
+        self.units = units
+
+
+class ReservationSettled(ReservationOver):
+    """Somebody has settled it before, with other values."""
+
+
+class ReservationExpired(ReservationOver):
+    """Nobody settled it before its deadline: it is billed in full."""

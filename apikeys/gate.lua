@@ -6,15 +6,19 @@
 --                "tat", the burst's theoretical arrival time
 -- KEYS[4] list   as KEYS[2], of this key alone, where it has a cap of its own
 -- KEYS[5] zset   addresses that this key was used from, by when it was last
+-- KEYS[6] hash   the organization's reservations, by id; this and what follows only where the call makes one
+-- KEYS[7] string what the reservation came to: see settle.lua
 -- ARGV    digest, meter, cost, now in microseconds ("" for this server's own clock), scopes that the call
 --         wants with spaces between, the caller's address in digits (addresses.py) or "", "1" to leave the rates
---         uncounted: they do not refuse then, and are told as they stand
+--         uncounted: they do not refuse then, and are told as they stand; for a reservation its id, for how many
+--         microseconds it is held, and the end of its event ("<method>|<status>|<ms>|<endpoint>")
 --
 -- All keys carry the organization's ref in braces: one slot of a cluster.
 -- Answers {verdict, now} where nothing is known of the key, {verdict, now, key, organization, mode} where it is
 -- refused for its own sake, else also {policy that refused, microseconds until it would not; rate, left,
 -- microseconds until more; burst, left, until more; the key's cap, left, until more; quota, units at which the
--- spend cap stops, used, period start, period end}. An empty string stands for unlimited.
+-- spend cap stops, used, period start, period end}, and the record of a reservation that was made: see
+-- reservations.py. An empty string stands for unlimited.
 --
 -- It runs at every call, on Redis's one thread: what most calls do not need is asked for only where they do, and
 -- there are few functions, because Lua makes them anew at each run.
@@ -28,6 +32,20 @@ end
 local stamp = string.format('%.0f', now) -- tostring() would answer 1.7e+15.
 local WINDOW = 60 * 1000000
 local SEEN_EVERY, SEEN_KEPT, SEEN_MOST = 10 * 1000000, 40 * 86400, 100
+
+if ARGV[8] then
+  -- Taken back by who gave up waiting for this very answer.
+  if call('EXISTS', KEYS[7]) == 1 then return {'gate_unavailable', stamp} end
+  local held = call('HGET', KEYS[6], ARGV[8])
+  if held then
+    -- Asked again because the answer was lost: charged already. The limits are told to the first question alone.
+    local mode, at, organization, key, period =
+      string.match(held, '^%l+|%d+|(%l+)|%x+|(%d+)|([^|]*)|([^|]*)|[^|]*|%d+|(%d+)|')
+    local field = (mode == 'test' and 'test:' or '') .. meter .. ':' .. period
+    return {'admitted', at, key, organization, mode, '', 0, '', 0, 0, '', 0, 0, '', 0, 0, '', '',
+      call('HGET', KEYS[3], field) or '0', period, call('HGET', KEYS[1], 'period_end') or period, held}
+  end
+end
 
 local facts = call('HMGET', KEYS[1],
   'organization', 'valid_until', 'key:' .. ARGV[1], 'access', 'period_start', 'period_end',
@@ -86,7 +104,7 @@ end
 local verdict, policy, wait = 'admitted', '', 0
 local counted, limit = ARGV[7] ~= '1', tonumber(rate)
 local rate_left, rate_until, burst_left, burst_until, cap_left, cap_until = 0, 0, 0, 0, 0, 0
-local interval, arrival
+local interval, arrival, reservation
 
 -- Exact sliding window: what left the last 60 seconds is dropped, and what is left is counted. A token
 -- bucket of the same size would let nearly twice the limit through in one minute.
@@ -157,6 +175,12 @@ if verdict == 'admitted' then
     end
   end
   if cost > 0 then used = call('HINCRBY', KEYS[3], counter, cost) end
+  if ARGV[8] and cost > 0 then
+    -- In the one step that charges: there is no moment at which units are charged and nobody answers for them.
+    reservation = string.format('open|%.0f|%s|%s|%.0f|%s|%s|%s|%d|%s|%s', now + ARGV[9], mode, ARGV[8],
+      math.max(now, tonumber(period_start)), organization, id, meter, cost, period_start, ARGV[10])
+    call('HSET', KEYS[6], ARGV[8], reservation)
+  end
   local seen = call('ZSCORE', KEYS[5], ARGV[6])
   if not seen or now - tonumber(seen) >= SEEN_EVERY then
     call('ZADD', KEYS[5], stamp, ARGV[6])
@@ -165,4 +189,5 @@ if verdict == 'admitted' then
   end
 end
 return {verdict, stamp, id, organization, mode, policy, wait, rate, rate_left, rate_until,
-  burst, burst_left, burst_until, cap, cap_left, cap_until, quota, ceiling, used, period_start, period_end}
+  burst, burst_left, burst_until, cap, cap_left, cap_until, quota, ceiling, used, period_start, period_end,
+  reservation}

@@ -1,41 +1,26 @@
 """The gate: the one decision made before a call is served."""
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 from django.db import InterfaceError, OperationalError
 from redis.exceptions import RedisError
 
 from accounts import clock
-from apikeys import cache, without_redis
+from apikeys import cache, reservations, without_redis
 from apikeys.addresses import address_digits
 from apikeys.decision import Decision, Verdict
 from apikeys.instants import from_microseconds, to_microseconds
+from apikeys.reservations import Hold
+from apikeys.scripts import Script
 from apikeys.secret import ParsedSecret, parse
-from usage.lines import run_script
 from usage.outage import outage
 
-HERE = Path(__file__).parent
 TRIES = 4
 UNFILLED = {"cold", "stale"}
 # A crowd that finds nothing takes one connection to PostgreSQL, not one each.
 FILLING = [threading.Lock() for _ in range(64)]
-
-
-class Script:
-    """A Lua script of this directory."""
-
-    def __init__(self, name: str) -> None:
-        self.text = (HERE / name).read_text()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    def run(self, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        """Raises redis.exceptions.RedisError."""
-        return run_script(self.text, self.sha, keys=keys, args=args)
 
 
 DECIDE = Script("gate.lua")
@@ -50,6 +35,7 @@ def admit(
     scopes: Sequence[str] = (),
     address: str = "",
     counted: bool = True,
+    hold: Hold | None = None,
     now: datetime | None = None,
 ) -> Decision:
     """Decide about a call that costs `cost` units of `meter`, and charge them where it is admitted.
@@ -58,6 +44,9 @@ def admit(
     IP address; without one a key that is bound to networks is refused. Not `counted`, the call takes no place
     in the rates. `now` is the Redis server's own clock unless given or the process's stands, so that several
     web servers count by one clock.
+
+    With a `hold` the units are charged as a reservation, which whoever asked settles later: `decision.reservation`
+    is its record. Only Redis can make one: with it out of reach the verdict is UNAVAILABLE.
     """
     parsed = parse(secret)
     if parsed is None:
@@ -70,6 +59,7 @@ def admit(
                     parsed,
                     meter=meter,
                     cost=cost,
+                    hold=hold,
                     args=[
                         parsed.digest,
                         meter,
@@ -82,19 +72,29 @@ def admit(
                 )
             except RedisError:
                 outage.begin()
+                if hold:
+                    reservations.withdraw(parsed.ref, hold)
+        if hold:
+            return Decision(Verdict.UNAVAILABLE)
         return without_redis.decide(parsed, meter=meter, cost=cost, scopes=scopes, address=address, now=now)
     except (OperationalError, InterfaceError):
         # Django's two names for a PostgreSQL that does not answer.
         return Decision(Verdict.UNAVAILABLE)
 
 
-def ask(parsed: ParsedSecret, *, meter: str, cost: int, args: Sequence[str | int]) -> Decision:
+def ask(
+    parsed: ParsedSecret, *, meter: str, cost: int, hold: Hold | None, args: Sequence[str | int]
+) -> Decision:
     """Let the script decide. Raises RedisError, or OperationalError where it wants PostgreSQL's word."""
     ref = parsed.ref
     keys = [*cache.names(ref), *cache.key_names(ref, parsed.digest)]
     if outage.was_seen:
         without_redis.take_up()
         outage.end()
+    if hold:
+        reservations.announce(ref)
+        keys += reservations.names(ref, hold.id)
+        args = [*args, *hold.args]
     answer = DECIDE.run(keys, args)
     if answer[0] in UNFILLED:
         answer = ask_again(ref, keys, args)

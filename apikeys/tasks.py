@@ -1,15 +1,21 @@
 from celery import shared_task
 
-from apikeys import leaks, without_redis
+from apikeys import leaks, reservation_sweep, without_redis
 from apikeys.leaks import tell_of_leak
 
-__all__ = ["send_leak_letters", "take_up_uncounted", "tell_of_leak"]
+__all__ = ["bill_unsettled", "send_leak_letters", "take_up_uncounted", "tell_of_leak"]
 
 
 @shared_task
 def take_up_uncounted() -> int:
     """Bring counters up to date with what was let in while Redis was out of reach; return of how many customers."""
     return without_redis.take_up()
+
+
+@shared_task
+def bill_unsettled() -> int:
+    """Bill reservations in full that nobody settled in time; return how many. Two runs at once share the work."""
+    return reservation_sweep.sweep()
 
 
 @shared_task

@@ -346,6 +346,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 30.0,
         "options": {"expires": 30},
     },
+    "bill-unsettled": {
+        "task": "apikeys.tasks.bill_unsettled",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }
 

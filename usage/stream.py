@@ -31,6 +31,11 @@ def append(event: Event, *, failed: Callable[[], None]) -> None:
     lines.send("XADD", STREAM, "*", "e", event.encode(), failed=failed)
 
 
+def deliver(event: Event) -> None:
+    """Hand an event to the drain, and wait until Redis has it. Raises redis.exceptions.RedisError where it may not."""
+    lines.call("XADD", STREAM, "*", "e", event.encode())
+
+
 def retry_later(attempt: Callable[[], bool]) -> None:
     """Have `attempt` called again and again, in a thread of its own, until it returns True."""
     lines.repeat(attempt)

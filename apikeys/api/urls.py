@@ -4,6 +4,7 @@ from django.urls import path
 from apikeys.api.echo import Echo, NoSuchEndpoint
 from apikeys.api.gateway import Authorize
 from apikeys.api.keys import KeyDetail, KeyRotation, Keys
+from apikeys.api.settle import Settle
 from apikeys.api.subscription import Subscription
 from apikeys.api.verify import Verify
 
@@ -12,6 +13,7 @@ urlpatterns = [
     path("echo", login_not_required(Echo.as_view()), name="echo"),
     path("gateway/authorize", login_not_required(Authorize.as_view()), name="gateway-authorize"),
     path("keys/verify", login_not_required(Verify.as_view()), name="keys-verify"),
+    path("keys/verify/settle", login_not_required(Settle.as_view()), name="keys-verify-settle"),
     path("keys", login_not_required(Keys.as_view()), name="api-keys"),
     path("keys/<uuid:key_id>", login_not_required(KeyDetail.as_view()), name="api-key"),
     path("keys/<uuid:key_id>/rotate", login_not_required(KeyRotation.as_view()), name="api-key-rotate"),

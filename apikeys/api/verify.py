@@ -17,11 +17,14 @@ from apikeys.decision import Decision, Verdict
 from apikeys.gate import admit
 from apikeys.models import ServiceToken
 from apikeys.refusals import refusal, told
+from apikeys.reservations import Hold, Reservation
 from apikeys.terms import COST, METER
 from billing.api.base import StrictSerializer, checked
 from billing.api.problems import problems
 
 ENDPOINT = "verify"
+ENDPOINT_FORM = r"^[\x20-\x7e]+\Z"
+METHOD_FORM = r"^[A-Za-z]+\Z"
 
 
 class VerifySerializer(StrictSerializer):
@@ -39,8 +42,18 @@ class VerifySerializer(StrictSerializer):
     address = serializers.IPAddressField(
         required=False, help_text="The client's, for keys bound to networks."
     )
-    endpoint = serializers.RegexField(r"^[\x20-\x7e]+\Z", max_length=200, default=ENDPOINT)
-    method = serializers.RegexField(r"^[A-Za-z]+\Z", max_length=10, default="")
+    endpoint = serializers.RegexField(ENDPOINT_FORM, max_length=200, default=ENDPOINT)
+    method = serializers.RegexField(METHOD_FORM, max_length=10, default="")
+
+    reserve = serializers.BooleanField(
+        default=False,
+        help_text="The cost is the most that the call may cost: settle later what it did. Without, it is billed now.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["reserve"] and not attrs["cost"]:
+            raise serializers.ValidationError({"cost": ["Reserve 1 unit or more."]})
+        return attrs
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and any(len(name) > 20 for name in data):
@@ -81,6 +94,10 @@ ANSWER = inline_serializer(
         "policy": serializers.CharField(allow_null=True, help_text="The limit that refused."),
         "retry_after": serializers.IntegerField(allow_null=True, help_text="Seconds."),
         "next_plan": serializers.DictField(allow_null=True, help_text="slug, name and limit."),
+        "reservation": serializers.CharField(
+            allow_null=True, help_text="What to settle, where one was asked."
+        ),
+        "settle_by": serializers.DateTimeField(allow_null=True, help_text="Then it is billed in full."),
     },
 )
 
@@ -105,6 +122,7 @@ class Verify(APIView):
     )
     def post(self, request: Request) -> Response:
         asked = checked(VerifySerializer, request.data)
+        endpoint, method = asked["endpoint"], asked["method"].upper()
         decision = admit(
             asked["key"],
             meter=asked["meter"],
@@ -112,16 +130,12 @@ class Verify(APIView):
             scopes=asked["scopes"],
             address=asked.get("address", ""),
             counted=asked["cost"] > 0,
+            hold=Hold.of(endpoint=endpoint, method=method) if asked["reserve"] else None,
         )
         if decision.verdict is Verdict.UNAVAILABLE:
             raise refusal(decision)
-        settle(
-            Call(decision),
-            status=STATUS,
-            endpoint=asked["endpoint"],
-            method=asked["method"].upper(),
-            response_ms=0,
-        )
+        if not asked["reserve"]:
+            settle(Call(decision), status=STATUS, endpoint=endpoint, method=method, response_ms=0)
         return Response(
             answer(decision, meter=asked["meter"], scopes=asked["scopes"]),
             headers={"Cache-Control": "no-store"},
@@ -134,6 +148,7 @@ def answer(decision: Decision, *, meter: str, scopes: list[str]) -> dict[str, An
     about = find_about(decision) if known else About()
     has_limits = decision.has_limits and not decision.is_degraded
     ends = decision.runs_out_at if has_limits else None
+    held = Reservation.read(decision.ref, decision.reservation) if decision.reservation else None
     units = [limit.remaining for limit in decision.limits if limit.policy in {"period", "spend_cap"}]
     return {
         "valid": decision.admitted,
@@ -151,4 +166,6 @@ def answer(decision: Decision, *, meter: str, scopes: list[str]) -> dict[str, An
         "policy": decision.policy or None,
         "retry_after": problem.members.get("retry_after") if problem else None,
         "next_plan": problem.members.get("next_plan") if problem else None,
+        "reservation": held.token if held else None,
+        "settle_by": held.due.isoformat(timespec="milliseconds") if held else None,
     }

@@ -128,6 +128,16 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         "The change could not be made everywhere at once, so nothing has changed. Please try again.",
         {"retry_after": 1},
     ),
+    "reservation_settled": (
+        Kind(409, "reservation_settled", "Reservation settled"),
+        "This reservation has been settled with other values: 312 units are billed.",
+        {"units": 312},
+    ),
+    "reservation_expired": (
+        Kind(409, "reservation_expired", "Reservation expired"),
+        "Nobody settled this reservation in time: all of its 4000 units are billed.",
+        {"units": 4000},
+    ),
     "not_found": (Kind(404, "not_found", "Not found"), "You have no such invoice.", {}),
     "rate_limited": (
         Kind(429, "rate_limited", "Too many requests"),
@@ -253,6 +263,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(),
         help_text="With `insufficient_scope`: what the call needs.",
     )
+    units = serializers.IntegerField(required=False, help_text="With a reservation: what is billed for it.")
     subscription_status = serializers.CharField(
         required=False, help_text="With `suspended`: Stripe's status."
     )

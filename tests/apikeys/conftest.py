@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from config import embedded
+from tests.apikeys.reserving import Server
 from usage import outage
 from usage.lines import lines
 from usage.redis_client import get_redis
@@ -44,6 +45,12 @@ def own_redis(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
     lines.close()
     get_redis.cache_clear()
     own.stop()
+
+
+@pytest.fixture
+def server(client: Any, organization: Any, api_key: Any) -> Server:
+    """A server that asks about Acme's key."""
+    return Server(client, organization, api_key.secret)
 
 
 @pytest.fixture

@@ -5,11 +5,15 @@ from django.db import connection
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
+from accounts import clock
 from accounts.models import Organization, User
-from apikeys import cache
+from apikeys import cache, reservations
 from apikeys.checks import stale_copies
 from apikeys.gate import admit, give_back
 from apikeys.models import APIKey
+from apikeys.reservation_settlement import Outcome, settle
+from apikeys.reservations import Hold, Reservation
+from apikeys.tasks import bill_unsettled
 from tests.apikeys import callers, redis_cluster
 from tests.apikeys.test_gate import set_limits, used
 from tests.usage.cast import serve
@@ -139,3 +143,23 @@ def test_200_callers_in_four_processes_get_exactly_what_is_left(organizations, c
 class SecretOnly:
     def __init__(self, secret):
         self.secret = secret
+
+
+def test_reservations_of_organizations_on_every_node_are_settled_or_billed(organizations, cluster):
+    made = []
+    for organization, secret in organizations:
+        for _ in range(2):
+            decision = admit(secret, cost=40, hold=Hold.of(endpoint="verify", method=""))
+            made.append(Reservation.read(organization.ref, decision.reservation))
+        assert used(organization) == 80
+    for settled in made[::2]:
+        settle(settled, Outcome(units=12, status=200, endpoint="verify", method="", response_ms=0))
+    get_redis().delete(reservations.INDEX)  # On one node, which is lost alone.
+
+    with clock.standing_at(made[-1].due):
+        assert bill_unsettled() == 12
+    Drain().run_once()
+
+    assert [used(organization) for organization, _ in organizations] == [52] * 12
+    assert sorted(UsageEvent.objects.values_list("units", flat=True)) == [12] * 12 + [40] * 12
+    assert not any(node.keys("*}:reservations") for node in cluster.nodes)

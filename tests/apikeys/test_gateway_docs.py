@@ -99,3 +99,20 @@ def test_the_call_of_the_page_verifies_a_key(client, api_key, organization):
 
     assert response.json()["valid"]
     assert response.json().keys() == json.loads(blocks("json")[0]).keys()
+
+
+def test_the_calls_of_the_page_reserve_and_settle(client, api_key, organization, drain):
+    include_tokens(organization, included=5000)
+    headers = {"Authorization": f"Bearer {service_token()}"}
+
+    def run(command, **fields):
+        address = re.search(r"example\.com(/\S+)", command)[1]
+        body = json.loads(re.search(r"--json '(.*)'", command)[1]) | fields
+        return client.post(address, body, content_type="application/json", headers=headers).json()
+
+    reserved = run(blocks("sh")[1], key=api_key.secret)
+    settled = run(blocks("sh")[2], reservation=reserved["reservation"])
+
+    assert settled == json.loads(blocks("json")[1]) | {"organization": organization.ref}
+    (event,) = ledger(drain)
+    assert (event.units, event.status, event.endpoint, event.response_ms) == (312, 200, "/v1/chat", 840)

@@ -57,6 +57,8 @@ def test_a_good_key_is_valid_and_described(verify, organization, api_key):
         "policy": None,
         "retry_after": None,
         "next_plan": None,
+        "reservation": None,
+        "settle_by": None,
     }
     assert [(each["policy"], each["limit"], each["remaining"]) for each in limits] == [
         ("minute", 10, 9),

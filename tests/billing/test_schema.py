@@ -63,7 +63,11 @@ def test_every_operation_has_a_name_a_summary_and_its_problems(schema):
 
 
 # A PUT says what is to be so, and the DELETE beside it answers the same whether or not there was anything.
-REPEATABLE = {("put", "/api/v1/spend-caps/{meter}"), ("delete", "/api/v1/spend-caps/{meter}")}
+REPEATABLE = {
+    ("put", "/api/v1/spend-caps/{meter}"),
+    ("delete", "/api/v1/spend-caps/{meter}"),
+    ("post", "/api/v1/keys/verify/settle"),
+}
 
 
 def test_every_write_that_cannot_be_repeated_takes_an_idempotency_key(schema):
