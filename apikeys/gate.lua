@@ -5,9 +5,8 @@
 -- KEYS[3] hash   units used, by "<meter>:<period start>", a test key's by "test:<meter>:<period start>"; and
 --                "tat", the burst's theoretical arrival time
 -- KEYS[4] list   as KEYS[2], of this key alone, where it has a cap of its own
--- KEYS[5] zset   addresses that this key was used from, by when it was last
--- KEYS[6] hash   the organization's reservations, by id; this and what follows only where the call makes one
--- KEYS[7] string what the reservation came to: see settle.lua
+-- KEYS[5] hash   the organization's reservations, by id; this and what follows only where the call makes one
+-- KEYS[6] string what the reservation came to: see settle.lua
 -- ARGV    digest, meter, cost, now in microseconds ("" for this server's own clock), scopes that the call
 --         wants with spaces between, the caller's address in digits (addresses.py) or "", "1" to leave the rates
 --         uncounted: they do not refuse then, and are told as they stand; for a reservation its id, for how many
@@ -31,12 +30,11 @@ if not now then
 end
 local stamp = string.format('%.0f', now) -- tostring() would answer 1.7e+15.
 local WINDOW = 60 * 1000000
-local SEEN_EVERY, SEEN_KEPT, SEEN_MOST = 10 * 1000000, 40 * 86400, 100
 
 if ARGV[8] then
   -- Taken back by who gave up waiting for this very answer.
-  if call('EXISTS', KEYS[7]) == 1 then return {'gate_unavailable', stamp} end
-  local held = call('HGET', KEYS[6], ARGV[8])
+  if call('EXISTS', KEYS[6]) == 1 then return {'gate_unavailable', stamp} end
+  local held = call('HGET', KEYS[5], ARGV[8])
   if held then
     -- Asked again because the answer was lost: charged already. The limits are told to the first question alone.
     local mode, at, organization, key, period =
@@ -179,13 +177,7 @@ if verdict == 'admitted' then
     -- In the one step that charges: there is no moment at which units are charged and nobody answers for them.
     reservation = string.format('open|%.0f|%s|%s|%.0f|%s|%s|%s|%d|%s|%s', now + ARGV[9], mode, ARGV[8],
       math.max(now, tonumber(period_start)), organization, id, meter, cost, period_start, ARGV[10])
-    call('HSET', KEYS[6], ARGV[8], reservation)
-  end
-  local seen = call('ZSCORE', KEYS[5], ARGV[6])
-  if not seen or now - tonumber(seen) >= SEEN_EVERY then
-    call('ZADD', KEYS[5], stamp, ARGV[6])
-    call('EXPIRE', KEYS[5], SEEN_KEPT)
-    if not seen then call('ZREMRANGEBYRANK', KEYS[5], 0, -SEEN_MOST - 1) end
+    call('HSET', KEYS[5], ARGV[8], reservation)
   end
 end
 return {verdict, stamp, id, organization, mode, policy, wait, rate, rate_left, rate_until,

@@ -8,9 +8,9 @@ from django.db import InterfaceError, OperationalError
 from redis.exceptions import RedisError
 
 from accounts import clock
-from apikeys import cache, reservations, without_redis
+from apikeys import cache, reservations, sightings, without_redis
 from apikeys.addresses import address_digits
-from apikeys.decision import Decision, Verdict
+from apikeys.decision import AT, Decision, Verdict
 from apikeys.instants import from_microseconds, to_microseconds
 from apikeys.reservations import Hold
 from apikeys.scripts import Script
@@ -19,6 +19,7 @@ from usage.outage import outage
 
 TRIES = 4
 UNFILLED = {"cold", "stale"}
+VERDICTS = {str(verdict): verdict for verdict in Verdict}
 # A crowd that finds nothing takes one connection to PostgreSQL, not one each.
 FILLING = [threading.Lock() for _ in range(64)]
 
@@ -82,12 +83,10 @@ def admit(
         return Decision(Verdict.UNAVAILABLE)
 
 
-def ask(
-    parsed: ParsedSecret, *, meter: str, cost: int, hold: Hold | None, args: Sequence[str | int]
-) -> Decision:
+def ask(parsed: ParsedSecret, *, meter: str, cost: int, hold: Hold | None, args: list[str | int]) -> Decision:
     """Let the script decide. Raises RedisError, or OperationalError where it wants PostgreSQL's word."""
     ref = parsed.ref
-    keys = [*cache.names(ref), *cache.key_names(ref, parsed.digest)]
+    keys = [*cache.names(ref), cache.key_names(ref, parsed.digest).window]
     if outage.was_seen:
         without_redis.take_up()
         outage.end()
@@ -98,7 +97,10 @@ def ask(
     answer = DECIDE.run(keys, args)
     if answer[0] in UNFILLED:
         answer = ask_again(ref, keys, args)
-    return Decision(Verdict(answer[0]), ref=ref, meter=meter, cost=cost, answer=answer)
+    verdict = VERDICTS[answer[0]]
+    if verdict is Verdict.ADMITTED:
+        sightings.note(ref, parsed.digest, address=str(args[5]), at=int(answer[AT]))
+    return Decision(verdict, ref=ref, meter=meter, cost=cost, answer=answer)
 
 
 def ask_again(ref: str, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:

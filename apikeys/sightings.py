@@ -1,9 +1,11 @@
 """What Redis has seen of keys: from which addresses they were used, and when last.
 
-Exact to ten seconds, and kept for 40 days.
+Exact to ten seconds, and kept for 40 days. They are noted beside the gate's decision and not by it: nothing is
+decided by them, and a call waits for none of it.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +17,36 @@ from apikeys.addresses import address_text
 from apikeys.cache import key_names
 from apikeys.instants import from_microseconds
 from apikeys.models import APIKey
+from usage.lines import lines
 from usage.redis_client import get_redis
+
+EVERY = 10_000_000  # Microseconds: a call sooner after another one from the same address is not noted.
+KEPT_SECONDS = 40 * 86_400
+MOST = 100  # Addresses of a key; those that called last.
+REMEMBERED = 10_000
+# When a call with a key from an address is to be noted next, in this process.
+due: dict[str, int] = {}
+
+
+def note(ref: str, digest: str, *, address: str, at: int) -> None:
+    """Note a call from an address in digits, or "", at a moment in microseconds: at most one in ten seconds."""
+    caller = f"{digest} {address}"
+    if at < due.get(caller, 0):
+        return
+    if len(due) >= REMEMBERED:
+        due.clear()
+    due[caller] = at + EVERY
+    seen = key_names(ref, digest).seen
+    with suppress(RedisError):
+        # GT: a process whose call was earlier and slower does not take a later one back.
+        lines.send("ZADD", seen, "GT", at, address, failed=forget)
+        lines.send("ZREMRANGEBYRANK", seen, 0, -MOST - 1, failed=forget)
+        lines.send("EXPIRE", seen, KEPT_SECONDS, failed=forget)
+
+
+def forget() -> None:
+    """A sighting that Redis did not take: the next call is another one."""
+    due.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +65,7 @@ def find_sightings(keys: Sequence[APIKey], *, most: int = 0) -> dict[UUID, list[
     if not keys:
         return {}
     try:
+        lines.confirm()  # What this very process has noted is there before it is read.
         pipeline = get_redis().pipeline(transaction=False)
         for key in keys:
             seen = key_names(key.organization.ref, key.digest).seen

@@ -55,6 +55,22 @@ def gate(
 
 def terms_of(view: "APIView", method: str) -> Terms:
     """Return what a view asks of the gate for one of its methods. Raises ValueError for what cannot be asked."""
+    kind = type(view)
+    known = UNCHANGING.get((kind, method))
+    if known is not None and not OWN.intersection(vars(view)):
+        return known
+    terms = work_out(view, method)
+    if all(is_plain(kind, name) for name in NAMES) and not OWN.intersection(vars(view)):
+        UNCHANGING[kind, method] = terms
+    return terms
+
+
+def is_plain(kind: type, name: str) -> bool:
+    """Whether a class attribute is the same for every request: there is none, or it is no property."""
+    return not hasattr(getattr(kind, name, None), "__get__")
+
+
+def work_out(view: "APIView", method: str) -> Terms:
     handler = getattr(view, method.lower(), None)
     told = told_to(getattr(handler, "__func__", handler))
     kind = type(view)
@@ -87,5 +103,8 @@ def terms_from(values: dict[str, Any]) -> Terms:
 
 
 NAMES = ("gate_meter", "gate_cost", "gate_scopes", "gate_reserve")
+OWN = frozenset(NAMES)
+# Of views that ask the same at every request. A class is looked at once: what it asks is part of its code.
+UNCHANGING: dict[tuple[type, str], Terms] = {}
 DEFAULT = Terms(METER, COST, (), is_reservation=False)
 API_VIEW = "rest_framework.decorators"
