@@ -5,6 +5,7 @@ entitlement row, and a change drops the copy before it commits. So no process ca
 a change has committed: whoever fills next has waited for that commit.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from usage.redis_client import get_redis
 
 IDLE = timedelta(days=7)  # Memory of organizations that call no more is freed.
 ABSENT = timedelta(minutes=1)
+BORN = "born"  # Of the hash of counters, not of what PostgreSQL knows.
 EXPIRED_KNOWN = timedelta(days=30)
 KEPT = timedelta(days=40)  # Counters of past periods, to which late answers may still give back.
 
@@ -93,11 +95,13 @@ def copy(organization: Organization, *, now: datetime) -> None:
         entitlement = refresh_entitlement(organization, now=now)
     facts: dict[Any, Any] = facts_of(entitlement)  # Any: redis-py takes a union that str does not match.
     held: dict[str, str] = redis.hgetall(keys.used)  # type: ignore[assignment]  # It may be awaited elsewhere.
+    facts[BORN] = held.get(BORN) or secrets.token_hex(4)
     uncounted = list(organization.uncounted_units.all())
     pipeline = redis.pipeline()
     pipeline.delete(keys.facts)
     pipeline.hset(keys.facts, mapping=facts)
     pipeline.pexpire(keys.facts, IDLE)
+    pipeline.hset(keys.used, BORN, facts[BORN])
     for name, units in beginnings(entitlement, held, uncounted).items():
         pipeline.hsetnx(keys.used, name, units)
     for row in uncounted:

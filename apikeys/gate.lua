@@ -2,8 +2,8 @@
 --
 -- KEYS[1] hash   what PostgreSQL knows: see facts_of in cache.py
 -- KEYS[2] list   the times of the organization's admitted calls of the last minute, newest first
--- KEYS[3] hash   units used, by "<meter>:<period start>", a test key's by "test:<meter>:<period start>"; and
---                "tat", the burst's theoretical arrival time
+-- KEYS[3] hash   units used, by "<meter>:<period start>", a test key's by "test:<meter>:<period start>"; "tat",
+--                the burst's theoretical arrival time; and "born", which another hash in its place has another of
 -- KEYS[4] list   as KEYS[2], of this key alone, where it has a cap of its own
 -- KEYS[5] zset   addresses that this key was used from, by when it was last
 -- ARGV    digest, meter, cost, now in microseconds ("" for this server's own clock), scopes that the call
@@ -14,7 +14,7 @@
 -- Answers {verdict, now} where nothing is known of the key, {verdict, now, key, organization, mode} where it is
 -- refused for its own sake, else also {policy that refused, microseconds until it would not; rate, left,
 -- microseconds until more; burst, left, until more; the key's cap, left, until more; quota, units at which the
--- spend cap stops, used, period start, period end}. An empty string stands for unlimited.
+-- spend cap stops, used, period start, period end, born}. An empty string stands for unlimited.
 --
 -- It runs at every call, on Redis's one thread: what most calls do not need is asked for only where they do, and
 -- there are few functions, because Lua makes them anew at each run.
@@ -31,7 +31,7 @@ local SEEN_EVERY, SEEN_KEPT, SEEN_MOST = 10 * 1000000, 40 * 86400, 100
 
 local facts = call('HMGET', KEYS[1],
   'organization', 'valid_until', 'key:' .. ARGV[1], 'access', 'period_start', 'period_end',
-  'rate', 'burst', 'quota:' .. meter, 'ceiling:' .. meter)
+  'rate', 'burst', 'quota:' .. meter, 'ceiling:' .. meter, 'born')
 local organization, key = facts[1], facts[3]
 local period_start, period_end, rate, burst, quota, ceiling =
   facts[5], facts[6], facts[7], facts[8], facts[9], facts[10]
@@ -165,4 +165,5 @@ if verdict == 'admitted' then
   end
 end
 return {verdict, stamp, id, organization, mode, policy, wait, rate, rate_left, rate_until,
-  burst, burst_left, burst_until, cap, cap_left, cap_until, quota, ceiling, used, period_start, period_end}
+  burst, burst_left, burst_until, cap, cap_left, cap_until, quota, ceiling, used, period_start, period_end,
+  facts[11] or ''}

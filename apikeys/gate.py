@@ -120,4 +120,4 @@ def give_back(decision: Decision, *, units: int | None = None) -> None:
     """Return units of an admitted call to the quota's counter: all, unless told how many. Raises RedisError."""
     field = cache.counter(decision.meter, decision.period_start, livemode=decision.livemode)
     units = decision.cost if units is None else units
-    GIVE_BACK.run([cache.names(decision.ref).used], [field, units])
+    GIVE_BACK.run([cache.names(decision.ref).used], [field, units, decision.cost - units, decision.born])
