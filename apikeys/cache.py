@@ -8,6 +8,7 @@ a change has committed: whoever fills next has waited for that commit.
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, transaction
@@ -104,6 +105,8 @@ def copy(organization: Organization, *, now: datetime) -> None:
     pipeline.hset(keys.used, BORN, facts[BORN])
     for name, units in beginnings(entitlement, held, uncounted).items():
         pipeline.hsetnx(keys.used, name, units)
+    for earlier, later in successions(entitlement):
+        pipeline.hset(keys.used, f"into:{earlier}", later)
     for row in uncounted:
         name = counter(row.meter, row.period_start)
         if name in held:
@@ -157,6 +160,16 @@ def beginnings(
             )
         found[counter(meter, entitlement.period_start)] = units
     return found
+
+
+def successions(entitlement: Entitlement) -> list[tuple[str, str]]:
+    """Return each counter whose units another one holds too, and that one: who gives back to it gives to both."""
+    starts = [*map(datetime.fromisoformat, entitlement.carried_from), entitlement.period_start]
+    return [
+        (counter(meter, earlier), counter(meter, later))
+        for meter in entitlement.quotas
+        for earlier, later in pairwise(starts)
+    ]
 
 
 def facts_of(entitlement: Entitlement) -> dict[str, str]:

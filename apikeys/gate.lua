@@ -3,7 +3,8 @@
 -- KEYS[1] hash   what PostgreSQL knows: see facts_of in cache.py
 -- KEYS[2] list   the times of the organization's admitted calls of the last minute, newest first
 -- KEYS[3] hash   units used, by "<meter>:<period start>", a test key's by "test:<meter>:<period start>"; "tat",
---                the burst's theoretical arrival time; and "born", which another hash in its place has another of
+--                the burst's theoretical arrival time; "born", which another hash in its place has another of; and by
+--                "into:<meter>:<period start>" the counter that began with that one's units
 -- KEYS[4] list   as KEYS[2], of this key alone, where it has a cap of its own
 -- KEYS[5] zset   addresses that this key was used from, by when it was last
 -- ARGV    digest, meter, cost, now in microseconds ("" for this server's own clock), scopes that the call

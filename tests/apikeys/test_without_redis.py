@@ -289,6 +289,22 @@ def test_a_counter_that_was_not_lost_takes_units_back_after_its_organization_s_f
     assert used(organization) == 1
 
 
+def test_units_are_given_back_to_the_period_that_theirs_was_carried_into(organization, api_key):
+    entitlement = organization.entitlement
+    failed, late = admit(api_key.secret, cost=10), admit(api_key.secret, cost=10)
+    serve(api_key, calls=5)
+    for hours in (1, 2):
+        entitlement.carried_from = [*entitlement.carried_from, entitlement.period_start.isoformat()]
+        entitlement.period_start += timedelta(hours=1)
+        entitlement.version += 1
+        entitlement.save()
+        cache.drop(organization.ref)
+        assert admit(api_key.secret, cost=0).used == (25 if hours == 1 else 15)
+        finish(failed if hours == 1 else late, status=500)
+
+    assert admit(api_key.secret, cost=0).used == 5
+
+
 def test_an_event_that_a_drain_has_stored_and_not_acknowledged_counts_once(organization, api_key, own_redis):
     serve(api_key, calls=3)
     drain = Drain()
