@@ -5,8 +5,10 @@ entitlement row, and a change drops the copy before it commits. So no process ca
 a change has committed: whoever fills next has waited for that commit.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, transaction
@@ -26,6 +28,7 @@ from usage.redis_client import get_redis
 
 IDLE = timedelta(days=7)  # Memory of organizations that call no more is freed.
 ABSENT = timedelta(minutes=1)
+BORN = "born"  # Of the hash of counters, not of what PostgreSQL knows.
 EXPIRED_KNOWN = timedelta(days=30)
 KEPT = timedelta(days=40)  # Counters of past periods, to which late answers may still give back.
 
@@ -96,13 +99,17 @@ def copy(organization: Organization, *, now: datetime) -> None:
         entitlement = refresh_entitlement(organization, now=now)
     facts: dict[Any, Any] = facts_of(entitlement)  # Any: redis-py takes a union that str does not match.
     held: dict[str, str] = redis.hgetall(keys.used)  # type: ignore[assignment]  # It may be awaited elsewhere.
+    facts[BORN] = held.get(BORN) or secrets.token_hex(4)
     uncounted = list(organization.uncounted_units.all())
     pipeline = redis.pipeline()
     pipeline.delete(keys.facts)
     pipeline.hset(keys.facts, mapping=facts)
     pipeline.pexpire(keys.facts, IDLE)
+    pipeline.hset(keys.used, BORN, facts[BORN])
     for name, units in beginnings(entitlement, held, uncounted).items():
         pipeline.hsetnx(keys.used, name, units)
+    for earlier, later in successions(entitlement):
+        pipeline.hset(keys.used, f"into:{earlier}", later)
     for row in uncounted:
         name = counter(row.meter, row.period_start)
         if name in held:
@@ -159,6 +166,16 @@ def beginnings(
             )
         found[counter(meter, entitlement.period_start)] = units
     return found
+
+
+def successions(entitlement: Entitlement) -> list[tuple[str, str]]:
+    """Return each counter whose units another one holds too, and that one: who gives back to it gives to both."""
+    starts = [*map(datetime.fromisoformat, entitlement.carried_from), entitlement.period_start]
+    return [
+        (counter(meter, earlier), counter(meter, later))
+        for meter in entitlement.quotas
+        for earlier, later in pairwise(starts)
+    ]
 
 
 def facts_of(entitlement: Entitlement) -> dict[str, str]:

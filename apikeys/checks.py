@@ -54,7 +54,8 @@ def differing(entitlement: Entitlement, held: dict[str, str]) -> list[str]:
     if clock.now() >= entitlement.valid_until or "absent" in held:
         return []
     due = cache.facts_of(entitlement)
-    return sorted(name for name in due.keys() | held.keys() if due.get(name) != held.get(name))
+    names = due.keys() | held.keys() - {cache.BORN}
+    return sorted(name for name in names if due.get(name) != held.get(name))
 
 
 def differing_under_lock(organization: Organization) -> list[str]:

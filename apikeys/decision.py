@@ -163,6 +163,11 @@ class Decision:
         return self._answer[RESERVATION] if len(self._answer) > RESERVATION else ""
 
     @property
+    def born(self) -> str:
+        """Which of the counters that may have stood there one after the other was charged; empty: not known."""
+        return self._answer[BORN] if len(self._answer) > BORN else ""
+
+    @property
     def limits(self) -> tuple[Limit, ...]:
         """Every policy that holds for the call, the shortest window first; empty where none is known."""
         if not self.has_limits:
@@ -199,6 +204,6 @@ class Decision:
 # Where the gate script's answer has what: see gate.lua.
 AT, KEY, ORGANIZATION, MODE, POLICY, WAIT = 1, 2, 3, 4, 5, 6
 RATE, BURST, CAP = 7, 10, 13  # Each followed by what remains, and by the microseconds until more does.
-QUOTA, SPEND_CAP, USED, PERIOD_START, PERIOD_END, RESERVATION = 16, 17, 18, 19, 20, 21
+QUOTA, SPEND_CAP, USED, PERIOD_START, PERIOD_END, BORN, RESERVATION = 16, 17, 18, 19, 20, 21, 22
 CALLS = (("burst", BURST), ("minute", RATE), ("key", CAP))
 UNITS = (("period", QUOTA), ("spend_cap", SPEND_CAP))

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from apikeys.problems import CHALLENGE, CONTENT_TYPE, Problem, body
+from apikeys.redaction import redact_all
 from billing import errors
 from billing.api.problems import KINDS
 
@@ -65,7 +66,11 @@ def plain_problem(error: exceptions.APIException) -> Problem:
     code = str(getattr(error, "default_code", "error"))
     detail, members = str(error.detail), {}
     if isinstance(error, exceptions.ValidationError):
-        members, detail = {"errors": error.detail}, "Some of what was sent is not valid; see `errors`."
+        # They repeat what was sent.
+        members, detail = (
+            {"errors": redact_all(error.detail)},
+            "Some of what was sent is not valid; see `errors`.",
+        )
     return Problem(
         status=error.status_code,
         code=code,

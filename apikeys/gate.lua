@@ -2,8 +2,9 @@
 --
 -- KEYS[1] hash   what PostgreSQL knows: see facts_of in cache.py
 -- KEYS[2] list   the times of the organization's admitted calls of the last minute, newest first
--- KEYS[3] hash   units used, by "<meter>:<period start>", a test key's by "test:<meter>:<period start>"; and
---                "tat", the burst's theoretical arrival time
+-- KEYS[3] hash   units used, by "<meter>:<period start>", a test key's by "test:<meter>:<period start>"; "tat",
+--                the burst's theoretical arrival time; "born", which another hash in its place has another of; and by
+--                "into:<meter>:<period start>" the counter that began with that one's units
 -- KEYS[4] list   as KEYS[2], of this key alone, where it has a cap of its own
 -- KEYS[5] hash   the organization's reservations, by id; this and what follows only where the call makes one
 -- KEYS[6] string what the reservation came to: see settle.lua
@@ -16,7 +17,7 @@
 -- Answers {verdict, now} where nothing is known of the key, {verdict, now, key, organization, mode} where it is
 -- refused for its own sake, else also {policy that refused, microseconds until it would not; rate, left,
 -- microseconds until more; burst, left, until more; the key's cap, left, until more; quota, units at which the
--- spend cap stops, used, period start, period end}, and the record of a reservation that was made: see
+-- spend cap stops, used, period start, period end, born}, and the record of a reservation that was made: see
 -- reservations.py. An empty string stands for unlimited.
 --
 -- It runs at every call, on Redis's one thread: what most calls do not need is asked for only where they do, and
@@ -41,13 +42,13 @@ if ARGV[8] then
       string.match(held, '^%l+|%d+|(%l+)|%x+|(%d+)|([^|]*)|([^|]*)|[^|]*|%d+|(%d+)|')
     local field = (mode == 'test' and 'test:' or '') .. meter .. ':' .. period
     return {'admitted', at, key, organization, mode, '', 0, '', 0, 0, '', 0, 0, '', 0, 0, '', '',
-      call('HGET', KEYS[3], field) or '0', period, call('HGET', KEYS[1], 'period_end') or period, held}
+      call('HGET', KEYS[3], field) or '0', period, call('HGET', KEYS[1], 'period_end') or period, '', held}
   end
 end
 
 local facts = call('HMGET', KEYS[1],
   'organization', 'valid_until', 'key:' .. ARGV[1], 'access', 'period_start', 'period_end',
-  'rate', 'burst', 'quota:' .. meter, 'ceiling:' .. meter)
+  'rate', 'burst', 'quota:' .. meter, 'ceiling:' .. meter, 'born')
 local organization, key = facts[1], facts[3]
 local period_start, period_end, rate, burst, quota, ceiling =
   facts[5], facts[6], facts[7], facts[8], facts[9], facts[10]
@@ -182,4 +183,4 @@ if verdict == 'admitted' then
 end
 return {verdict, stamp, id, organization, mode, policy, wait, rate, rate_left, rate_until,
   burst, burst_left, burst_until, cap, cap_left, cap_until, quota, ceiling, used, period_start, period_end,
-  reservation}
+  facts[11] or '', reservation}

@@ -11,6 +11,8 @@ from apikeys.sightings import Sighting, find_sightings, last_use
 from usage.models import UsageRollup
 
 HOUR = timedelta(hours=1)
+# A key that nobody has called with is called safe to revoke once it has been so for that long.
+QUIET_FOR = HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,12 @@ class Handover:
         return self.is_known and not (
             self.last_call and self.old.replaced_at and self.last_call > self.old.replaced_at
         )
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it has been quiet for long enough to say that it may be revoked."""
+        replaced_at = self.old.replaced_at
+        return self.is_quiet and replaced_at is not None and clock.now() - replaced_at >= QUIET_FOR
 
 
 def look_at(old: APIKey) -> Handover:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts import clock
 from accounts.models import Membership, Role
 from apikeys.models import APIKey
-from apikeys.secret import FORM, parse
+from apikeys.secret import parse_all
 from billing.delivery import NotSent, Unsure, post
 from billing.letters import Letter
 from billing.tasks import enqueue
@@ -25,7 +25,6 @@ from usage.redis_client import get_redis
 
 logger = logging.getLogger(__name__)
 
-KEYS_A_TEXT = 20
 # A letter that has not gone out by then is no news any more; the log has said each minute that it could not be sent.
 TOLD_WITHIN = timedelta(days=3)
 FOLDER = "apikeys/email/"
@@ -39,13 +38,9 @@ def revoke_leaked(text: str) -> int:
     """
     get_redis().ping()
     revoked = 0
-    for candidate in [match[0] for match in FORM.finditer(text)][:KEYS_A_TEXT]:
-        parsed = parse(candidate)
-        if parsed is None:
-            continue
-        key = APIKey.objects.active().select_related("organization").filter(digest=parsed.digest).first()
-        if key and report_leak(key):
-            revoked += 1
+    digests = {parsed.digest for parsed in parse_all(text)}
+    for key in APIKey.objects.active().select_related("organization").filter(digest__in=digests):
+        revoked += report_leak(key)
     return revoked
 
 

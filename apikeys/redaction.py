@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from typing import Any
 
 from django.conf import settings
 
@@ -20,3 +21,12 @@ def pattern(prefix: str) -> re.Pattern[str]:
 def redact(text: str) -> str:
     """Return the text with only the first characters left of each API key and service token in it."""
     return pattern(settings.API_KEY_PREFIX).sub(r"\1…", text)
+
+
+def redact_all(value: Any) -> Any:
+    """Return `value` with every text in its lists and dictionaries redacted, their keys included."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact_all(name): redact_all(each) for name, each in value.items()}
+    return [redact_all(each) for each in value] if isinstance(value, list) else value

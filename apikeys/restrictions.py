@@ -11,6 +11,7 @@ from typing import Any
 
 from accounts import clock
 from apikeys.errors import InvalidRestriction
+from apikeys.redaction import redact
 from apikeys.scopes import check_scopes
 
 NAME_LENGTH = 100
@@ -27,6 +28,9 @@ def check_name(name: str) -> str:
         raise InvalidRestriction("name", f"Use a name of at most {NAME_LENGTH} characters.")
     if not name.isprintable():
         raise InvalidRestriction("name", "The name holds characters that cannot be shown.")
+    if redact(name) != name:
+        # It would stand on pages, in e-mails and in the database, where no key may.
+        raise InvalidRestriction("name", "That is a key itself, which nobody may read: use a word for it.")
     return name
 
 

@@ -24,6 +24,7 @@ FORM = re.compile(
     rf"[0-9A-Za-z]{{{SECRET_LENGTH}}}([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})",
     re.ASCII,
 )
+LENGTH_AFTER_MODE = REF_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH
 
 
 class ParsedSecret(NamedTuple):
@@ -64,3 +65,14 @@ def parse(secret: str) -> ParsedSecret | None:
     if not match or match[1] != settings.API_KEY_PREFIX or checksum(secret[:-CHECKSUM_LENGTH]) != match[4]:
         return None
     return ParsedSecret(ref=match[3], mode=match[2], digest=digest(secret))
+
+
+def parse_all(text: str) -> list[ParsedSecret]:
+    """Return what the well-formed keys in a text say, whatever stands before and behind them.
+
+    A letter may do so, as in the `\\n` of a quoted string, and so may the beginning of another key.
+    """
+    prefix = re.escape(settings.API_KEY_PREFIX)
+    form = rf"(?=({prefix}_(?:live|test)_[0-9A-Za-z]{{{LENGTH_AFTER_MODE}}}))"
+    found = (parse(match[1]) for match in re.finditer(form, text, re.ASCII))
+    return [parsed for parsed in found if parsed]

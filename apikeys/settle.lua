@@ -36,7 +36,12 @@ if is_open then
   local back = cost - units
   if back > 0 then
     if used then
-      call('HINCRBY', KEYS[3], field, -math.min(used, back))
+      -- And from those that it was carried into since, as give_back.lua does.
+      while used do
+        call('HINCRBY', KEYS[3], field, -math.min(used, back))
+        field = call('HGET', KEYS[3], 'into:' .. field)
+        used = field and tonumber(call('HGET', KEYS[3], field) or '')
+      end
     elseif how == 'settle' and mode ~= 'test' then
       -- Somebody may be filling the counter, and has seen all of it reserved: not between the two.
       return {'cold'}

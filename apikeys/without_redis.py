@@ -74,11 +74,14 @@ class Call:
         quota = entitlement.quotas.get(self.meter)
         if self.cost and quota is None:
             return self.answer(Verdict.NOT_IN_PLAN)
-        if not self.cost or quota is None or self.key.mode == APIKey.Mode.TEST:
+        if not self.cost or quota is None:
             return self.answer(Verdict.ADMITTED, entitlement)
-        used = self.used(entitlement)
+        is_live = self.key.is_live
+        used = self.used(entitlement) if is_live else 0
         if entitlement.access == Access.NONE:
             return self.answer(Verdict.SUSPENDED, entitlement, used=used)
+        if not is_live:
+            return self.answer(Verdict.ADMITTED, entitlement)
         blocks = quota["overage"] == PlanQuota.Overage.BLOCK
         limits = [("period", quota["included"] if blocks else None), ("spend_cap", quota.get("spend_cap"))]
         for policy, limit in limits:

@@ -31,6 +31,10 @@ CONFIRM_SECONDS = 0.2  # How long an entry's answer may stay unread while no oth
 MOST_UNREAD = 64
 
 
+class NotSent(Lost):
+    """The connection was lost before the command was out: Redis cannot have carried it out."""
+
+
 class Line:
     """One connection, used by one thread at a time. Each entry is sent with what to do should it not arrive."""
 
@@ -77,7 +81,7 @@ class Line:
         try:
             self.socket.sendall(packed)
         except OSError as error:
-            raise Lost(f"The connection to Redis is lost: {error}") from error
+            raise NotSent(f"The connection to Redis is lost: {error}") from error
 
     def read(self) -> Any:
         answer = self.reader.gets()
@@ -112,26 +116,32 @@ class Lines:
         self.confirmer: threading.Thread | None = None
         self.work = threading.Event()
 
-    def call(self, *command: Argument) -> Any:
-        """Return Redis's answer. Raises RedisError."""
-        answer = get_redis().execute_command(*command) if self.finds_nodes() else self.ask(command)
+    def call(self, *command: Argument, is_repeatable: bool = True) -> Any:
+        """Return Redis's answer. Raises RedisError.
+
+        What is not repeatable fails where it may have been carried out. In a cluster redis-py decides that.
+        """
+        if self.finds_nodes():
+            answer = get_redis().execute_command(*command)
+        else:
+            answer = self.ask(command, is_repeatable=is_repeatable)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def ask(self, command: tuple[Any, ...]) -> Any:
+    def ask(self, command: tuple[Any, ...], *, is_repeatable: bool = True) -> Any:
         try:
             line = self.idle.pop()
         except IndexError:
             line = Line()
         try:
             answer = line.call(command)
-        except Lost:
+        except Lost as error:
             # Redis hangs up on idle clients, and when it restarts: a connection that has served before is tried
             # anew, once. Whatever it was asked may be done twice then, which costs quota but never a bill.
             is_fresh = line.is_fresh
             line.close()
-            if is_fresh:
+            if is_fresh or not (is_repeatable or isinstance(error, NotSent)):
                 raise
             line = Line()
             try:
@@ -235,13 +245,15 @@ os.register_at_fork(after_in_child=forget)
 atexit.register(lines.confirm)
 
 
-def run_script(script: str, sha: str, *, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+def run_script(
+    script: str, sha: str, *, keys: Sequence[str], args: Sequence[Argument], is_repeatable: bool = True
+) -> Any:
     """Run a Lua script, which Redis is given again where it no longer knows it. Raises RedisError."""
     try:
-        return lines.call("EVALSHA", sha, len(keys), *keys, *args)
+        return lines.call("EVALSHA", sha, len(keys), *keys, *args, is_repeatable=is_repeatable)
     except NoScriptError:
         pass
     except ResponseError as error:
         if not str(error).startswith("NOSCRIPT"):
             raise
-    return lines.call("EVAL", script, len(keys), *keys, *args)
+    return lines.call("EVAL", script, len(keys), *keys, *args, is_repeatable=is_repeatable)

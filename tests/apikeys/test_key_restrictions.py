@@ -13,6 +13,7 @@ from apikeys.gate import admit
 from apikeys.models import APIKey
 from apikeys.restrictions import NETWORKS, check_networks
 from apikeys.rotation import rotate
+from apikeys.secret import new_secret
 from billing.entitlements import refresh_entitlement
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +39,8 @@ def allow(organization, keys: int | None) -> None:
         ({"name": " "}, "name", "name"),
         ({"name": "x" * 101}, "name", "100"),
         ({"name": "a\0b"}, "name", "cannot be shown"),
+        ({"name": f"key {new_secret('0123456789')}"}, "name", "a key itself"),
+        ({"name": "tgs_0123456789abcdefghij"}, "name", "a key itself"),
         ({"scopes": ["billing:read", "everything"]}, "scopes", "“everything”"),
         ({"scopes": ["billing:read|"]}, "scopes", "“billing:read|”"),
         ({"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expires_at", "future"),

@@ -56,6 +56,20 @@ class TestTheForm:
 
         assert APIKey.objects.active().count() == 0
 
+    def test_every_key_of_a_long_text_is_found(self, client, api_key, organization):
+        _, other = APIKey.objects.issue(organization=organization, name="other")
+        log = f"401 {api_key.secret}\n" * 30 + f"401 {new_secret(REF)}\n" * 30
+
+        report(client, log + other)
+
+        assert APIKey.objects.active().count() == 0
+
+    @pytest.mark.parametrize("before", ["\\n", "%3d", "my", "sk_live_" + "0" * 46])
+    def test_a_key_is_found_whatever_stands_before_it(self, client, api_key, before):
+        report(client, f"{before}{api_key.secret}x")
+
+        assert APIKey.objects.active().count() == 0
+
     def test_the_beginning_of_a_key_revokes_nothing(self, client, api_key):
         report(client, api_key.key.prefix)
         report(client, api_key.secret[:-1])

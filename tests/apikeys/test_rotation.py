@@ -200,9 +200,11 @@ class TestWhoStillCalls:
     def test_without_a_call_since_the_rotation_it_is_quiet(self, old, hands):
         call(old.secret)
         hands.move(NOON + timedelta(minutes=1))
-        rotate(old.key, overlap=HOUR)
+        rotate(old.key, overlap=timedelta(days=1))
 
-        assert look_at(old.key).is_quiet
+        assert (look_at(old.key).is_quiet, look_at(old.key).is_safe) == (True, False)
+        hands.move(NOON + timedelta(minutes=61))
+        assert (look_at(old.key).is_quiet, look_at(old.key).is_safe) == (True, True)
 
     def test_what_is_not_known_is_not_called_quiet(self, old, monkeypatch):
         rotate(old.key, overlap=HOUR)

@@ -223,6 +223,25 @@ def test_an_error_report_hides_the_header_the_form_and_the_variables(settings, d
         assert secret[:20] in getattr(ours, layout)()
 
 
+@pytest.mark.parametrize("field", ["name", "scopes", "mode", "allowed_networks", "rate_per_minute", "{}"])
+def test_an_error_does_not_repeat_a_key_that_was_sent_in_the_wrong_place(api_key, field):
+    sent = {
+        "name": "ci",
+        field.format(api_key.secret): [api_key.secret] if field.endswith("s") else api_key.secret,
+    }
+
+    answer = Client().post(
+        "/api/v1/keys",
+        sent,
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {api_key.secret}"},
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"]
+    assert api_key.secret[20:32] not in answer.content.decode()
+
+
 def test_a_key_is_taken_out_of_a_text_whole_or_in_part():
     secret = new_secret("0123456789")
 

@@ -325,3 +325,17 @@ def test_with_postgresql_out_of_reach_a_key_is_verified_with_less_to_say(verify,
     content = verify().json()
 
     assert (content["valid"], content["plan"], content["remaining"]) == (True, None, 98)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"key":'])
+def test_a_body_that_is_nested_without_end_is_a_bad_one(client, opening):
+    token = service_token(ServiceToken.Scope.VERIFY)
+
+    answer = client.post(
+        ADDRESS,
+        opening * 100_000,
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")

@@ -148,6 +148,16 @@ def test_with_redis_down_who_has_no_access_is_refused(organization, api_key, own
     assert admit(api_key.secret, cost=0).admitted
 
 
+def test_with_redis_down_a_test_key_of_who_has_no_access_is_refused(organization, own_redis):
+    _, secret = issue_test_key(organization)
+    organization.entitlement.access = Access.NONE
+    organization.entitlement.save()
+    own_redis.stop()
+
+    assert admit(secret).reason == "suspended"
+    assert admit(secret, cost=0).admitted
+
+
 def test_with_redis_down_a_test_key_works_and_is_not_billed(organization, own_redis):
     _, secret = issue_test_key(organization)
     own_redis.stop()
@@ -241,6 +251,58 @@ def test_a_counter_that_is_lost_begins_with_the_ledger_and_what_is_still_on_the_
     forget_counters(organization)
 
     assert admit(api_key.secret).used == 8
+
+
+def test_a_call_that_failed_gives_nothing_back_to_a_counter_that_began_without_it(organization, api_key):
+    failed = admit(api_key.secret, cost=10)
+    serve(api_key, calls=8)
+    forget_counters(organization)
+    assert admit(api_key.secret, cost=0).used == 8
+
+    finish(failed, status=500)
+
+    assert used(organization) == 8
+
+
+def test_what_is_charged_of_a_reservation_counts_where_the_counter_began_without_it(organization, api_key):
+    reserved = admit(api_key.secret, cost=80)
+    serve(api_key, calls=8)
+    forget_counters(organization)
+    assert admit(api_key.secret, cost=0).used == 8
+
+    finish(reserved, units=3)
+
+    assert used(organization) == 11
+    Drain().run_once()
+    assert ledger_units() == 11
+
+
+def test_a_counter_that_was_not_lost_takes_units_back_after_its_organization_s_facts_changed(
+    organization, api_key
+):
+    failed = admit(api_key.secret, cost=10)
+    cache.drop(organization.ref)
+    assert admit(api_key.secret).used == 11
+
+    finish(failed, status=500)
+
+    assert used(organization) == 1
+
+
+def test_units_are_given_back_to_the_period_that_theirs_was_carried_into(organization, api_key):
+    entitlement = organization.entitlement
+    failed, late = admit(api_key.secret, cost=10), admit(api_key.secret, cost=10)
+    serve(api_key, calls=5)
+    for hours in (1, 2):
+        entitlement.carried_from = [*entitlement.carried_from, entitlement.period_start.isoformat()]
+        entitlement.period_start += timedelta(hours=1)
+        entitlement.version += 1
+        entitlement.save()
+        cache.drop(organization.ref)
+        assert admit(api_key.secret, cost=0).used == (25 if hours == 1 else 15)
+        finish(failed if hours == 1 else late, status=500)
+
+    assert admit(api_key.secret, cost=0).used == 5
 
 
 def test_an_event_that_a_drain_has_stored_and_not_acknowledged_counts_once(organization, api_key, own_redis):

@@ -83,6 +83,44 @@ def test_a_connection_that_redis_has_closed_is_made_anew(own, redis):
     assert own.call("PING") == "PONG"
 
 
+class HangsUp:
+    """A socket whose other end takes a command and hangs up before it answers."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    def sendall(self, packed):
+        self.socket.sendall(packed)
+        while not self.socket.recv(65536):
+            pass
+
+    def recv(self, size):
+        return b""
+
+
+@pytest.mark.parametrize(("is_repeatable", "times"), [(True, 2), (False, 1)])
+def test_what_may_have_been_carried_out_is_only_repeated_where_that_is_allowed(
+    own, redis, is_repeatable, times
+):
+    own.call("PING")
+    own.idle[0].socket = HangsUp(own.idle[0].socket)
+
+    if is_repeatable:
+        own.call("INCR", KEY)
+    else:
+        with pytest.raises(Lost):
+            own.call("INCR", KEY, is_repeatable=False)
+
+    assert int(redis.get(KEY)) == times
+
+
+def test_what_was_not_sent_is_repeated_in_any_case(own, redis):
+    own.call("PING")
+    own.idle[0].socket.close()
+
+    assert own.call("INCR", KEY, is_repeatable=False) == 1
+
+
 def test_entries_on_a_connection_that_was_lost_fail_each(own, redis):
     failures = []
     client = own.call("CLIENT", "ID")
