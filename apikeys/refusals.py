@@ -131,7 +131,8 @@ def over_limit(decision: Decision) -> Problem:
         title=title,
         detail=" ".join([detail, *offer(further, limit.policy, decision.meter)]),
         members=members,
-        retry_after=seconds,
+        # Waiting is no help to a call that costs more than a whole period has.
+        retry_after=None if is_units and decision.cost > limit.limit else seconds,
     )
 
 
@@ -155,6 +156,12 @@ def calls_sentence(decision: Decision, limit: Limit, *, name: str, resets_at: st
 
 def units_sentence(decision: Decision, limit: Limit, *, name: str, resets_at: str) -> str:
     left = limit.remaining
+    if decision.cost > limit.limit:
+        whose = "Your own spend cap stops at" if limit.policy == "spend_cap" else f"Your {name} includes"
+        return (
+            f"{whose} {limit.limit} units of {decision.meter} a period, and this call costs {decision.cost}: "
+            "it is never let in under this limit."
+        )
     gone = f"{left} are left, and this call costs {decision.cost}" if left else "this period's are used up"
     if limit.policy == "spend_cap":
         return (

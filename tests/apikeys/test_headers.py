@@ -13,8 +13,10 @@ from apikeys.decision import Decision, Verdict
 from apikeys.gate import admit
 from apikeys.headers import rate_headers
 from apikeys.models import APIKey
+from apikeys.refusals import refusal
 from billing.entitlements import refresh_entitlement
 from billing.models import Meter, PlanQuota
+from tests.apikeys.cast import include_tokens
 
 pytestmark = pytest.mark.django_db
 
@@ -291,3 +293,15 @@ def test_a_spend_cap_is_the_customers_own(organization, call):
     )
     assert (content["limit"], content["used"], content["next_plan"]) == (2, 2, None)
     assert "Your own spend cap stops at 2 units" in content["detail"]
+
+
+def test_a_call_that_costs_more_than_a_whole_period_has_is_not_told_to_wait(organization, api_key, plans):
+    include_tokens(organization, 5)
+
+    problem = refusal(admit(api_key.secret, meter="tokens", cost=6))
+
+    assert (problem.status_code, problem.code) == (429, "quota_exceeded")
+    assert "Retry-After" not in problem.headers
+    assert str(problem.detail).startswith(
+        "Your Free plan includes 5 units of tokens a period, and this call costs 6: it is never let in"
+    )
