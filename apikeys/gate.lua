@@ -31,6 +31,8 @@ if not now then
 end
 local stamp = string.format('%.0f', now) -- tostring() would answer 1.7e+15.
 local WINDOW = 60 * 1000000
+-- A window's list outlives its last call by this, and is given it anew at most once a minute: writes are dear.
+local KEPT, RENEWED_BELOW = 5 * 60 * 1000, 4 * 60 * 1000
 
 if ARGV[8] then
   -- Taken back by who gave up waiting for this very answer.
@@ -156,7 +158,7 @@ if verdict == 'admitted' then
   if counted then
     if limit then
       call('LPUSH', KEYS[2], stamp)
-      call('PEXPIRE', KEYS[2], WINDOW / 1000)
+      if call('PTTL', KEYS[2]) < RENEWED_BELOW then call('PEXPIRE', KEYS[2], KEPT) end
       rate_left = rate_left - 1
       if rate_until == 0 then rate_until = WINDOW end
     end
@@ -168,7 +170,7 @@ if verdict == 'admitted' then
     end
     if cap ~= '' then
       call('LPUSH', KEYS[4], stamp)
-      call('PEXPIRE', KEYS[4], WINDOW / 1000)
+      if call('PTTL', KEYS[4]) < RENEWED_BELOW then call('PEXPIRE', KEYS[4], KEPT) end
       cap_left = cap_left - 1
       if cap_until == 0 then cap_until = WINDOW end
     end

@@ -17,6 +17,7 @@ STEPS = (
     ("names of Redis keys", "apikeys.cache", "key_names"),
     ("address as digits", "apikeys.gate", "address_digits"),
     ("script call, awaited", "apikeys.gate", "run_script"),
+    ("script call, awaited", "apikeys.scripts", "run_script"),
     ("script call, awaited", "redis.commands.core", "Script.__call__"),
     ("decision", "apikeys.gate", "Decision"),
     ("gate, the rest", "apikeys.drf", "admit"),
