@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from usage.lines import run_script
+from redis.exceptions import NoScriptError, ResponseError
+
+from usage.lines import lines
 
 HERE = Path(__file__).parent
 
@@ -19,5 +21,19 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        """Raises redis.exceptions.RedisError."""
-        return run_script(self.text, self.sha, keys=keys, args=args, is_repeatable=self.is_repeatable)
+        """Return its answer. Redis is given the script where it does not know it yet, or no longer.
+
+        Raises redis.exceptions.RedisError.
+        """
+        number = len(keys)
+        answer = lines.ask(("EVALSHA", self.sha, number, *keys, *args), is_repeatable=self.is_repeatable)
+        if isinstance(answer, ResponseError) and is_unknown(answer):
+            answer = lines.ask(("EVAL", self.text, number, *keys, *args), is_repeatable=self.is_repeatable)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def is_unknown(error: ResponseError) -> bool:
+    # redis-py has a class for it, and takes the word away; hiredis by itself has the word.
+    return isinstance(error, NoScriptError) or str(error).startswith("NOSCRIPT")

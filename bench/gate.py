@@ -207,8 +207,8 @@ def describe(report: Report, way: str, result: dict[str, Any]) -> None:
     hold(Figure(f"gate over round trips by redis-py, {way}", round(ratio(gate, asked), 3), MOST_ROUND_TRIPS))
     report.notes.append(f"Gate over round trips made back to back, {way}: {ratio(gate, busy):.2f}")
     if "peers" in spreads:
-        base = spreads["bare, with peers"].median
-        beside, peers = spreads["gated, with peers"].median - base, spreads["peers"].median - base
+        bare = spreads["bare, with peers"].median
+        beside, peers = spreads["gated, with peers"].median - bare, spreads["peers"].median - bare
         hold(Figure(f"gate over peers, {way}", round(ratio(beside, peers), 4), MOST_OF_PEERS))
         lazy = spreads["peers, lazy"].median - spreads["bare, lazy"].median
         report.notes.append(f"Gate over peers whose commits are not awaited, {way}: {ratio(gate, lazy):.3f}")

@@ -12,12 +12,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from hiredis import Reader, pack_command
 from redis.exceptions import ConnectionError as Lost
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as TooLate
 
 from usage.redis_client import get_redis, is_cluster
@@ -51,7 +51,10 @@ class Line:
 
         Whatever has been sent before is answered first.
         """
-        self.write(pack_command(command))
+        try:
+            self.socket.sendall(pack_command(command))
+        except OSError as error:
+            raise NotSent(f"The connection to Redis is lost: {error}") from error
         answer = self.read()
         while self.unread:
             self.take(answer)
@@ -61,7 +64,10 @@ class Line:
 
     def send(self, command: tuple[Any, ...], failed: Failed) -> None:
         """Send `command`, whose answer is read later. Raises RedisError where it cannot even be sent."""
-        self.write(pack_command(command))
+        try:
+            self.socket.sendall(pack_command(command))
+        except OSError as error:
+            raise NotSent(f"The connection to Redis is lost: {error}") from error
         self.unread.append(failed)
         if len(self.unread) >= MOST_UNREAD:
             self.confirm()
@@ -76,12 +82,6 @@ class Line:
         if isinstance(answer, Exception):
             logger.warning("Redis did not take a usage event: %s", answer)
             failed()
-
-    def write(self, packed: bytes) -> None:
-        try:
-            self.socket.sendall(packed)
-        except OSError as error:
-            raise NotSent(f"The connection to Redis is lost: {error}") from error
 
     def read(self) -> Any:
         answer = self.reader.gets()
@@ -116,20 +116,23 @@ class Lines:
         self.confirmer: threading.Thread | None = None
         self.work = threading.Event()
 
-    def call(self, *command: Argument, is_repeatable: bool = True) -> Any:
-        """Return Redis's answer. Raises RedisError.
-
-        What is not repeatable fails where it may have been carried out. In a cluster redis-py decides that.
-        """
-        if self.finds_nodes():
-            answer = get_redis().execute_command(*command)
-        else:
-            answer = self.ask(command, is_repeatable=is_repeatable)
+    def call(self, *command: Argument) -> Any:
+        """Return Redis's answer. Raises RedisError."""
+        answer = self.ask(command)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def ask(self, command: tuple[Any, ...], *, is_repeatable: bool = True) -> Any:
+        """Return Redis's answer, a ResponseError too. Raises RedisError where there is none.
+
+        What is not repeatable fails where it may have been carried out. In a cluster redis-py decides that.
+        """
+        if self.by_cluster is not False and self.finds_nodes():
+            try:
+                return get_redis().execute_command(*command)
+            except ResponseError as error:
+                return error
         try:
             line = self.idle.pop()
         except IndexError:
@@ -243,17 +246,3 @@ def forget() -> None:
 
 os.register_at_fork(after_in_child=forget)
 atexit.register(lines.confirm)
-
-
-def run_script(
-    script: str, sha: str, *, keys: Sequence[str], args: Sequence[Argument], is_repeatable: bool = True
-) -> Any:
-    """Run a Lua script, which Redis is given again where it no longer knows it. Raises RedisError."""
-    try:
-        return lines.call("EVALSHA", sha, len(keys), *keys, *args, is_repeatable=is_repeatable)
-    except NoScriptError:
-        pass
-    except ResponseError as error:
-        if not str(error).startswith("NOSCRIPT"):
-            raise
-    return lines.call("EVAL", script, len(keys), *keys, *args, is_repeatable=is_repeatable)

@@ -6,7 +6,7 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
 from accounts import clock
-from accounts.models import Organization, User
+from accounts.models import Organization, User, new_ref
 from apikeys import cache, reservations
 from apikeys.checks import stale_copies
 from apikeys.gate import admit, give_back
@@ -50,6 +50,9 @@ def organizations(cluster, plans):
     for number in range(12):
         user = User.objects.create_user(f"owner{number}@acme.example", "correct horse battery")
         organization = Organization.objects.open(name=f"Acme {number}", owner=user)
+        while cluster.owner_of(slot_of(organization)) != number % 3:
+            organization.ref = new_ref()
+        organization.save()
         _, secret = APIKey.objects.issue(organization=organization, name="test")
         found.append((organization, secret))
     return found

@@ -109,7 +109,7 @@ def test_what_may_have_been_carried_out_is_only_repeated_where_that_is_allowed(
         own.call("INCR", KEY)
     else:
         with pytest.raises(Lost):
-            own.call("INCR", KEY, is_repeatable=False)
+            own.ask(("INCR", KEY), is_repeatable=False)
 
     assert int(redis.get(KEY)) == times
 
@@ -118,7 +118,7 @@ def test_what_was_not_sent_is_repeated_in_any_case(own, redis):
     own.call("PING")
     own.idle[0].socket.close()
 
-    assert own.call("INCR", KEY, is_repeatable=False) == 1
+    assert own.ask(("INCR", KEY), is_repeatable=False) == 1
 
 
 def test_entries_on_a_connection_that_was_lost_fail_each(own, redis):
