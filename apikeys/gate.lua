@@ -31,7 +31,8 @@ if not now then
 end
 local stamp = string.format('%.0f', now) -- tostring() would answer 1.7e+15.
 local WINDOW = 60 * 1000000
--- A window's list outlives its last call by this, and is given it anew at most once a minute: writes are dear.
+-- A window's list is kept for this long from its first call on, and anew, at most once a minute, when a call drops out
+-- of it: so it is never gone while one of the last minute is in it. Writes are dear.
 local KEPT, RENEWED_BELOW = 5 * 60 * 1000, 4 * 60 * 1000
 
 if ARGV[8] then
@@ -111,9 +112,12 @@ local interval, arrival, reservation
 -- bucket of the same size would let nearly twice the limit through in one minute.
 local function look_at_window(list, limit, name)
   local oldest = call('LINDEX', list, -1)
-  while oldest and tonumber(oldest) + WINDOW <= now do
-    call('RPOP', list)
-    oldest = call('LINDEX', list, -1)
+  if oldest and tonumber(oldest) + WINDOW <= now then
+    repeat
+      call('RPOP', list)
+      oldest = call('LINDEX', list, -1)
+    until not oldest or tonumber(oldest) + WINDOW > now
+    if oldest and call('PTTL', list) < RENEWED_BELOW then call('PEXPIRE', list, KEPT) end
   end
   local inside = oldest and call('LLEN', list) or 0
   if inside < limit then return limit - inside, oldest and tonumber(oldest) + WINDOW - now or 0 end
@@ -158,7 +162,7 @@ if verdict == 'admitted' then
   if counted then
     if limit then
       call('LPUSH', KEYS[2], stamp)
-      if call('PTTL', KEYS[2]) < RENEWED_BELOW then call('PEXPIRE', KEYS[2], KEPT) end
+      if rate_left == limit then call('PEXPIRE', KEYS[2], KEPT) end
       rate_left = rate_left - 1
       if rate_until == 0 then rate_until = WINDOW end
     end
@@ -170,7 +174,7 @@ if verdict == 'admitted' then
     end
     if cap ~= '' then
       call('LPUSH', KEYS[4], stamp)
-      if call('PTTL', KEYS[4]) < RENEWED_BELOW then call('PEXPIRE', KEYS[4], KEPT) end
+      if cap_left == tonumber(cap) then call('PEXPIRE', KEYS[4], KEPT) end
       cap_left = cap_left - 1
       if cap_until == 0 then cap_until = WINDOW end
     end

@@ -306,3 +306,17 @@ def test_a_copy_whose_lock_was_lost_is_dropped(organization, api_key, monkeypatc
 
     assert admit(api_key.secret).reason == "gate_unavailable"
     assert not redis.exists(cache.names(organization.ref).facts)
+
+
+def test_the_minute_is_kept_for_as_long_as_a_call_of_it_counts(organization, api_key, redis):
+    set_limits(organization, rate=100, quota=None)
+    window = cache.names(organization.ref).window
+    for minute in range(3):
+        admit(api_key.secret, now=NOON + timedelta(minutes=minute))
+        admit(api_key.secret, now=NOON + timedelta(minutes=minute, seconds=30))
+        assert redis.pttl(window) > 4 * 60_000
+        redis.pexpire(window, 90_000)  # Time goes by.
+
+    admit(api_key.secret, now=NOON + timedelta(minutes=3))
+
+    assert redis.pttl(window) > 4 * 60_000
