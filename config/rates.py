@@ -1,7 +1,7 @@
 """How often each page and endpoint may be called in a minute, by one address or one person. All of it is here.
 
-An endpoint that anybody can call and that is in neither table fails a test. What API keys may do is the gate's
-and is not counted here: its callers are known by their key, wherever they call from.
+An endpoint that anybody can call and that is in neither table fails a test. Calls of your own API with a key are
+the gate's and are not counted here: its callers are known by their key, wherever they call from.
 """
 
 from typing import Literal, NamedTuple
@@ -18,6 +18,11 @@ class Rate(NamedTuple):
     sends: int | None = None
     by: Literal["address", "user"] = "address"
 
+
+# Calls by which customers manage keys, plan and money: of one API key, or of one person with a session. They are
+# not the gate's, or who hammers a leaked key would keep its owner from revoking it with another one.
+MANAGEMENT_READS = 300
+MANAGEMENT_WRITES = 60  # Each is several calls to Stripe.
 
 PAGE = 240  # A whole office may sit behind one address.
 
