@@ -24,6 +24,11 @@ class Rate(NamedTuple):
 MANAGEMENT_READS = 300
 MANAGEMENT_WRITES = 60  # Each is several calls to Stripe.
 
+# Calls of the API that are answered with 401, from one address: guesses, and programs that forgot their key. Many,
+# because a firm's programs may share an address, and one of them with an old key must not blind the rest to why.
+KEY_REFUSALS = 300
+SERVICE_TOKEN_REFUSALS = 30  # Only the operator's own servers send them.
+
 PAGE = 240  # A whole office may sit behind one address.
 
 # By the name of the view, as `request.resolver_match.view_name` has it.

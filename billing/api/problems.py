@@ -199,7 +199,7 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         {"retry_after": 1},
     ),
 }
-READING = ("invalid_key", "throttled")
+READING = ("invalid_key", "throttled", "too_many_requests")
 WRITING = (
     *READING,
     "invalid",
