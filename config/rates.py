@@ -39,6 +39,7 @@ RATES: dict[str, Rate] = {
     "favicon": Rate(PAGE),
     "schema": Rate(30),  # Made anew for each caller, in about a second.
     "api-docs": Rate(60),
+    "docs": Rate(60),
     "api-plans": Rate(60),
     "apikeys.api.echo.NoSuchEndpoint": Rate(120),
     "readyz": Rate(600),  # Two queries. Several load balancers may ask every second.
