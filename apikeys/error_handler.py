@@ -10,12 +10,11 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from accounts.addresses import client_network
-from accounts.limits import seconds_over
+from accounts.limits import KEY_REFUSALS, seconds_over
 from apikeys.problems import CHALLENGE, CONTENT_TYPE, Problem, body, too_many_requests
 from apikeys.redaction import redact_all
 from billing import errors
 from billing.api.problems import KINDS
-from config.rates import KEY_REFUSALS
 
 SERVICE_TOKENS = "invalid_service_token"
 

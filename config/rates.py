@@ -1,4 +1,5 @@
-"""How often each page and endpoint may be called in a minute, by one address or one person. All of it is here.
+"""How often each page and endpoint may be called in a minute, by one address or one person. All of it is here,
+but for what views of the API count themselves: the numbers of that are in `accounts/limits.py`.
 
 An endpoint that anybody can call and that is in neither table fails a test. Calls of your own API with a key are
 the gate's and are not counted here: its callers are known by their key, wherever they call from.
@@ -18,16 +19,6 @@ class Rate(NamedTuple):
     sends: int | None = None
     by: Literal["address", "user"] = "address"
 
-
-# Calls by which customers manage keys, plan and money: of one API key, or of one person with a session. They are
-# not the gate's, or who hammers a leaked key would keep its owner from revoking it with another one.
-MANAGEMENT_READS = 300
-MANAGEMENT_WRITES = 60  # Each is several calls to Stripe.
-
-# Calls of the API that are answered with 401, from one address: guesses, and programs that forgot their key. Many,
-# because a firm's programs may share an address, and one of them with an old key must not blind the rest to why.
-KEY_REFUSALS = 300
-SERVICE_TOKEN_REFUSALS = 30  # Only the operator's own servers send them.
 
 PAGE = 240  # A whole office may sit behind one address.
 

@@ -11,12 +11,11 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from accounts.addresses import client_network
-from accounts.limits import seconds_over
+from accounts.limits import SERVICE_TOKEN_REFUSALS, seconds_over
 from apikeys.decision import Decision, Verdict
 from apikeys.problems import CHALLENGE, INVALID_TOKEN, Problem, insufficient_scope, too_many_requests
 from apikeys.refusals import refusal
 from apikeys.service_access import ServiceAccess, find_access
-from config.rates import SERVICE_TOKEN_REFUSALS
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView

@@ -9,10 +9,9 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from accounts.limits import seconds_over
+from accounts.limits import MANAGEMENT_READS, MANAGEMENT_WRITES, seconds_over
 from accounts.models import Organization, Role
 from accounts.session_auth import MemberAuthentication, MemberMayWrite, SessionClient
-from config.rates import MANAGEMENT_READS, MANAGEMENT_WRITES
 
 
 class ManagementThrottle(BaseThrottle):
