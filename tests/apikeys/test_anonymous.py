@@ -37,7 +37,11 @@ def test_300_a_minute_are_told_why_and_the_rest_to_wait(client):
     assert "WWW-Authenticate" not in refused
 
 
-@pytest.mark.parametrize("authorization", ["", "Basic dTpw", "Bearer wrong", UNKNOWN], ids=repr)
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Basic dTpw", "Bearer wrong", UNKNOWN],
+    ids=["none", "basic", "malformed", "unknown"],
+)
 @pytest.mark.parametrize("path", [ECHO, "/api/v1/keys"], ids=["metered", "management"])
 def test_each_way_to_have_no_key_is_counted(client, few, authorization, path):
     *answers, refused = until_refused(lambda: send(client, authorization, path), rate=3)
