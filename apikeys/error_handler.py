@@ -5,13 +5,18 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from rest_framework import exceptions
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from apikeys.problems import CHALLENGE, CONTENT_TYPE, Problem, body
+from accounts.addresses import client_network
+from accounts.limits import KEY_REFUSALS, seconds_over
+from apikeys.problems import CHALLENGE, CONTENT_TYPE, Problem, body, too_many_requests
 from apikeys.redaction import redact_all
 from billing import errors
 from billing.api.problems import KINDS
+
+SERVICE_TOKENS = "invalid_service_token"
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -26,6 +31,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return None
     set_rollback()
     problem = error if isinstance(error, Problem) else plain_problem(error)
+    if problem.status_code == 401:
+        problem = count_refusal(problem, context["request"])
     content = body(
         status=problem.status_code,
         code=problem.code,
@@ -38,6 +45,20 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if problem.status_code == 401:
         headers = {"WWW-Authenticate": CHALLENGE, **headers}
     return Response(content, status=problem.status_code, headers=headers, content_type=CONTENT_TYPE)
+
+
+def count_refusal(problem: Problem, request: Request) -> Problem:
+    """Count a call that nobody's key let in, by its address; return the problem, or that there were too many.
+
+    Counted once it is refused: a key that works is never asked about. Service tokens have a limit of their own, and
+    whoever came with one that works is the operator's proxy: its address is not that of the client whose key is bad.
+    """
+    if problem.code == SERVICE_TOKENS or request.auth is not None:
+        return problem
+    seconds = seconds_over(
+        request._request, group="api keys", caller=client_network(request._request), limit=KEY_REFUSALS
+    )
+    return too_many_requests(seconds) if seconds else problem
 
 
 def billing_problem(error: errors.BillingError) -> Problem:

@@ -20,8 +20,8 @@ class Handover:
     """What is known of a replaced key.
 
     `sightings` are the addresses that it was used from since its rotation. `percent` is its part of the calls
-    with it and its successor since `since`, None where there were none. Not `is_known`, Redis was out of
-    reach: what the ledger knows may be minutes old, and addresses are missing.
+    with it and its successor since `since`, None where there were none or that is still to come. Not `is_known`,
+    Redis was out of reach: what the ledger knows may be minutes old, and addresses are missing.
     """
 
     old: APIKey
@@ -30,6 +30,11 @@ class Handover:
     percent: float | None
     since: datetime
     is_known: bool
+
+    @property
+    def is_early(self) -> bool:
+        """Whether no hour has begun yet of which all calls came after the rotation."""
+        return clock.now() < self.since
 
     @property
     def is_quiet(self) -> bool:
@@ -64,11 +69,10 @@ def look_at(old: APIKey) -> Handover:
 def first_hour(replaced_at: datetime) -> datetime:
     """Return from which hour on calls are counted.
 
-    Rollups are by the hour, and that of the rotation holds calls of before it: it is left out as soon as there
-    is a later one.
+    Rollups are by the hour, and that of the rotation holds calls of before it, which are no part of what is asked.
     """
     hour = replaced_at.replace(minute=0, second=0, microsecond=0)
-    return hour if clock.now() < hour + HOUR else hour + HOUR
+    return hour if hour == replaced_at else hour + HOUR
 
 
 def percent_of_calls(old: APIKey, *, since: datetime) -> float | None:

@@ -39,6 +39,17 @@ class Problem(exceptions.APIException):
             self.members["retry_after"] = seconds
 
 
+def too_many_requests(seconds: int, *, of: str = "requests") -> Problem:
+    """Return the refusal of somebody who is known by their address alone: they may come back in `seconds`."""
+    return Problem(
+        status=429,
+        code="too_many_requests",
+        title="Too many requests",
+        detail=f"Too many {of} came from your address. Try again in {seconds} seconds.",
+        retry_after=seconds,
+    )
+
+
 def body(
     *,
     status: int,

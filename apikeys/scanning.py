@@ -1,7 +1,8 @@
 """Rules by which secret scanners find keys.
 
 What is found has the form of a key. Whether it may be one, its checksum says, which no regular expression can
-compute.
+compute. So the rules rather find too much: what stands before a key is not looked at, because in escaped text that
+may be a letter or a digit (`\\nsk_live_…`, `key%3dsk_live_…`). What follows is looked at: no escape begins with those.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from apikeys.secret import CHECKSUM_LENGTH, SECRET_LENGTH
 
 # In RE2's and Hyperscan's common words: no look-around. A longer run of characters is another vendor's.
 BODY = REF_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH
+# Of JSON and programming languages, and of addresses.
+ESCAPE = r"\\[abfnrtv]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}"
 
 
 def key_form() -> str:
@@ -20,7 +23,7 @@ def key_form() -> str:
 
 
 def regex() -> str:
-    return rf"\b{key_form()}\b"
+    return rf"{key_form()}\b"
 
 
 def keywords() -> list[str]:
@@ -33,7 +36,7 @@ def gitleaks() -> str:
 [[rules]]
 id = "tollgate-api-key"
 description = "API key of {settings.API_BASE_URL}"
-regex = '''\\b({key_form()})\\b'''
+regex = '''({key_form()})\\b'''
 secretGroup = 1
 keywords = [{words}]
 """
@@ -47,16 +50,16 @@ detectors:
     keywords:
 {words}
     regex:
-      key: '\\b({key_form()})\\b'
+      key: '({key_form()})\\b'
 """
 
 
 def github() -> str:
-    """Return what GitHub's form for a custom pattern asks for."""
+    """Return what GitHub's form for a custom pattern asks for: it wants to be told what comes before, escapes too."""
     return f"""\
 Pattern name: Tollgate API key
 Secret format: {key_form()}
-Before secret: \\A|[^0-9A-Za-z_]
+Before secret: \\A|[^0-9A-Za-z]|{ESCAPE}
 After secret: \\z|[^0-9A-Za-z_]
 """
 

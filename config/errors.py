@@ -12,13 +12,14 @@ API = "/api/"
 def refuse_for(request: HttpRequest, *, seconds: int) -> HttpResponse:
     """Answer a call that came too often, with the status that RFC 6585 has for it: come back in `seconds`."""
     if request.path.startswith(API):
+        problem = problems.too_many_requests(seconds)
         content = problems.body(
-            status=429,
-            code="too_many_requests",
-            title="Too many requests",
-            detail=f"Too many requests came from your address. Try again in {seconds} seconds.",
+            status=problem.status_code,
+            code=problem.code,
+            title=problem.title,
+            detail=str(problem.detail),
             request_id=getattr(request, "request_id", ""),
-            members={"retry_after": seconds},
+            members=problem.members,
         )
         response: HttpResponse = JsonResponse(content, status=429, content_type=problems.CONTENT_TYPE)
     else:

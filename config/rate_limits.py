@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django_ratelimit.core import get_usage
 
 from accounts.addresses import client_network
+from accounts.limits import SECONDS, seconds_over
 from config.errors import refuse_for
 from config.rates import RATES, Rate
 
 READING = {"GET", "HEAD", "OPTIONS"}
-SECONDS = 60
 
 
 class RateLimitMiddleware:
@@ -50,11 +49,7 @@ def count(request: HttpRequest, rate: Rate, *, name: str) -> Iterator[int]:
     if rate.sends is not None and request.method not in READING:
         limits[f"{name}, sending"] = rate.sends
     for group, limit in limits.items():
-        usage = get_usage(
-            request, group=group, key=lambda *_: caller, rate=f"{limit}/{SECONDS}s", increment=True
-        )
-        # The window's last second is part of it.
-        yield max(usage["time_left"] + 1, 1) if usage and usage["should_limit"] else 0
+        yield seconds_over(request, group=group, caller=caller, limit=limit)
 
 
 def caller_of(request: HttpRequest, rate: Rate) -> str | None:

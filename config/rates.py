@@ -1,7 +1,8 @@
-"""How often each page and endpoint may be called in a minute, by one address or one person. All of it is here.
+"""How often each page and endpoint may be called in a minute, by one address or one person. All of it is here,
+but for what views of the API count themselves: the numbers of that are in `accounts/limits.py`.
 
-An endpoint that anybody can call and that is in neither table fails a test. What API keys may do is the gate's
-and is not counted here: its callers are known by their key, wherever they call from.
+An endpoint that anybody can call and that is in neither table fails a test. Calls of your own API with a key are
+the gate's and are not counted here: its callers are known by their key, wherever they call from.
 """
 
 from typing import Literal, NamedTuple
@@ -29,6 +30,7 @@ RATES: dict[str, Rate] = {
     "favicon": Rate(PAGE),
     "schema": Rate(30),  # Made anew for each caller, in about a second.
     "api-docs": Rate(60),
+    "docs": Rate(60),
     "api-plans": Rate(60),
     "apikeys.api.echo.NoSuchEndpoint": Rate(120),
     "readyz": Rate(600),  # Two queries. Several load balancers may ask every second.

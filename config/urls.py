@@ -25,6 +25,7 @@ urlpatterns = [
     path("", include("allauth.account.urls")),
     path("api/schema/", login_not_required(SpectacularAPIView.as_view()), name="schema"),
     path("api/docs/", login_not_required(SpectacularSwaggerView.as_view(url_name="schema")), name="api-docs"),
+    path("docs/", login_not_required(RedirectView.as_view(pattern_name="api-docs")), name="docs"),
     path("stripe/webhook/<uuid:uuid>/", endpoints.WebhookView.as_view(), name="stripe-webhook"),
     path("stripe/thin/<uuid:uuid>/", endpoints.thin_events, name="stripe-thin"),
     path("admin/", admin.site.urls),

@@ -3,10 +3,15 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin
+from unfold.decorators import action
 
 from accounts import clock
 from apikeys.models import APIKey, APIKeyQuerySet
@@ -80,12 +85,13 @@ class APIKeyAdmin(ModelAdmin):
     ]
     readonly_fields = fields
     actions = ["revoke"]
+    actions_detail = ["revoke_one"]
 
     @admin.display(boolean=True, ordering="revoked_at")
     def active(self, key: APIKey) -> bool:
         return key.is_active
 
-    @admin.action(description="Revoke: refuse the next call with them", permissions=["change"])
+    @admin.action(description="Revoke: refuse the next call with them", permissions=["manage"])
     def revoke(self, request: HttpRequest, keys: APIKeyQuerySet) -> None:
         for key in keys.active().select_related("organization"):
             try:
@@ -95,6 +101,30 @@ class APIKeyAdmin(ModelAdmin):
             else:
                 self.log_change(request, key, "Revoked")
                 self.message_user(request, f"“{key}” is revoked.", messages.SUCCESS)
+
+    @action(description="Revoke…", url_path="revoke", icon="block", permissions=["manage"])
+    def revoke_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key: APIKey | None = self.get_object(request, object_id)
+        if key is None:
+            raise Http404(f"There is no API key {object_id}.")
+        if not self.has_manage_permission(request):
+            raise PermissionDenied
+        page = reverse("admin:apikeys_apikey_change", args=[key.pk])
+        if not key.is_active:
+            messages.info(request, f"“{key}” is over already.")
+            return redirect(page)
+        if request.method == "POST":
+            self.revoke(request, APIKey.objects.filter(pk=key.pk))
+            return redirect(page)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Revoke {key.name}?",
+            "opts": self.opts,
+            "original": key,
+            "key": key,
+            "back": page,
+        }
+        return TemplateResponse(request, "admin/apikeys/revoke_key.html", context)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -118,6 +148,12 @@ class APIKeyAdmin(ModelAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # Only the customer may see a secret, so staff cannot mint one.
+
+    def has_change_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
+        return False  # Nothing of it can be edited; to revoke is an action.
+
+    def has_manage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm("apikeys.change_apikey")
 
     def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
         return False  # The ledger names it.

@@ -45,7 +45,6 @@ TAGS = ["keys"]
 WRITING = (
     *READING,
     "invalid",
-    "throttled",
     "permission_denied",
     "idempotency_key_reused",
     "idempotency_key_in_use",

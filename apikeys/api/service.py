@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError
-from django_ratelimit.core import is_ratelimited
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from accounts.addresses import client_network
+from accounts.limits import SERVICE_TOKEN_REFUSALS, seconds_over
 from apikeys.decision import Decision, Verdict
-from apikeys.problems import CHALLENGE, INVALID_TOKEN, Problem, insufficient_scope
+from apikeys.problems import CHALLENGE, INVALID_TOKEN, Problem, insufficient_scope, too_many_requests
 from apikeys.refusals import refusal
 from apikeys.service_access import ServiceAccess, find_access
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
-
-REFUSALS = "30/m"  # Of one address. A token that works is never counted.
 
 
 class ServiceClient:
@@ -53,14 +52,15 @@ class ServiceTokenAuthentication(BaseAuthentication):
         return token.strip(" ") if scheme.lower() == "bearer" else ""
 
     def refusal(self, request: Request, *, is_missing: bool) -> Problem:
-        if is_ratelimited(request._request, group="service-tokens", key="ip", rate=REFUSALS, increment=True):
-            return Problem(
-                status=429,
-                code="too_many_requests",
-                title="Too many requests",
-                detail="Too many requests without a valid service token came from your address.",
-                retry_after=60,
-            )
+        # A token that works is never counted.
+        seconds = seconds_over(
+            request._request,
+            group="service-tokens",
+            caller=client_network(request._request),
+            limit=SERVICE_TOKEN_REFUSALS,
+        )
+        if seconds:
+            return too_many_requests(seconds, of="requests without a valid service token")
         return Problem(
             status=401,
             code="invalid_service_token",

@@ -2,29 +2,50 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from django_ratelimit.core import is_ratelimited
-from rest_framework import exceptions, serializers
+from rest_framework import serializers
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from accounts.limits import MANAGEMENT_READS, MANAGEMENT_WRITES, seconds_over
 from accounts.models import Organization, Role
-from accounts.session_auth import MemberAuthentication, MemberMayWrite
+from accounts.session_auth import MemberAuthentication, MemberMayWrite, SessionClient
 
-WRITES = "60/m"
+
+class ManagementThrottle(BaseThrottle):
+    """Limit reads and writes of each API key, and of each person with a session, whatever the plan's rate."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        client: Any = request.user
+        is_person = isinstance(client, SessionClient)
+        group, limit = "reads", MANAGEMENT_READS
+        if request.method not in SAFE_METHODS:
+            group, limit = "writes", MANAGEMENT_WRITES
+        self.seconds = seconds_over(
+            request._request,
+            group=f"management, {group}",
+            caller=f"user {client.user.pk}" if is_person else f"key {client.api_key_id}",
+            limit=limit,
+        )
+        return not self.seconds
+
+    def wait(self) -> float:
+        return self.seconds
 
 
 class ManagementView(APIView):
     """A view by which customers manage their own affairs: with a key, or in a browser that is signed in here.
 
-    It costs no quota and stays open to who has not paid, though each call with a key counts in the minute's
-    rate. A restricted key needs `read_scope` or `write_scope`; of a person the role decides about writing.
+    It stays open to who has not paid or has used up a limit: without GateThrottle it costs no quota and takes no
+    place in the plan's rates. It has limits of its own instead. A restricted key needs `read_scope` or
+    `write_scope`; of a person the role decides about writing.
     """
 
     authentication_classes = [*APIView.authentication_classes, MemberAuthentication]
     permission_classes = [IsAuthenticated, MemberMayWrite]
-    gate_cost = 0
+    throttle_classes = [ManagementThrottle]
     read_scope = ""
     write_scope = ""
 
@@ -47,21 +68,10 @@ class ManagementView(APIView):
         organization: Organization = self.request.user.organization  # type: ignore[union-attr]
         return organization
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
-        # Unlimited plans have no rate, and each write is several calls to Stripe.
-        if not self.is_read and is_ratelimited(
-            request._request, group="billing.api", key=self.rate_key, rate=WRITES, increment=True
-        ):
-            raise exceptions.Throttled(wait=60)
-
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"  # Client secrets and addresses that let their bearer in.
         return response
-
-    def rate_key(self, group: str, request: Any) -> str:
-        return str(self.organization.pk)
 
 
 class BillingView(ManagementView):

@@ -185,8 +185,8 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
     ),
     "throttled": (
         Kind(429, "throttled", "Throttled"),
-        "Request was throttled. Expected available in 60 seconds.",
-        {"retry_after": 60},
+        "Request was throttled. Expected available in 42 seconds.",
+        {"retry_after": 42},
     ),
     "too_many_requests": (
         Kind(429, "too_many_requests", "Too many requests"),
@@ -199,11 +199,10 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         {"retry_after": 1},
     ),
 }
-READING = ("invalid_key", "rate_limited")
+READING = ("invalid_key", "throttled", "too_many_requests")
 WRITING = (
     *READING,
     "invalid",
-    "throttled",
     "permission_denied",
     "idempotency_key_reused",
     "idempotency_key_in_use",

@@ -78,7 +78,7 @@ class SpendCaps(BillingView):
         description="Calls that would cost more are refused with `spend_cap_reached`. It holds from the next call "
         "on. Sent again it changes nothing, so it needs no Idempotency-Key.",
         request=SpendCapRequestSerializer,
-        responses={200: SpendCapSerializer, **problems(*READING, "invalid", "not_found", "throttled")},
+        responses={200: SpendCapSerializer, **problems(*READING, "invalid", "not_found")},
         tags=TAGS,
     )
     def put(self, request: Request, meter: str) -> Response:
@@ -91,7 +91,7 @@ class SpendCaps(BillingView):
         operation_id="remove_spend_cap",
         summary="Remove your spend cap for a meter",
         description="Where there is none, nothing happens.",
-        responses={204: None, **problems(*READING, "not_found", "throttled")},
+        responses={204: None, **problems(*READING, "not_found")},
         tags=TAGS,
     )
     def delete(self, request: Request, meter: str) -> Response:

@@ -278,6 +278,23 @@ class TestOneKey:
                 assert "safe to revoke" not in said
             assert admit(secret).admitted
 
+    def test_until_a_full_hour_has_begun_the_page_says_when_the_part_of_calls_is_known(
+        self, browser, api_key, page, organization
+    ):
+        with clock.standing_at(datetime(2026, 4, 10, 12, 20, tzinfo=UTC)) as hands:
+            refresh_entitlement(organization)
+            ledger.store(
+                [make_event(organization_id=organization.pk, at=clock.now(), api_key_id=api_key.key.pk)]
+            )
+            browser.post(f"{page}rotate/", {"overlap": "86400"})
+            hands.move(datetime(2026, 4, 10, 12, 40, tzinfo=UTC))
+            assert admit(api_key.secret, address="192.0.2.1").admitted
+
+            said = " ".join(browser.get(page).content.decode().replace("\xa0", " ").split())
+
+        assert "<strong>Old key:</strong> last call just now from 1 address. </p>" in said
+        assert "The part of calls is known from 10 Apr, 13:00 UTC on." in said
+
     def test_with_redis_out_of_reach_the_page_says_what_it_does_not_know(
         self, browser, api_key, page, monkeypatch
     ):

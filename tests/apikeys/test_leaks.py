@@ -190,11 +190,30 @@ class TestScannerRules:
 
     @pytest.mark.parametrize("form", scanning.FORMATS)
     @pytest.mark.parametrize(
+        "around",
+        [
+            r"line\n{}\nline",
+            r"{{\"key\":\t{}}}",
+            r"\u0022{}\u0022",
+            r"\x22{}\x22",
+            "?key%3d{}%26y",
+            "%22{}%22",
+            "%3D{}",
+            "KEY_{}",
+        ],
+    )
+    def test_keys_in_escaped_text_are_found(self, form, around):
+        secret = new_secret(REF)
+
+        assert self.found(form, around.format(secret)) == [secret]
+        assert self.found(form, around.format(f"{secret}a")) == []
+
+    @pytest.mark.parametrize("form", scanning.FORMATS)
+    @pytest.mark.parametrize(
         "look_alike",
         [
             "sk_live_" + "a" * 24,  # Another vendor's.
             "sk_live_" + "a" * 99,
-            "task_live_" + "a" * 48,
             "sk_live_" + "a" * 47 + "-",
             "sk_prod_" + "a" * 48,
             "SK_LIVE_" + "a" * 48,
@@ -203,6 +222,12 @@ class TestScannerRules:
     )
     def test_look_alikes_are_not(self, form, look_alike):
         assert self.found(form, f"key = {look_alike} ") == []
+
+    @pytest.mark.parametrize("form", ["regex", "gitleaks", "trufflehog"])
+    def test_a_key_with_letters_before_it_is_found_rather_than_missed(self, form):
+        secret = new_secret(REF)
+
+        assert self.found(form, f"key = 0x{secret}") == [secret]
 
     def test_what_no_rule_can_tell_the_checksum_does(self):
         invented = "sk_live_" + "a" * 48

@@ -186,16 +186,32 @@ class TestWhoStillCalls:
         assert seen.percent == pytest.approx(0.4)
         assert seen.since == datetime(2026, 4, 10, 13, tzinfo=UTC)
 
-    def test_in_the_first_hour_it_counts_from_that_hour_s_beginning(self, old, organization):
-        new, _ = rotate(old.key, overlap=HOUR)
-        events = [
-            make_event(organization_id=organization.pk, at=NOON, api_key_id=k.pk) for k in (old.key, new)
-        ]
-        ledger.store(events)
+    def test_until_a_full_hour_has_begun_no_part_is_told(self, old, organization, hands):
+        def store(*keys: APIKey) -> None:
+            ledger.store(
+                [make_event(organization_id=organization.pk, at=clock.now(), api_key_id=k.pk) for k in keys]
+            )
+
+        for _ in range(99):
+            store(old.key)
+        new, _ = rotate(old.key, overlap=timedelta(days=1))
+        store(old.key, new)
+
+        seen = look_at(old.key)
+        assert (seen.percent, seen.is_early) == (None, True)
+        assert seen.since == datetime(2026, 4, 10, 13, tzinfo=UTC)
+
+        hands.move(seen.since)
+        store(old.key, new)
+        assert (look_at(old.key).percent, look_at(old.key).is_early) == (50, False)
+
+    def test_after_a_rotation_on_the_hour_that_hour_counts(self, old, organization, hands):
+        hands.move(datetime(2026, 4, 10, 13, tzinfo=UTC))
+        rotate(old.key, overlap=timedelta(days=1))
 
         seen = look_at(old.key)
 
-        assert (seen.percent, seen.since) == (50, datetime(2026, 4, 10, 12, tzinfo=UTC))
+        assert (seen.since, seen.is_early) == (datetime(2026, 4, 10, 13, tzinfo=UTC), False)
 
     def test_without_a_call_since_the_rotation_it_is_quiet(self, old, hands):
         call(old.secret)

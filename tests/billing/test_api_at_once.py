@@ -32,7 +32,6 @@ def codes(answers: list[Any]) -> set[str]:
 
 @pytest.fixture
 def program(organization):
-    # Free allows ten calls a minute.
     return Program(organization)
 
 

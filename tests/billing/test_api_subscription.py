@@ -3,7 +3,6 @@
 import pytest
 
 from accounts.models import Organization
-from apikeys import cache
 from billing.entitlements import current_entitlement
 from billing.models import Access, StatusPolicy
 from billing.standing import find_standing
@@ -379,13 +378,3 @@ class TestEverywhere:
 
         assert (refused["status"], refused["code"]) == (422, "rejected_by_provider")
         assert refused["provider_param"]
-
-    def test_too_many_writes_in_a_minute_are_refused(self, sandbox, organization, program):
-        entitlement = organization.entitlement
-        entitlement.rate_per_minute = None
-        entitlement.save()
-        cache.drop(organization.ref)
-        answers = [program.post("subscription/undo") for _ in range(125)]
-
-        assert problem(answers[0])["code"] == "no_subscription"
-        assert (problem(answers[-1])["code"], answers[-1]["Retry-After"]) == ("throttled", "60")

@@ -90,3 +90,10 @@ def test_a_new_organization_s_customer_is_asked_for_through_the_broker(
 
     (message,) = redis.lrange("celery", 0, -1)
     assert "billing.tasks.ensure_customer_of" in message
+
+
+def test_docs_leads_to_the_api_s_documentation(client):
+    answer = client.get("/docs/", follow=True)
+
+    assert answer.redirect_chain == [("/api/docs/", 302)]
+    assert answer.status_code == 200
