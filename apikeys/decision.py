@@ -194,11 +194,12 @@ class Decision:
         ends = [limit.limit for limit in self.limits if limit.policy in {"period", "spend_cap"}]
         if not ends or not self.used:
             return None
-        end, elapsed = min(ends), self.at - self.period_start
+        end, now, start = min(ends), int(self._answer[AT]), int(self._answer[PERIOD_START])
         if self.used >= end:
             return self.at
-        moment = self.at + elapsed * (end - self.used) / self.used
-        return moment if moment < self.period_end else None
+        # In whole microseconds: a large quota hardly touched lasts longer than a datetime reaches.
+        moment = now + (now - start) * (end - self.used) // self.used
+        return from_microseconds(moment) if moment < int(self._answer[PERIOD_END]) else None
 
 
 # Where the gate script's answer has what: see gate.lua.

@@ -320,3 +320,9 @@ def test_the_minute_is_kept_for_as_long_as_a_call_of_it_counts(organization, api
     admit(api_key.secret, now=NOON + timedelta(minutes=3))
 
     assert redis.pttl(window) > 4 * 60_000
+
+
+def test_a_large_quota_that_is_hardly_touched_runs_out_at_no_time_worth_telling(organization, api_key):
+    set_limits(organization, rate=None, quota=10**15)
+
+    assert admit(api_key.secret).runs_out_at is None
