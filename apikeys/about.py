@@ -16,6 +16,7 @@ from accounts.models import Organization
 from apikeys.decision import KEY, Decision
 from apikeys.models import APIKey
 from billing.entitlements import lock_entitlement
+from usage.lines import lines
 from usage.outage import outage
 from usage.redis_client import get_redis
 
@@ -37,7 +38,7 @@ def find_about(decision: Decision) -> About:
     held: Any = None
     if not outage.is_on:
         try:
-            held = get_redis().hget(name(decision.ref), decision.answer[KEY])
+            held = lines.call("HGET", name(decision.ref), decision.answer[KEY])
         except RedisError:
             outage.begin()
     if held:

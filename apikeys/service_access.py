@@ -19,6 +19,7 @@ from accounts import clock
 from apikeys.instants import to_microseconds
 from apikeys.models import ServiceToken
 from apikeys.models.service_tokens import find_digest
+from usage.lines import lines
 from usage.outage import outage
 from usage.redis_client import get_redis
 
@@ -48,7 +49,7 @@ def find_access(secret: str) -> ServiceAccess | None:
     record: Any = None
     if not outage.is_on:
         try:
-            record = get_redis().get(name(digest))
+            record = lines.call("GET", name(digest))
         except RedisError:
             outage.begin()
     record = record or read(digest)
