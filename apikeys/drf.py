@@ -29,10 +29,12 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.addresses import client_address
 from accounts.models import Organization
+from apikeys import ahead
+from apikeys.bearer import bearer_token
 from apikeys.calls import Call, CannotCharge, charge
 from apikeys.decision import Decision, Verdict
-from apikeys.gate import admit
-from apikeys.problems import CHALLENGE, INVALID_TOKEN, Problem
+from apikeys.gate import Asked
+from apikeys.problems import CHALLENGE
 from apikeys.refusals import refusal
 from apikeys.terms import DEFAULT, gate, terms_of
 
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["APIClient", "CannotCharge", "GateAuthentication", "GateThrottle", "charge", "gate"]
 
-KEY_LENGTH_LIMIT = 200
 DRF_VIEWS = "rest_framework.views"
 # Refusals that are the limits' and not the key's.
 LIMITS = {Verdict.RATE_LIMITED, Verdict.QUOTA_EXCEEDED, Verdict.SPEND_CAP_REACHED, Verdict.SUSPENDED}
@@ -84,6 +85,8 @@ class GateAuthentication(BaseAuthentication):
     decide. Where the view has no GateThrottle the call costs nothing and takes no place in the rate.
     """
 
+    asks_the_gate = True
+
     def authenticate(self, request: Request) -> tuple[APIClient, Decision] | None:
         http = request._request
         secret = bearer_token(http.META.get("HTTP_AUTHORIZATION", ""))
@@ -92,14 +95,12 @@ class GateAuthentication(BaseAuthentication):
         view: APIView | None = request.parser_context["view"] if request.parser_context else None
         terms = terms_of(view, request.method or "") if view else DEFAULT
         limited = view is not None and is_limited(view)
-        decision = admit(
-            secret,
-            meter=terms.meter,
-            cost=terms.cost if limited else 0,
-            scopes=terms.scopes,
-            address=client_address(http),
-            counted=limited,
+        asked = Asked(
+            secret, terms.meter, terms.cost if limited else 0, terms.scopes, client_address(http), limited
         )
+        decision = ahead.decide(http, asked)
+        if view is not None:
+            ahead.learn(http, view, terms, limited=limited)
         # A view that checks throttles in a way of its own may not come to ask for the second half.
         is_kept = view is not None and limited and type(view).check_throttles.__module__ == DRF_VIEWS
         # For the middleware, which meters the answer and adds the rate headers, to a refusal's as well.
@@ -136,30 +137,6 @@ def is_limited(view: APIView) -> bool:
         return any(isinstance(throttle, GateThrottle) for throttle in view.get_throttles())
     throttles: list[Any] = list(view.throttle_classes)
     return any(isinstance(each, type) and issubclass(each, GateThrottle) for each in throttles)
-
-
-def bearer_token(header: str) -> str | None:
-    """Return the token of an `Authorization: Bearer …` header (RFC 6750, 2.1), or None where there is no header.
-
-    Raises Problem where there is one that carries no Bearer token. What it says of a token is its form alone: no
-    store is asked, and the token itself is compared with nothing here. The gate finds a key by the SHA-256 of
-    the whole token, so how long that takes tells nothing of how much of a guess was right.
-    """
-    if not header:
-        return None
-    scheme, _, token = header.partition(" ")
-    token = token.strip(" ")
-    is_bearer = scheme.lower() == "bearer"
-    if not is_bearer or not token or len(token) > KEY_LENGTH_LIMIT:
-        raise Problem(
-            status=401,
-            code="invalid_key",
-            title="Invalid API key",
-            detail="Send your API key as `Authorization: Bearer <key>`.",
-            # RFC 6750, 3.1: no error code for who tried another scheme.
-            headers={"WWW-Authenticate": INVALID_TOKEN} if is_bearer else {},
-        )
-    return token
 
 
 class GateScheme(OpenApiAuthenticationExtension):

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import InterfaceError, OperationalError
 from redis.exceptions import RedisError
@@ -15,6 +16,7 @@ from apikeys.instants import from_microseconds, to_microseconds
 from apikeys.reservations import Hold
 from apikeys.scripts import Script
 from apikeys.secret import ParsedSecret, parse
+from usage.lines import Question
 from usage.outage import outage
 
 TRIES = 4
@@ -54,24 +56,11 @@ def admit(
     if parsed is None:
         return Decision(Verdict.INVALID_KEY)
     now = now or clock.find_standing()
+    args = arguments(parsed, meter, cost, scopes, address, counted=counted, now=now)
     try:
         if not outage.is_on:
             try:
-                return ask(
-                    parsed,
-                    meter=meter,
-                    cost=cost,
-                    hold=hold,
-                    args=[
-                        parsed.digest,
-                        meter,
-                        cost,
-                        to_microseconds(now) if now else "",
-                        " ".join(scopes) if scopes else "",
-                        address_digits(address) if address else "",
-                        "" if counted else "1",
-                    ],
-                )
+                return ask(parsed, meter=meter, cost=cost, hold=hold, args=args)
             except RedisError:
                 outage.begin()
                 if hold:
@@ -84,24 +73,119 @@ def admit(
         return Decision(Verdict.UNAVAILABLE)
 
 
+class Asked(NamedTuple):
+    """What the gate was asked about a call: the arguments of `admit`."""
+
+    secret: str
+    meter: str
+    cost: int
+    scopes: tuple[str, ...]
+    address: str
+    counted: bool
+
+
+class Begun(NamedTuple):
+    """A call that the gate is being asked about, while its request is on its way to the view."""
+
+    asked: Asked
+    parsed: ParsedSecret
+    keys: list[str]
+    args: list[str | int]
+    question: Question
+
+
+def begin(asked: Asked) -> Begun | None:
+    """Ask about a call without waiting for the answer; None where that has to be done by `admit`."""
+    parsed = parse(asked.secret)
+    if parsed is None or outage.was_seen:
+        return None
+    now = clock.find_standing()
+    args = arguments(
+        parsed, asked.meter, asked.cost, asked.scopes, asked.address, counted=asked.counted, now=now
+    )
+    keys = keys_of(parsed)
+    try:
+        question = DECIDE.begin(keys, args)
+    except RedisError:
+        return None
+    return Begun(asked, parsed, keys, args, question) if question else None
+
+
+def finish(begun: Begun) -> Decision:
+    """Return what the gate decided about a call that it was asked about by `begin`. Once."""
+    asked = begun.asked
+    try:
+        answer = DECIDE.finish(begun.question, begun.keys, begun.args)
+        return decide(begun.parsed, answer, begun.keys, begun.args, meter=asked.meter, cost=asked.cost)
+    except RedisError:
+        outage.begin()
+    except (OperationalError, InterfaceError):
+        return Decision(Verdict.UNAVAILABLE)
+    return admit(
+        asked.secret,
+        meter=asked.meter,
+        cost=asked.cost,
+        scopes=asked.scopes,
+        address=asked.address,
+        counted=asked.counted,
+    )
+
+
+def arguments(
+    parsed: ParsedSecret,
+    meter: str,
+    cost: int,
+    scopes: Sequence[str],
+    address: str,
+    *,
+    counted: bool,
+    now: datetime | None,
+) -> list[str | int]:
+    """Return the script's ARGV."""
+    return [
+        parsed.digest,
+        meter,
+        cost,
+        to_microseconds(now) if now else "",
+        " ".join(scopes) if scopes else "",
+        address_digits(address) if address else "",
+        "" if counted else "1",
+    ]
+
+
+def keys_of(parsed: ParsedSecret) -> list[str]:
+    return [*cache.names(parsed.ref), cache.key_names(parsed.ref, parsed.digest).window]
+
+
 def ask(parsed: ParsedSecret, *, meter: str, cost: int, hold: Hold | None, args: list[str | int]) -> Decision:
     """Let the script decide. Raises RedisError, or OperationalError where it wants PostgreSQL's word."""
-    ref = parsed.ref
-    keys = [*cache.names(ref), cache.key_names(ref, parsed.digest).window]
+    keys = keys_of(parsed)
     if outage.was_seen:
         without_redis.take_up()
         outage.end()
     if hold:
-        reservations.announce(ref)
-        keys += reservations.names(ref, hold.id)
+        reservations.announce(parsed.ref)
+        keys += reservations.names(parsed.ref, hold.id)
         args = [*args, *hold.args]
-    answer = DECIDE.run(keys, args)
+    return decide(parsed, DECIDE.run(keys, args), keys, args, meter=meter, cost=cost)
+
+
+def decide(
+    parsed: ParsedSecret,
+    answer: list[str],
+    keys: list[str],
+    args: list[str | int],
+    *,
+    meter: str,
+    cost: int,
+) -> Decision:
+    """Return the decision in the script's answer, asked again where it wants PostgreSQL's word first."""
     if answer[0] in UNFILLED:
-        answer = ask_again(ref, keys, args)
+        answer = ask_again(parsed.ref, keys, args)
     verdict = VERDICTS[answer[0]]
     if verdict is Verdict.ADMITTED:
-        sightings.note(ref, parsed.digest, address=str(args[5]), at=int(answer[AT]))
-    return Decision(verdict, ref=ref, meter=meter, cost=cost, answer=answer)
+        sightings.note(parsed.ref, parsed.digest, address=str(args[5]), at=int(answer[AT]))
+    return Decision(verdict, ref=parsed.ref, meter=meter, cost=cost, answer=answer)
 
 
 def ask_again(ref: str, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from apikeys import ahead
 from apikeys.calls import Call, settle
 from apikeys.headers import rate_headers
 
@@ -22,6 +23,7 @@ class MeteringMiddleware:
         started = time.perf_counter()
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
+        ahead.clear(request)
         call: Call | None = getattr(request, "gate_call", None)
         if call is None:
             return response
@@ -29,6 +31,11 @@ class MeteringMiddleware:
         for name, value in rate_headers(call.decision, given_back=unspent).items():
             response[name] = value
         return response
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., HttpResponse], args: object, kwargs: object
+    ) -> None:
+        ahead.ask(request, view)
 
 
 def meter(call: Call, request: HttpRequest, response: HttpResponse, *, seconds: float) -> int:

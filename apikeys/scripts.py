@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from usage.lines import lines
+from usage.lines import Question, lines
 
 HERE = Path(__file__).parent
 
@@ -25,8 +25,19 @@ class Script:
 
         Raises redis.exceptions.RedisError.
         """
+        command = ("EVALSHA", self.sha, len(keys), *keys, *args)
+        return self.known(lines.ask(command, is_repeatable=self.is_repeatable), keys, args)
+
+    def begin(self, keys: Sequence[str], args: Sequence[str | int]) -> Question | None:
+        """Send it, and let `finish` read the answer; None where that cannot be. Raises RedisError."""
+        return lines.begin(("EVALSHA", self.sha, len(keys), *keys, *args))
+
+    def finish(self, question: Question, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+        """Return the answer to what `begin` asked with the same keys and arguments. Raises RedisError."""
+        return self.known(question.answer(), keys, args)
+
+    def known(self, answer: Any, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         number = len(keys)
-        answer = lines.ask(("EVALSHA", self.sha, number, *keys, *args), is_repeatable=self.is_repeatable)
         if isinstance(answer, ResponseError) and is_unknown(answer):
             answer = lines.ask(("EVAL", self.text, number, *keys, *args), is_repeatable=self.is_repeatable)
         if isinstance(answer, Exception):

@@ -55,14 +55,21 @@ def gate(
 
 def terms_of(view: "APIView", method: str) -> Terms:
     """Return what a view asks of the gate for one of its methods. Raises ValueError for what cannot be asked."""
-    kind = type(view)
-    known = UNCHANGING.get((kind, method))
+    kind, handler = type(view), getattr(view, method.lower(), None)
+    # By the handler too: a ViewSet's `get` is `list` at one address and `retrieve` at another.
+    asked = kind, getattr(handler, "__func__", handler)
+    known = UNCHANGING.get(asked)
     if known is not None and not OWN.intersection(vars(view)):
         return known
     terms = work_out(view, method)
-    if all(is_plain(kind, name) for name in NAMES) and not OWN.intersection(vars(view)):
-        UNCHANGING[kind, method] = terms
+    if is_unchanging(view):
+        UNCHANGING[asked] = terms
     return terms
+
+
+def is_unchanging(view: "APIView") -> bool:
+    """Whether the view asks the same for every request of a method."""
+    return not OWN.intersection(vars(view)) and all(is_plain(type(view), name) for name in NAMES)
 
 
 def is_plain(kind: type, name: str) -> bool:
@@ -105,6 +112,6 @@ def terms_from(values: dict[str, Any]) -> Terms:
 NAMES = ("gate_meter", "gate_cost", "gate_scopes", "gate_reserve")
 OWN = frozenset(NAMES)
 # Of views that ask the same at every request. A class is looked at once: what it asks is part of its code.
-UNCHANGING: dict[tuple[type, str], Terms] = {}
+UNCHANGING: dict[tuple[type, Any], Terms] = {}
 DEFAULT = Terms(METER, COST, (), is_reservation=False)
 API_VIEW = "rest_framework.decorators"

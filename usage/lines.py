@@ -51,10 +51,18 @@ class Line:
 
         Whatever has been sent before is answered first.
         """
+        self.say(command)
+        return self.hear()
+
+    def say(self, command: tuple[Any, ...]) -> None:
+        """Send `command`, whose answer `hear` returns. Raises NotSent."""
         try:
             self.socket.sendall(pack_command(command))
         except OSError as error:
             raise NotSent(f"The connection to Redis is lost: {error}") from error
+
+    def hear(self) -> Any:
+        """Return the answer to what was said last. Raises RedisError."""
         answer = self.read()
         while self.unread:
             self.take(answer)
@@ -64,10 +72,7 @@ class Line:
 
     def send(self, command: tuple[Any, ...], failed: Failed) -> None:
         """Send `command`, whose answer is read later. Raises RedisError where it cannot even be sent."""
-        try:
-            self.socket.sendall(pack_command(command))
-        except OSError as error:
-            raise NotSent(f"The connection to Redis is lost: {error}") from error
+        self.say(command)
         self.unread.append(failed)
         if len(self.unread) >= MOST_UNREAD:
             self.confirm()
@@ -104,6 +109,31 @@ class Line:
         unread, self.unread = self.unread, []
         for failed in unread:
             failed()
+
+
+class Question:
+    """A command that is under way, on a line that nobody else uses until its answer has been read."""
+
+    __slots__ = ("command", "line", "lines")
+
+    def __init__(self, lines: "Lines", line: Line, command: tuple[Any, ...]) -> None:
+        self.lines, self.line, self.command = lines, line, command
+
+    def answer(self) -> Any:
+        """Return Redis's answer, a ResponseError too, as `Lines.ask` does for what is repeatable. Once."""
+        try:
+            answer = self.line.hear()
+        except Lost:
+            is_fresh = self.line.is_fresh
+            self.line.close()
+            if is_fresh:
+                raise
+            return self.lines.ask(self.command)
+        except BaseException:
+            self.line.close()
+            raise
+        self.lines.idle.append(self.line)
+        return answer
 
 
 class Lines:
@@ -157,6 +187,21 @@ class Lines:
             raise
         self.idle.append(line)
         return answer
+
+    def begin(self, command: tuple[Any, ...]) -> Question | None:
+        """Ask, and let the answer be read later; None where that cannot be, as in a cluster. Raises RedisError."""
+        if self.by_cluster is not False and self.finds_nodes():
+            return None
+        try:
+            line = self.idle.pop()
+        except IndexError:
+            line = Line()
+        try:
+            line.say(command)
+        except BaseException:
+            line.close()
+            raise
+        return Question(self, line, command)
 
     def send(self, *command: Argument, failed: Failed) -> None:
         """Send without waiting. Where it turns out not to have arrived, `failed` is called, in whichever thread.
