@@ -64,14 +64,7 @@ def decide(request: HttpRequest, asked: Asked) -> Decision:
     if begun is not None and begun.asked == asked:
         request.gate_begun = None  # type: ignore[attr-defined]
         return finish(begun)
-    return admit(
-        asked.secret,
-        meter=asked.meter,
-        cost=asked.cost,
-        scopes=asked.scopes,
-        address=asked.address,
-        counted=asked.counted,
-    )
+    return admit(**asked._asdict())
 
 
 def clear(request: HttpRequest) -> None:

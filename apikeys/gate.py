@@ -121,14 +121,7 @@ def finish(begun: Begun) -> Decision:
         outage.begin()
     except (OperationalError, InterfaceError):
         return Decision(Verdict.UNAVAILABLE)
-    return admit(
-        asked.secret,
-        meter=asked.meter,
-        cost=asked.cost,
-        scopes=asked.scopes,
-        address=asked.address,
-        counted=asked.counted,
-    )
+    return admit(**asked._asdict())
 
 
 def arguments(

@@ -19,7 +19,7 @@ from accounts.models import Membership, Role
 from apikeys.models import APIKey
 from apikeys.secret import parse_all
 from billing.delivery import NotSent, Unsure, post
-from billing.letters import Letter
+from billing.letters import Action, Letter
 from billing.tasks import enqueue
 from usage.redis_client import get_redis
 
@@ -105,7 +105,7 @@ def write_letters(key: APIKey) -> list[Letter]:
             "key": key,
             "organization": organization,
             "sender": sender or "Tollgate",
-            "url": urljoin(f"{settings.FRONTEND_URL}/", reverse("keys")),
+            "action": Action("Open your API keys", urljoin(f"{settings.FRONTEND_URL}/", reverse("keys"))),
         }
         subject = " ".join(render_to_string(f"{FOLDER}leaked_subject.txt", context).split())
         context["subject"] = subject

@@ -3,11 +3,14 @@
 import signal
 import socket
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
+
+import psutil
 
 from bench.web import Server, call, request, serving
 
@@ -15,6 +18,9 @@ SLOW_CLIENTS = 64
 BUSY = 8
 PATIENCE = 40
 CALLS, ENOUGH, SECONDS = 10, 3, 3
+# How long a state is let come about before it is disturbed: from outside nobody can see that a worker has begun with a
+# call that takes two seconds, that all clients are busy, or that a thread waits for each slow one.
+IN_FLIGHT, IN_FULL_SWING, HELD_UP = 0.5, 3, 1
 QUESTIONS = (
     "SIGTERM, call in flight",
     "SIGTERM, idle connection",
@@ -60,7 +66,7 @@ def read_status(connection: socket.socket) -> str:
 def stopped_with_a_call_in_flight(server: Server) -> str:
     with connect(server) as connection:
         connection.sendall(request("/bench/slow", {}).encode())
-        time.sleep(0.5)
+        time.sleep(IN_FLIGHT)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         status = read_status(connection)
@@ -90,7 +96,7 @@ def stopped_while_busy(server: Server, environment: Mapping[str, str]) -> str:
     }
     with ThreadPoolExecutor() as pool:
         calling = pool.submit(call, job, environment)
-        time.sleep(3)
+        time.sleep(IN_FULL_SWING)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         end = exit_of(server, began)
@@ -101,7 +107,7 @@ def stopped_while_busy(server: Server, environment: Mapping[str, str]) -> str:
 def exit_of(server: Server, began: float) -> str:
     try:
         server.process.wait(PATIENCE + 10)
-    except Exception:
+    except subprocess.TimeoutExpired:
         return "does not stop"
     code = server.process.returncode
     return f"gone in {time.monotonic() - began:.1f} s" + (f" (exit code {code})" if code else "")
@@ -114,7 +120,7 @@ def killed_worker(server: Server) -> str:
     began = time.monotonic()
     workers[0].kill()
     while time.monotonic() - began < PATIENCE:
-        with suppress(Exception):
+        with suppress(psutil.Error, OSError):
             now = {worker.pid for worker in server.workers()}
             if len(now) >= len(workers) and workers[0].pid not in now and server.is_up():
                 return f"{time.monotonic() - began:.1f} s"
@@ -150,7 +156,7 @@ def slow_clients(server: Server) -> str:
 
         dripping = threading.Thread(target=drip)
         dripping.start()
-        time.sleep(1)
+        time.sleep(HELD_UP)
         took, unanswered = [], 0
         for _ in range(CALLS):
             began = time.monotonic()

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from bench import stores, world
@@ -227,9 +226,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(json.dumps(here(rounds=options.rounds, alone=options.alone)))
         return 0
     report = run(rounds=options.rounds, with_socket=options.unix, alone=options.alone)
-    path = report.save()
-    print(report.text())
-    print(f"Written to {path.relative_to(Path.cwd())}")
+    report.publish()
     return 0
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 from bench import stores, world
@@ -159,9 +158,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(json.dumps(here(organizations=options.organizations, full=full)))
         return 0
     report = run(organizations=options.organizations, full=full)
-    path = report.save()
-    print(report.text())
-    print(f"Written to {path.relative_to(Path.cwd())}")
+    report.publish()
     return 0
 
 

@@ -8,7 +8,6 @@ ask the gate by, against a bare Django view.
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from bench import stores, world
@@ -178,9 +177,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--turns", type=int, default=5, help="such turns for each kind")
     options = parser.parse_args(arguments)
     report = run(rounds=options.rounds, seconds=options.seconds, turns=options.turns)
-    path = report.save()
-    print(report.text())
-    print(f"Written to {path.relative_to(Path.cwd())}")
+    report.publish()
     return 0
 
 

@@ -74,6 +74,12 @@ class Report:
         )
         return path
 
+    def publish(self) -> None:
+        """Save it and print it."""
+        path = self.save()
+        print(self.text())
+        print(f"Written to {path.relative_to(Path.cwd())}")
+
 
 def saved() -> Iterator[Report]:
     """Yield the last report of each part that was measured here, in the parts' order."""

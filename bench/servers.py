@@ -7,7 +7,6 @@ one process of sixteen), and are called turn by turn in an order that changes. T
 import argparse
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from bench import behaviour, stores, world
@@ -148,9 +147,7 @@ def main(arguments: list[str]) -> int:
         seconds=options.seconds,
         turns=options.turns,
     )
-    path = report.save()
-    print(report.text())
-    print(f"Written to {path.relative_to(Path.cwd())}")
+    report.publish()
     return 0
 
 

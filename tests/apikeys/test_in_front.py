@@ -17,10 +17,7 @@ from apikeys import cache
 from apikeys.drf import CannotCharge, GateAuthentication, GateThrottle, charge, gate
 from apikeys.models import APIKey, UncountedUnits
 from apikeys.secret import digest, new_secret
-from config.rates import RATES, Rate
 from config.urls import urlpatterns as real_urlpatterns
-from tests.apikeys.test_gate import used
-from usage.lines import lines
 from usage.models import UsageEvent, UsageRollup
 
 pytestmark = pytest.mark.django_db
@@ -405,60 +402,6 @@ def test_the_decorator_refuses_what_cannot_be_asked():
 
 def test_without_a_call_of_a_key_there_is_nothing_to_charge(rf):
     charge(rf.get("/"), 5)
-
-
-class TestAskingAhead:
-    """A view that was called before is asked about while its request is still on its way to it."""
-
-    @pytest.fixture
-    def settled(self, client, api_key, redis):
-        """Call once, so that what the view asks is known."""
-        headers = {"Authorization": f"Bearer {api_key.secret}"}
-        assert client.get("/api/v1/echo", headers=headers).status_code == 200
-        return headers
-
-    def test_one_question_is_asked_and_one_call_charged(
-        self, client, api_key, organization, settled, monkeypatch
-    ):
-        monkeypatch.setattr("apikeys.ahead.admit", never)
-
-        answer = client.get("/api/v1/echo", headers=settled)
-
-        assert answer["X-RateLimit-Remaining"] == "8"
-        assert used(organization) == 2
-
-    def test_what_is_answered_before_the_view_is_given_back(self, client, organization, settled, monkeypatch):
-        monkeypatch.setitem(RATES, "echo", Rate(1))  # From now on: this address may come once.
-        assert client.get("/api/v1/echo", headers=settled).status_code == 200
-
-        assert client.get("/api/v1/echo", headers=settled).status_code == 429
-        assert used(organization) == 2
-
-    def test_a_refusal_is_a_refusal(self, client, api_key, settled):
-        for _ in range(9):
-            client.get("/api/v1/echo", headers=settled)
-
-        assert client.get("/api/v1/echo", headers=settled).status_code == 429
-
-    def test_a_revoked_key_is_refused_at_the_next_call(self, client, api_key, settled):
-        api_key.key.revoke()
-
-        assert client.get("/api/v1/echo", headers=settled).status_code == 401
-
-    def test_a_connection_lost_meanwhile_costs_nothing(self, client, organization, settled, redis):
-        redis.client_kill_filter(_id=lines.call("CLIENT", "ID"))
-
-        assert client.get("/api/v1/echo", headers=settled).status_code == 200
-
-    def test_a_cold_gate_is_filled(self, client, organization, settled):
-        cache.drop(organization.ref)
-
-        assert client.get("/api/v1/echo", headers=settled).status_code == 200
-        assert used(organization) == 2
-
-
-def never(*arguments, **options):
-    raise AssertionError("The gate was asked twice.")
 
 
 def test_actions_of_one_viewset_may_ask_for_different_things(organization, api_key, rf):

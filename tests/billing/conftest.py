@@ -1,8 +1,29 @@
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from accounts import clock
+from accounts.clock import Hands
 from tests.billing.acme import Acme
+from tests.billing.cast import deliver, subscribe
+from tests.billing.troubles import sandbox_time
+
+
+@pytest.fixture
+def hands(sandbox: Any) -> Iterator[Hands]:
+    """Our clock, standing where the sandbox's does."""
+    with clock.standing_at(sandbox_time(sandbox)) as hands:
+        yield hands
+
+
+@pytest.fixture
+def subscribed(sandbox: Any, hands: Hands, webhook_endpoint: Any, organization: Any, plans: Any) -> Any:
+    """Acme on Pro, with every webhook so far delivered."""
+    subscription = subscribe(sandbox, organization, plan=plans.pro)
+    assert set(deliver(sandbox)) == {200}
+    return subscription
 
 
 @pytest.fixture

@@ -14,28 +14,14 @@ from billing.models import Entitlement
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer, find_customer
 from billing.stripe.duplicates import cancel_never_paid
-from tests.billing.cast import deliver, publish_all, subscribe
+from tests.billing.cast import publish_all, subscribe
 from tests.billing.doctoring import found, mend, only
 from tests.billing.faults import every_fault
-from tests.billing.troubles import paying, sandbox_time, subscribe_once_more
+from tests.billing.troubles import paying, subscribe_once_more
 
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def hands(sandbox):
-    with clock.standing_at(sandbox_time(sandbox)) as hands:
-        yield hands
-
-
-@pytest.fixture
-def subscribed(sandbox, hands, webhook_endpoint, organization, plans):
-    """Acme on Pro, with every webhook so far delivered."""
-    subscription = subscribe(sandbox, organization, plan=plans.pro)
-    assert set(deliver(sandbox)) == {200}
-    return subscription
 
 
 @pytest.fixture

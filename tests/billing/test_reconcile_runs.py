@@ -9,7 +9,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from djstripe import models as djstripe
 
-from accounts import clock
 from accounts.models import Organization
 from billing.errors import StripeRejected
 from billing.models import Entitlement, ReconcileRun, Reconciliation
@@ -20,17 +19,11 @@ from billing.stripe.customers import ensure_customer, find_customer
 from billing.tasks import reconcile_next, reconcile_organizations
 from config import settings as product_settings
 from tests.billing.cast import deliver, publish_all, subscribe
-from tests.billing.troubles import move, sandbox_time, subscribe_once_more
+from tests.billing.troubles import move, subscribe_once_more
 
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def hands(sandbox):
-    with clock.standing_at(sandbox_time(sandbox)) as hands:
-        yield hands
 
 
 @pytest.fixture

@@ -11,17 +11,11 @@ from billing.stripe.client import get_client
 from tests.billing.buying import offer_trial
 from tests.billing.cast import deliver, subscribe
 from tests.billing.doctoring import found, mend, only
-from tests.billing.troubles import move, sandbox_time
+from tests.billing.troubles import move
 
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def hands(sandbox):
-    with clock.standing_at(sandbox_time(sandbox)) as hands:
-        yield hands
 
 
 @pytest.fixture

@@ -6,32 +6,17 @@ from typing import Any
 import pytest
 from djstripe import models as djstripe
 
-from accounts import clock
 from billing.models import Entitlement, EventDestination, ThinEvent
 from billing.stripe.client import get_client
 from billing.stripe.event_destinations import settle_event_destination
 from billing.thin_events import fetch_details
-from tests.billing.cast import deliver, publish_all, subscribe
+from tests.billing.cast import deliver, publish_all
 from tests.billing.doctoring import found, mend, only
-from tests.billing.troubles import move, sandbox_time
+from tests.billing.troubles import move
 
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def hands(sandbox):
-    with clock.standing_at(sandbox_time(sandbox)) as hands:
-        yield hands
-
-
-@pytest.fixture
-def subscribed(sandbox, hands, webhook_endpoint, organization, plans):
-    """Acme on Pro, with every webhook so far delivered."""
-    subscription = subscribe(sandbox, organization, plan=plans.pro)
-    assert set(deliver(sandbox)) == {200}
-    return subscription
 
 
 class TestWebhookEndpoint:
