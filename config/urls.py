@@ -13,6 +13,7 @@ from config import health
 api: list[URLPattern | URLResolver] = [
     path("", include("apikeys.api.urls")),
     path("", include("billing.api.urls")),
+    path("", include("usage.api.urls")),
     *fallback,
 ]
 

@@ -1,29 +1,46 @@
 """Write events into the ledger and sum them into the hourly rollups, each exactly once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from usage.events import Event
+from usage.latency import MASK, SHIFT, SQL_BUCKET
 from usage.models import UsageEvent
 from usage.partitions import ensure_partitions_for
 from usage.signals import events_stored
 
+Row = tuple[Any, ...]
+
 COLUMNS = (
     "id, occurred_at, organization_id, api_key_id, meter, units, "
-    "period_start, endpoint, method, status, response_ms"
+    "period_start, endpoint, method, status, response_ms, value, distinct_key"
 )
-TYPES = ["uuid", "timestamptz", "uuid", "uuid", "text", "int8", "timestamptz", "text", "text", "int2", "int4"]
+TYPES = [
+    *("uuid", "timestamptz", "uuid", "uuid", "text", "int8", "timestamptz", "text", "text", "int2", "int4"),
+    *("int8", "uuid"),
+]
 
 STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS usage_staging (
     id uuid, occurred_at timestamptz, organization_id uuid, api_key_id uuid, meter text, units int8,
-    period_start timestamptz, endpoint text, method text, status int2, response_ms int4
+    period_start timestamptz, endpoint text, method text, status int2, response_ms int4, value int8, distinct_key uuid
 ) ON COMMIT DELETE ROWS
 """
 COPY = f"COPY usage_staging ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+# What a rollup is found by: as its unique constraint has it.
+ROLLUP = "organization_id, meter, hour, period_start, api_key_id, endpoint, status"
+# Calls by response time, added up bucket by bucket: see `usage.latency`.
+MERGED = f"""(
+    SELECT array_agg((bucket << {SHIFT}) + calls ORDER BY bucket) FROM (
+        SELECT entry >> {SHIFT} AS bucket, sum(entry & {MASK})::int8 AS calls
+        FROM unnest(usage_rollup.latency || excluded.latency) AS entry GROUP BY 1
+    ) AS merged
+)"""  # noqa: S608  # As below.
 # One statement: an event counts in a rollup if and only if it is new in the ledger. Rollups are touched in
 # one order everywhere, so that two drains cannot wait for each other.
 STORE = f"""
@@ -31,64 +48,81 @@ WITH stored AS (
     INSERT INTO usage_event ({COLUMNS}) SELECT {COLUMNS} FROM usage_staging
     ON CONFLICT (id, occurred_at) DO NOTHING
     RETURNING *
-), summed AS (
-    INSERT INTO usage_rollup (
-        organization_id, meter, hour, period_start, api_key_id, endpoint,
-        units, calls, errors, response_ms, reported_units
-    )
-    SELECT organization_id, meter, date_trunc('hour', occurred_at, 'UTC') AS hour, period_start, api_key_id, endpoint,
-           sum(units), count(*), count(*) FILTER (WHERE status BETWEEN 400 AND 499), sum(response_ms), 0
+), timed AS (
+    SELECT organization_id, meter, date_trunc('hour', occurred_at, 'UTC') AS hour, period_start, api_key_id,
+           endpoint, status, {SQL_BUCKET} AS bucket,
+           sum(units) AS units, count(*) AS calls, sum(response_ms) AS response_ms
     FROM stored
-    GROUP BY organization_id, meter, hour, period_start, api_key_id, endpoint
-    ORDER BY organization_id, meter, hour, period_start, api_key_id, endpoint
-    ON CONFLICT (organization_id, meter, hour, period_start, api_key_id, endpoint) DO UPDATE SET
+    GROUP BY {ROLLUP}, bucket
+), summed AS (
+    INSERT INTO usage_rollup ({ROLLUP}, units, calls, response_ms, latency, reported_units)
+    SELECT {ROLLUP}, sum(units), sum(calls), sum(response_ms),
+           array_agg((bucket << {SHIFT}) + calls ORDER BY bucket), 0
+    FROM timed
+    GROUP BY {ROLLUP}
+    ORDER BY {ROLLUP}
+    ON CONFLICT ({ROLLUP}) DO UPDATE SET
         units = usage_rollup.units + excluded.units,
         calls = usage_rollup.calls + excluded.calls,
-        errors = usage_rollup.errors + excluded.errors,
-        response_ms = usage_rollup.response_ms + excluded.response_ms
+        response_ms = usage_rollup.response_ms + excluded.response_ms,
+        latency = {MERGED}
     RETURNING 1
 )
 SELECT count(*) FROM stored
-"""  # noqa: S608  # Its only part from outside the string is COLUMNS above.
+"""  # noqa: S608  # Its parts from outside the string are constants of this package.
 
 
 def store(events: Sequence[Event]) -> int:
-    """Store events, and return how many were new. An event that is there already changes nothing.
-
-    The rows arrive by binary COPY in a staging table of this session, because COPY itself cannot skip
-    a duplicate.
-    """
+    """Store events, and return how many were new. An event that is there already changes nothing."""
     if not events:
         return 0
     ensure_partitions_for(event.occurred_at for event in events)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(STAGE)
-        # Empty after each commit, but not yet where a larger transaction has called this before.
-        cursor.execute("DELETE FROM usage_staging")
-        with cursor.copy(COPY) as copy:
-            copy.set_types(TYPES)
-            for e in events:
-                copy.write_row(
-                    (
-                        e.id,
-                        e.occurred_at,
-                        e.organization_id,
-                        e.api_key_id,
-                        e.meter,
-                        e.units,
-                        e.period_start,
-                        e.endpoint,
-                        e.method,
-                        e.status,
-                        e.response_ms,
-                    )
-                )
-        cursor.execute(STORE)
-        stored = int(cursor.fetchone()[0])
-        # Foreign keys are checked here and not at the commit, which may be a larger transaction's.
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        stage(cursor, map(row_of, events))
+        stored = store_staged(cursor)
         events_stored.send(sender=UsageEvent, last_served=last_served(events))
         return stored
+
+
+def row_of(event: Event) -> Row:
+    return (
+        event.id,
+        event.occurred_at,
+        event.organization_id,
+        event.api_key_id,
+        event.meter,
+        event.units,
+        event.period_start,
+        event.endpoint,
+        event.method,
+        event.status,
+        event.response_ms,
+        None,
+        None,
+    )
+
+
+def stage(cursor: CursorWrapper, rows: Iterable[Row]) -> None:
+    """Put rows, in the order of COLUMNS, in this session's staging table, which had none. Part of a transaction.
+
+    By binary COPY, which by itself cannot skip a duplicate.
+    """
+    cursor.execute(STAGE)
+    # Empty after each commit, but not yet where a larger transaction has called this before.
+    cursor.execute("DELETE FROM usage_staging")
+    with cursor.copy(COPY) as copy:
+        copy.set_types(TYPES)
+        for row in rows:
+            copy.write_row(row)
+
+
+def store_staged(cursor: CursorWrapper) -> int:
+    """Put what is staged and new in the ledger and in the rollups; return how many rows were new."""
+    cursor.execute(STORE)
+    stored = int(cursor.fetchone()[0])
+    # Foreign keys are checked here and not at the commit, which may be a larger transaction's.
+    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return stored
 
 
 def last_served(events: Sequence[Event]) -> dict[UUID, datetime]:

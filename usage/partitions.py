@@ -21,8 +21,11 @@ CREATE TABLE usage_event (
     method varchar(10) NOT NULL,
     status smallint NOT NULL,
     response_ms integer NOT NULL,
+    value bigint,
+    distinct_key uuid,
     PRIMARY KEY (id, occurred_at)
 ) PARTITION BY RANGE (occurred_at);
+CREATE INDEX usage_event_organization ON usage_event (organization_id, occurred_at);
 """
 DROP_TABLE = "DROP TABLE usage_event;"
 # Any number will do, as long as nothing else uses it: it makes one process at a time add partitions.

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from django.db.models import Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Q, Sum
+from django.db.models.functions import Coalesce, TruncDate
 
 from accounts.models import Organization
 from billing.models import Entitlement, Meter, PlanQuota
 from usage.models import UsageRollup
+
+CLIENT_ERROR = Q(status__range=(400, 499))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def period_days(entitlement: Entitlement, *, meter: str, now: datetime) -> list[
     """Return every UTC day whose use counts in the current period, up to today, oldest first."""
     rollups = UsageRollup.objects.counting_for(entitlement, meter)
     sums = rollups.annotate(day=TruncDate("hour", tzinfo=UTC)).values("day")
-    used = {row["day"]: row for row in sums.annotate(u=Sum("units"), c=Sum("calls"), e=Sum("errors"))}
+    errors = Coalesce(Sum("calls", filter=CLIENT_ERROR), 0)
+    used = {row["day"]: row for row in sums.annotate(u=Sum("units"), c=Sum("calls"), e=errors)}
     top = max((row["u"] for row in used.values()), default=0)
     starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
     first = min(starts).astimezone(UTC).date()

@@ -1,5 +1,5 @@
 from django.urls import path
 
-from usage import views
+from usage.views.usage import usage
 
-urlpatterns = [path("dashboard/usage/", views.usage, name="usage")]
+urlpatterns = [path("dashboard/usage/", usage, name="usage")]

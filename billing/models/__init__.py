@@ -3,10 +3,11 @@
 from billing.models.customers import BillingCustomer
 from billing.models.entitlements import Access, Entitlement, PlanOverride, QuotaOverride, StatusPolicy
 from billing.models.idempotency import IdempotencyKey
+from billing.models.meters import Meter
 from billing.models.moves import PriceMove, SubscriberMove
 from billing.models.notices import Notice, NoticeKind, NoticeState
 from billing.models.operations import SetupRun
-from billing.models.plans import Meter, Plan, PlanPrice, PlanQuota, PriceTier
+from billing.models.plans import Plan, PlanPrice, PlanQuota, PriceTier
 from billing.models.published import PublishedPrice
 from billing.models.repairs import ReconcileRun, Reconciliation
 from billing.models.settings import BillingSettings

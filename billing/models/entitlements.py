@@ -9,7 +9,8 @@ from django.db.models import Q
 
 from accounts import clock
 from accounts.models import Organization
-from billing.models.plans import Meter, Plan, PlanQuota
+from billing.models.meters import Meter
+from billing.models.plans import Plan, PlanQuota
 from billing.models.validators import at_least_one, check_burst
 
 

@@ -10,6 +10,7 @@ from django.db import models, transaction
 from djstripe import models as djstripe
 
 from accounts import clock
+from billing.models.meters import Meter
 from billing.models.validators import (
     at_least_one,
     check_burst,
@@ -18,32 +19,6 @@ from billing.models.validators import (
     not_negative,
     slug_validator,
 )
-
-
-class Meter(models.Model):
-    """What is counted. `slug` is also the event name at Stripe, prefixed by `tollgate_`."""
-
-    slug = models.CharField(max_length=40, unique=True, validators=[slug_validator])
-    name = models.CharField(max_length=80)
-    unit = models.CharField(max_length=40, default="call", help_text="One unit, as in “call” or “token”.")
-    stripe_meter_id = models.CharField(max_length=255, blank=True, editable=False)
-
-    PRODUCT_PREFIX = "tollgate_meter_"
-
-    class Meta:
-        ordering = ["slug"]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def event_name(self) -> str:
-        return f"tollgate_{self.slug}"
-
-    @property
-    def product_id(self) -> str:
-        """The id at Stripe of the product that the meter's prices are of: its name is what invoices say."""
-        return f"{self.PRODUCT_PREFIX}{self.slug}"
 
 
 class PlanQuerySet(models.QuerySet["Plan"]):

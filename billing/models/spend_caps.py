@@ -5,7 +5,7 @@ from django.db.models import Q
 
 from accounts import clock
 from accounts.models import Organization, User
-from billing.models.plans import Meter
+from billing.models.meters import Meter
 from billing.models.validators import currency_validator
 
 

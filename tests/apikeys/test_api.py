@@ -203,7 +203,7 @@ def test_a_call_that_the_client_got_wrong_is_charged_and_counted_as_an_error(cal
     assert call("/missing/1").status_code == 404
 
     assert used(api_key, drain) == 1
-    assert UsageRollup.objects.get().errors == 1
+    assert UsageRollup.objects.get().status == 404
 
 
 def test_a_view_sets_its_own_cost(call, api_key, drain):

@@ -67,7 +67,7 @@ def test_what_is_let_in_is_an_event_with_the_route_the_proxy_names(ask, drain, a
         0,
     )
     assert event.api_key_id == api_key.key.pk
-    assert UsageRollup.objects.get().errors == 0
+    assert UsageRollup.objects.get().status == 0
 
 
 def test_without_a_name_for_the_route_there_is_one_row_for_all(ask, drain):

@@ -5,7 +5,24 @@ import django.utils.timezone
 import uuid
 from django.db import migrations, models
 
-from usage import partitions
+
+# As the table was then: what it is now, `usage.partitions` says.
+CREATE_TABLE = """
+CREATE TABLE usage_event (
+    id uuid NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    organization_id uuid NOT NULL,
+    api_key_id uuid NOT NULL,
+    meter varchar(40) NOT NULL,
+    units bigint NOT NULL CHECK (units >= 0),
+    period_start timestamptz NOT NULL CHECK (period_start <= occurred_at),
+    endpoint varchar(200) NOT NULL,
+    method varchar(10) NOT NULL,
+    status smallint NOT NULL,
+    response_ms integer NOT NULL,
+    PRIMARY KEY (id, occurred_at)
+) PARTITION BY RANGE (occurred_at);
+"""
 
 
 class Migration(migrations.Migration):
@@ -20,7 +37,7 @@ class Migration(migrations.Migration):
     operations = [
         # Django cannot write PARTITION BY: the statement is ours, and Django learns of the result.
         migrations.SeparateDatabaseAndState(
-            database_operations=[migrations.RunSQL(partitions.CREATE_TABLE, partitions.DROP_TABLE)],
+            database_operations=[migrations.RunSQL(CREATE_TABLE, "DROP TABLE usage_event;")],
             state_operations=[
                 migrations.CreateModel(
                     name='UsageEvent',

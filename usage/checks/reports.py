@@ -1,5 +1,3 @@
-"""What the doctor looks for in usage. Importing this registers the checks."""
-
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta

@@ -1,110 +1,15 @@
-"""How much was used: events, their hourly sums, and what was told to Stripe."""
+"""What was told to Stripe."""
 
 import uuid
 from datetime import datetime, timedelta
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q, Sum
+from django.db.models import Exists, OuterRef, Q
 from djstripe import models as djstripe
 
 from accounts import clock
 from accounts.models import Organization
-from billing.models import Entitlement, Meter
-
-
-class UsageEvent(models.Model):
-    """One billable response: a row of the ledger, which is never changed.
-
-    The table is partitioned by month of `occurred_at` (see `usage.partitions`). `id` is a UUIDv7 given
-    when the call was served; with the time it makes the primary key, so that an event delivered twice is
-    stored once.
-    """
-
-    pk = models.CompositePrimaryKey("id", "occurred_at")
-    id = models.UUIDField()
-    occurred_at = models.DateTimeField()
-    # Plain columns, not foreign keys: a ledger outlives what it names, and a COPY checks no other table.
-    organization_id = models.UUIDField()
-    api_key_id = models.UUIDField()
-    meter = models.CharField(max_length=40)
-    units = models.BigIntegerField()
-    period_start = models.DateTimeField(help_text="Start of the quota period that the units were charged to.")
-    endpoint = models.CharField(max_length=200)
-    method = models.CharField(max_length=10)
-    status = models.PositiveSmallIntegerField()
-    response_ms = models.PositiveIntegerField()
-
-    class Meta:
-        db_table = "usage_event"
-
-    def __str__(self) -> str:
-        return str(self.id)
-
-
-class UsageRollupQuerySet(models.QuerySet["UsageRollup"]):
-    def in_period(
-        self, *, organization_id: uuid.UUID, meter: str, period_start: datetime
-    ) -> "UsageRollupQuerySet":
-        return self.filter(organization_id=organization_id, meter=meter, period_start=period_start)
-
-    def counting_for(self, entitlement: Entitlement, meter: str) -> "UsageRollupQuerySet":
-        """Rollups whose units count against the current quota: the period's, and those it carries on."""
-        starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
-        return self.filter(organization_id=entitlement.organization_id, meter=meter, period_start__in=starts)
-
-    def units(self) -> int:
-        total: int | None = self.aggregate(total=Sum("units"))["total"]
-        return total or 0
-
-    def unreported(self) -> "UsageRollupQuerySet":
-        return self.filter(units__gt=F("reported_units"))
-
-
-class UsageRollup(models.Model):
-    """The units of one organization, meter, key and endpoint in one hour of one quota period.
-
-    An hour in which a period ends has a row on either side of the boundary.
-    """
-
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="rollups")
-    meter = models.CharField(max_length=40)
-    api_key_id = models.UUIDField()
-    endpoint = models.CharField(max_length=200)
-    hour = models.DateTimeField()
-    period_start = models.DateTimeField()
-    units = models.BigIntegerField(default=0)
-    calls = models.BigIntegerField(default=0)
-    errors = models.BigIntegerField(default=0, help_text="Calls answered with status 400 to 499.")
-    response_ms = models.BigIntegerField(default=0, help_text="Summed over the calls.")
-    reported_units = models.BigIntegerField(
-        default=0, help_text="Of `units`, what meter reports have taken up."
-    )
-
-    objects = UsageRollupQuerySet.as_manager()
-
-    class Meta:
-        db_table = "usage_rollup"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["organization", "meter", "hour", "period_start", "api_key_id", "endpoint"],
-                name="usagerollup_unique",
-            ),
-            models.CheckConstraint(
-                condition=Q(reported_units__gte=0) & Q(reported_units__lte=F("units")),
-                name="usagerollup_reported",
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["organization", "meter", "period_start"], name="usagerollup_period"),
-            models.Index(
-                fields=["organization"],
-                condition=Q(units__gt=F("reported_units")),
-                name="usagerollup_unreported",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.organization_id} {self.meter} {self.hour:%Y-%m-%d %H}h: {self.units}"
+from billing.models import Meter
 
 
 class MeterReportQuerySet(models.QuerySet["MeterReport"]):

@@ -1,0 +1,52 @@
+"""What is counted."""
+
+from django.db import models
+
+from billing.models.validators import slug_validator
+
+
+class Meter(models.Model):
+    """What is counted. `slug` is also the event name at Stripe, prefixed by `tollgate_`.
+
+    Whatever the aggregation, Stripe is told what each event adds to a period, and adds that up: so its meters are
+    all sums, and the quota, the reports and the bill count alike.
+    """
+
+    class Aggregation(models.TextChoices):
+        SUM = "sum", "Sum of the events' values"
+        COUNT = "count", "Number of events"
+        MAX = "max", "Largest value of a period"
+        UNIQUE = "unique", "Number of different values in a period"
+
+    slug = models.CharField(max_length=40, unique=True, validators=[slug_validator])
+    name = models.CharField(max_length=80)
+    unit = models.CharField(max_length=40, default="call", help_text="One unit, as in “call” or “token”.")
+    aggregation = models.CharField(
+        max_length=10,
+        choices=Aggregation,
+        default=Aggregation.SUM,
+        help_text="How the events of a period make up its units. It cannot be changed once the meter is published.",
+    )
+    stripe_meter_id = models.CharField(max_length=255, blank=True, editable=False)
+
+    PRODUCT_PREFIX = "tollgate_meter_"
+
+    class Meta:
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether calls can be charged to it before they are served: what each adds does not hang on the others."""
+        return self.aggregation in {self.Aggregation.SUM, self.Aggregation.COUNT}
+
+    @property
+    def event_name(self) -> str:
+        return f"tollgate_{self.slug}"
+
+    @property
+    def product_id(self) -> str:
+        """The id at Stripe of the product that the meter's prices are of: its name is what invoices say."""
+        return f"{self.PRODUCT_PREFIX}{self.slug}"

@@ -1,0 +1,3 @@
+"""What the doctor looks for in usage. Importing this registers the checks."""
+
+from usage.checks import reports  # noqa: F401

@@ -1,0 +1,79 @@
+"""The ledger's hourly sums."""
+
+import uuid
+from datetime import datetime
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q, Sum
+
+from accounts.models import Organization
+from billing.models import Entitlement
+
+
+class UsageRollupQuerySet(models.QuerySet["UsageRollup"]):
+    def in_period(
+        self, *, organization_id: uuid.UUID, meter: str, period_start: datetime
+    ) -> "UsageRollupQuerySet":
+        return self.filter(organization_id=organization_id, meter=meter, period_start=period_start)
+
+    def counting_for(self, entitlement: Entitlement, meter: str) -> "UsageRollupQuerySet":
+        """Rollups whose units count against the current quota: the period's, and those it carries on."""
+        starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
+        return self.filter(organization_id=entitlement.organization_id, meter=meter, period_start__in=starts)
+
+    def units(self) -> int:
+        total: int | None = self.aggregate(total=Sum("units"))["total"]
+        return total or 0
+
+    def unreported(self) -> "UsageRollupQuerySet":
+        return self.filter(units__gt=F("reported_units"))
+
+
+class UsageRollup(models.Model):
+    """The units of one organization, meter, key, endpoint and status in one hour of one quota period.
+
+    An hour in which a period ends has a row on either side of the boundary. `status` is the answer's, 0 for events
+    that came in by themselves. `latency` is a histogram of the response times: see `usage.latency`.
+    """
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="rollups")
+    meter = models.CharField(max_length=40)
+    api_key_id = models.UUIDField()
+    endpoint = models.CharField(max_length=200)
+    status = models.PositiveSmallIntegerField(default=0)
+    hour = models.DateTimeField()
+    period_start = models.DateTimeField()
+    units = models.BigIntegerField(default=0)
+    calls = models.BigIntegerField(default=0)
+    response_ms = models.BigIntegerField(default=0, help_text="Summed over the calls.")
+    latency = ArrayField(models.BigIntegerField(), default=list, help_text="Calls by response time.")
+    reported_units = models.BigIntegerField(
+        default=0, help_text="Of `units`, what meter reports have taken up."
+    )
+
+    objects = UsageRollupQuerySet.as_manager()
+
+    class Meta:
+        db_table = "usage_rollup"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "meter", "hour", "period_start", "api_key_id", "endpoint", "status"],
+                name="usagerollup_unique",
+            ),
+            models.CheckConstraint(
+                condition=Q(reported_units__gte=0) & Q(reported_units__lte=F("units")),
+                name="usagerollup_reported",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "meter", "period_start"], name="usagerollup_period"),
+            models.Index(
+                fields=["organization"],
+                condition=Q(units__gt=F("reported_units")),
+                name="usagerollup_unreported",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id} {self.meter} {self.hour:%Y-%m-%d %H}h: {self.units}"
