@@ -1,21 +1,39 @@
 """Locks in PostgreSQL that have no row of their own."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from django.db import connection, transaction
 
+CUSTOMER = b"stripe-customer"
+
 
 def take_customer_lock(customer_id: str) -> None:
     """Wait for the lock on a Stripe customer; it is held until the surrounding transaction ends."""
-    take_lock(customer_id, kind=b"stripe-customer")
+    take_lock(customer_id, kind=CUSTOMER)
+
+
+def try_customer_locks(customer_ids: Iterable[str]) -> set[str]:
+    """Take the locks on Stripe customers that are free, and return whose they are; nobody is waited for.
+
+    They are held until the surrounding transaction ends.
+    """
+    keys = {lock_key(each, kind=CUSTOMER): each for each in customer_ids}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT key FROM unnest(%s::bigint[]) key WHERE pg_try_advisory_xact_lock(key)", [list(keys)]
+        )
+        return {keys[key] for (key,) in cursor.fetchall()}
 
 
 def take_lock(name: str, *, kind: bytes) -> None:
-    digest = hashlib.blake2b(name.encode(), digest_size=8, person=kind).digest()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest, signed=True)])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(name, kind=kind)])
+
+
+def lock_key(name: str, *, kind: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, person=kind).digest(), signed=True)
 
 
 @contextmanager

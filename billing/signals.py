@@ -10,3 +10,11 @@ entitlement_changed = Signal()
 # Sent before an invoice is made that closes a period or a price, so that usage still on its way can be
 # reported first: what arrives later is not on it. No lock is held. Arguments: organization.
 invoice_closing = Signal()
+
+# Sent where Stripe has drafted a renewal's invoice, which it closes about an hour later: usage that it has until then
+# is on it. In the transaction that the webhook is processed in. Arguments: organization.
+invoice_drafted = Signal()
+
+# Sent inside the transaction that stores what a meter error is about: usage that Stripe took and does not count.
+# Arguments: event, the ThinEvent; samples, a list of MeterErrorSample, which names some of it and not always all.
+meter_events_rejected = Signal()

@@ -147,13 +147,18 @@ def product_of(price: dict[str, Any]) -> str:
     return str(product if isinstance(product, str) else product["id"])
 
 
-def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:
-    """Return the organization's subscriptions to our plans as the mirror has them, the newest first."""
+def plan_subscriptions(
+    organization: Organization, finder: PlanFinder | None = None
+) -> list[PlanSubscription]:
+    """Return the organization's subscriptions to our plans as the mirror has them, the newest first.
+
+    Whoever asks for many organizations at once hands one `finder` to all.
+    """
     subscriptions = djstripe.Subscription.objects.filter(customer__subscriber=organization)
     rows = list(subscriptions.values_list("stripe_data", flat=True))
     if not rows:
         return []  # As for most: the catalogue is not needed.
-    found, finder = [], PlanFinder()
+    found, finder = [], finder or PlanFinder()
     for data in rows:
         plan = finder.find(data)
         if plan:
@@ -166,18 +171,22 @@ def find_plan(subscription: dict[str, Any]) -> Plan | None:
     return PlanFinder().find(subscription)
 
 
-def find_live_subscription(organization: Organization) -> PlanSubscription | None:
+def find_live_subscription(
+    organization: Organization, finder: PlanFinder | None = None
+) -> PlanSubscription | None:
     """Return the subscription that Stripe may still charge for. There is one at most, or somebody made a second."""
-    return next((s for s in plan_subscriptions(organization) if s.is_live), None)
+    return next((s for s in plan_subscriptions(organization, finder) if s.is_live), None)
 
 
-def metered_since(organization: Organization, meter: Meter) -> datetime | None:
+def metered_since(
+    organization: Organization, meter: Meter, finder: PlanFinder | None = None
+) -> datetime | None:
     """Return since when units of `meter` go on an invoice that is still to come, None where none will hold them.
 
     That is the metered item's own period. It begins anew where its price is changed, and what was used
     before is on the change's invoice: while that one waits to be paid, from when it was made.
     """
-    subscription = find_live_subscription(organization)
+    subscription = find_live_subscription(organization, finder)
     items = subscription.items if subscription else []
     starts = [
         item["current_period_start"]

@@ -2,10 +2,13 @@
 
 import logging
 
+from django.db import transaction
+
 from accounts import clock
 from billing.errors import StripeRejected
 from billing.models import EventDestination, ThinEvent
 from billing.models.thin_events import ThinEventQuerySet
+from billing.signals import meter_events_rejected
 from billing.stripe.thin_events import fetch_event_data, read_notification
 
 logger = logging.getLogger(__name__)
@@ -29,7 +32,8 @@ def take_in(destination: EventDestination, *, body: bytes, signature: str) -> tu
 def fetch_details(event_id: str) -> None:
     """Fetch what a meter error is about, once. Safe to repeat. Raises StripeUnavailable.
 
-    Where Stripe no longer has the event, that is what is noted.
+    Where Stripe no longer has the event, that is what is noted. Whoever sent the usage is told in the same transaction:
+    were it after, a crash in between would lose it.
     """
     event = ThinEvent.objects.without_details().filter(pk=event_id).first()
     if event is None:
@@ -39,7 +43,10 @@ def fetch_details(event_id: str) -> None:
     except StripeRejected as error:
         event.fetch_error = str(error)[:300]
     event.fetched_at = clock.now()
-    event.save(update_fields=["data", "fetch_error", "fetched_at"])
+    with transaction.atomic():
+        event.save(update_fields=["data", "fetch_error", "fetched_at"])
+        if event.samples:
+            meter_events_rejected.send(sender=ThinEvent, event=event, samples=event.samples)
 
 
 def unacknowledged_meter_errors() -> ThinEventQuerySet:

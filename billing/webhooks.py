@@ -17,6 +17,7 @@ from billing.entitlements import refresh_entitlement
 from billing.event_types import EVENT_TYPES
 from billing.locks import take_customer_lock
 from billing.notices import note_trial_ending
+from billing.signals import invoice_drafted
 from billing.stripe.companions import sync_companions
 from billing.tasks import enqueue, ensure_customer_of
 
@@ -78,6 +79,15 @@ def state_changed(sender: type[djstripe.Event], event: djstripe.Event, **kwargs:
 def trial_will_end(sender: type[djstripe.Event], event: djstripe.Event, **kwargs: object) -> None:
     for organization in owners_of(event):
         note_trial_ending(organization, now=clock.now())
+
+
+@djstripe_receiver("invoice.created")
+def renewal_drafted(sender: type[djstripe.Event], event: djstripe.Event, **kwargs: object) -> None:
+    """Tell that a period has ended whose invoice is still open, for about an hour."""
+    invoice = event.data["object"]
+    if invoice.get("status") == "draft" and invoice.get("billing_reason") == "subscription_cycle":
+        for organization in owners_of(event):
+            invoice_drafted.send(sender=Organization, organization=organization)
 
 
 def owners_of(event: djstripe.Event) -> list[Organization]:

@@ -6,6 +6,11 @@ from celery.schedules import crontab
 
 SCHEDULE: dict[str, dict[str, Any]] = {
     "report-usage": {"task": "usage.tasks.report_usage", "schedule": 15.0, "options": {"expires": 15}},
+    "settle-reports": {
+        "task": "usage.tasks.settle_reports",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
     "ensure-customers": {
         "task": "billing.tasks.ensure_customers",
         "schedule": 60.0,

@@ -13,6 +13,7 @@ from billing.errors import UsageNotReported
 from billing.stripe.customers import find_customer
 from usage import reports, stream
 from usage.models import MeterReport
+from usage.models.reports import ORDER
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def send_reports(organization: Organization, deadline: float) -> int:
     while True:
         MeterReport.objects.release_abandoned(now=clock.now())
         waiting = MeterReport.objects.to_flush(organization, now=clock.now())
-        claims = map(reports.claim, list(waiting.order_by("hour", "created_at").values_list("pk", flat=True)))
+        claims = map(reports.claim, list(waiting.order_by(*ORDER).values_list("pk", flat=True)))
         tried = 0
         for report, customer_id in filter(None, claims):
             reports.send(report, customer_id=customer_id)

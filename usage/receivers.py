@@ -1,15 +1,35 @@
 """What usage does when billing has news."""
 
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.dispatch import receiver
 
 from accounts.models import Organization
-from billing.signals import invoice_closing
+from billing.models import MeterErrorSample, ThinEvent
+from billing.signals import invoice_closing, invoice_drafted, meter_events_rejected
+from billing.tasks import enqueue
 from usage.flush import flush_usage
+from usage.rejections import note_rejected
+from usage.tasks import flush_before_closing
 
 
 @receiver(invoice_closing)
 def report_before_closing(sender: type[Any], organization: Organization, **kwargs: object) -> None:
     """Report what was used, so that the invoice holds it. Raises UsageNotReported, which stops what closes it."""
     flush_usage(organization)
+
+
+@receiver(invoice_drafted)
+def report_while_open(sender: type[Any], organization: Organization, **kwargs: object) -> None:
+    """Have a worker report what was used in the period that has ended. The reporting task would too, a little later."""
+    transaction.on_commit(partial(enqueue, flush_before_closing, str(organization.pk)))
+
+
+@receiver(meter_events_rejected)
+def mark_rejected(
+    sender: type[Any], event: ThinEvent, samples: list[MeterErrorSample], **kwargs: object
+) -> None:
+    """Mark the reports that Stripe names as rejected."""
+    note_rejected(event, samples)

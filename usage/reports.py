@@ -1,25 +1,36 @@
 """From rollups to Stripe's meters, by way of an outbox: nothing reported twice, nothing left out."""
 
 import logging
+import time
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from accounts import clock
 from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.locks import customer_lock
-from billing.models import Entitlement
-from billing.stripe.customers import find_customer
 from billing.stripe.metering import send_meter_event
-from billing.subscriptions import metered_since
+from billing.stripe.metering_stream import MOST_AT_ONCE
+from usage import claims, streaming
+from usage.claims import SENT, TOO_OLD, Outcome, claim, is_dated_right, is_too_old, keep
 from usage.models import MeterReport, UsageRollup
+
+__all__ = ["claim", "make_reports", "send", "send_due_reports"]
 
 logger = logging.getLogger(__name__)
 
-GIVE_UP_AFTER = 3  # Reports in a row without an answer: Stripe is down, and the next run is soon.
+State = MeterReport.State
+
+GIVE_UP_AFTER = 3  # Tries in a row without an answer: Stripe is down, and the next run is soon.
+RUN_FOR = timedelta(minutes=1)  # Then the next run goes on; several at once share the work.
+# With more than this many due, Stripe's stream is worth that it tells of what is wrong only later. Each of its requests
+# takes one report of each organization and meter: for a few of them it would save nothing.
+STREAM_ABOVE = 100
+STREAM_AT_LEAST = 10
 
 
 def make_reports(organization: Organization | None = None) -> int:
@@ -53,101 +64,106 @@ def make_reports(organization: Organization | None = None) -> int:
     return len(sums)
 
 
-def send_due_reports(*, limit: int = 1000) -> int:
+def send_due_reports(*, limit: int = 10_000, within: timedelta = RUN_FOR) -> int:
     """Send what is due; return how many reports reached Stripe.
 
-    One report's failure does not hold up the others; several in a row without an answer end the run.
+    Those of one organization and meter go in the order of their hours, each after the one before has its answer.
+    One that gets none holds up its own organization and meter, and no other. Several tries in a row without an
+    answer end the run.
     """
     MeterReport.objects.release_abandoned(now=clock.now())
-    sent = failures = 0
-    # The least tried first: a few that Stripe never answers must not stand before all others in every run.
-    due = MeterReport.objects.due(now=clock.now()).order_by("tries", "hour", "created_at")
-    for report_id in list(due.values_list("pk", flat=True)[:limit]):
-        claimed = claim(report_id)
-        if claimed is None:
+    deadline = time.monotonic() + within.total_seconds()
+    is_much = MeterReport.objects.due(now=clock.now())[: STREAM_ABOVE + 1].count() > STREAM_ABOVE
+    sent = tried = failures = 0
+    seen: set[UUID] = set()
+    while tried < limit and failures < GIVE_UP_AFTER and time.monotonic() < deadline:
+        heads = next_heads(without=seen, limit=min(MOST_AT_ONCE, limit - tried))
+        if not heads:
+            return sent
+        # What is still first in its line when the next heads are looked for has had its try in this run.
+        seen.update(heads)
+        if is_much and len(heads) >= STREAM_AT_LEAST:
+            outcomes = send_many(heads)
+            tried, sent = tried + len(heads), sent + outcomes.count(State.SENT)
+            failures = failures + 1 if State.UNKNOWN in outcomes else 0
             continue
-        report, customer_id = claimed
-        send(report, customer_id=customer_id)
-        sent += report.state == MeterReport.State.SENT
-        failures = failures + 1 if report.state == MeterReport.State.UNKNOWN else 0
-        if failures == GIVE_UP_AFTER:
-            logger.warning("Stripe does not answer: the remaining meter reports wait for the next run")
-            break
+        for report_id in heads:
+            tried += 1
+            claimed = claim(report_id)
+            if claimed is None:
+                continue
+            report, customer_id = claimed
+            send(report, customer_id=customer_id)
+            sent += report.state == State.SENT
+            failures = failures + 1 if report.state == State.UNKNOWN else 0
+            if failures == GIVE_UP_AFTER or time.monotonic() > deadline:
+                break
+    if failures >= GIVE_UP_AFTER:
+        logger.warning("Stripe does not answer: the remaining meter reports wait for the next run")
     return sent
 
 
-def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
-    """Mark a report as being sent, and return it with its Stripe customer's id.
+def next_heads(*, without: set[UUID], limit: int) -> list[UUID]:
+    """Return whose turn it is: one report of an organization and meter at most, those first that were never tried.
 
-    None where another worker has it, its turn has not come, or Stripe does not know the customer yet.
+    Ones that Stripe never answers must not stand before all others in every run, nor before what others have
+    further back.
     """
-    now = clock.now()
-    State = MeterReport.State
-    try:
-        with transaction.atomic():
-            report = (
-                MeterReport.objects.due(now=now)
-                .select_related("organization", "meter")
-                .select_for_update(skip_locked=True, of=("self",))
-                .filter(pk=report_id)
-                .first()
-            )
-            customer = find_customer(report.organization) if report else None
-            if report is None or customer is None:
-                return None
-            report.first_sent_at = report.first_sent_at or now
-            report.state, report.claimed_at, report.tries = State.SENDING, now, report.tries + 1
-            report.save(update_fields=["state", "claimed_at", "tries", "first_sent_at"])
-    except IntegrityError:
-        return None  # Another report of this organization and meter is in flight.
-    return report, customer.id
+    heads = MeterReport.objects.heads(now=clock.now()).exclude(pk__in=without).order_by("tries", "hour", "pk")
+    new = list(heads.filter(tries=0).values_list("pk", flat=True)[:limit])
+    return new or list(heads.values_list("pk", flat=True)[:limit])
+
+
+def send_many(report_ids: Sequence[UUID]) -> list[str]:
+    """Send reports of different organizations and meters in one request; return the states that they came to.
+
+    Where Stripe refuses the request as a whole they go one by one, so that the bad is told from the good.
+    """
+    batch = streaming.claim_and_stream(report_ids)
+    failures = 0
+    for number, report in enumerate(batch.refused):
+        if failures == GIVE_UP_AFTER:
+            claims.give_back(batch.refused[number:])
+            break
+        if claims.renew(report):
+            send(report, customer_id=report.stripe_customer_id)
+            failures = failures + 1 if report.state == State.UNKNOWN else 0
+    return [report.state for report in (*batch.told, *batch.refused)]
 
 
 def send(report: MeterReport, *, customer_id: str) -> None:
-    """Send a claimed report and store the outcome. Safe to repeat: the identifier stays the same.
+    """Send a claimed report and store the outcome. Safe to repeat: the identifier and the moment stay the same.
 
-    Under the customer's lock: a change of plan that is being made decides which moment is right.
+    Under the customer's lock: a change of plan that is being made decides which moment is right. Where it is another
+    than the one the report was dated at, the report is given back and dated anew at its next turn.
     """
-    State = MeterReport.State
     try:
         with customer_lock(customer_id):
+            if not is_dated_right(report):
+                claims.give_back([report])
+                return
+            if is_too_old(report) and not report.is_retry:
+                keep(report, TOO_OLD)
+                return
             send_meter_event(
                 event_name=report.meter.event_name,
                 customer_id=customer_id,
                 value=report.units,
                 identifier=report.identifier,
-                timestamp=moment_of(report),
+                timestamp=report.moment,
             )
-        report.state, report.sent_at, report.last_error = State.SENT, clock.now(), ""
+        outcome = SENT
     except StripeUnavailable as error:
-        report.state, report.last_error = State.UNKNOWN, str(error)
+        outcome = Outcome(State.UNKNOWN, str(error))
     except StripeRejected as error:
-        report.state, report.last_error = State.REJECTED, str(error)[:500]
-        logger.error("Stripe rejected meter report %s: %s", report.identifier, error)
-    # Only over our own claim: a worker that was stalled past its lease must not undo what came after it.
-    outcome = {"state": report.state, "sent_at": report.sent_at, "last_error": report.last_error}
-    MeterReport.objects.filter(pk=report.pk, state=State.SENDING, claimed_at=report.claimed_at).update(
-        **outcome
-    )
+        outcome = refusal(report, error)
+    keep(report, outcome)
 
 
-def moment_of(report: MeterReport) -> datetime:
-    """Return the moment to report the units at, such that an invoice to come holds them.
-
-    That is inside their hour and their quota period. Where the subscription's price was changed since, what
-    lies before the change has been invoiced: units of the same month that had not been reported by then are
-    dated after it.
-    """
-    # An invoice made in this second holds what lies before it: in an hour's first one that is the hour before.
-    past = clock.now() - timedelta(seconds=1)
-    own = max(min(report.timestamp, past), report.period_start)
-    entitlement = Entitlement.objects.get(organization=report.organization)
-    is_this_month = (
-        report.period_start == entitlement.period_start
-        or report.period_start.isoformat() in entitlement.carried_from
-    )
-    since = metered_since(report.organization, report.meter) if is_this_month else None
-    # From the period's end on it is a renewal that made the new one, and usage stays in the old.
-    if since is None or since >= entitlement.period_end:
-        return own
-    return max(own, since)
+def refusal(report: MeterReport, error: StripeRejected) -> Outcome:
+    """Return what a refusal means. That of a retry is no news of the try before, which may have arrived."""
+    logger.error("Stripe rejected meter report %s: %s", report.identifier, error)
+    if report.is_retry:
+        return Outcome(State.UNKNOWN, str(error), to_settle=True)
+    code = MeterReport.TOO_OLD if error.param == "timestamp" and is_too_old(report) else error.code
+    return Outcome(State.REJECTED, str(error), code)

@@ -1,20 +1,118 @@
 """Reports that got no answer for too long: what Stripe counted tells whether they arrived."""
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import F, Q, Sum
 
 from accounts import clock
 from accounts.models import Organization
+from billing.errors import StripeRejected, StripeUnavailable
 from billing.models import Meter
 from billing.stripe.customers import find_customer
 from billing.stripe.metering import summed_usage
+from usage import claims
+from usage.evidence import SUMMARIES_LAG, Minute, which_sum_up
 from usage.flush import flush_usage
 from usage.models import MeterReport, MeterReportQuerySet
+
+logger = logging.getLogger(__name__)
+
+State = MeterReport.State
+GIVE_UP_AFTER = 3  # Questions without an answer: Stripe is down, and the next run is in an hour.
+
+
+def settle_unanswered() -> Counter[str]:
+    """Decide each report without an answer by what Stripe counted in the minute it is dated at.
+
+    Returns how many arrived, are lost and are left to a person: what fits in more than one way, or in none, is
+    not guessed. One that is lost is sent again, under the identifier it has: were the figures wrong, Stripe
+    would most likely know it still. Raises StripeUnavailable where Stripe does not answer several times; what was
+    decided until then stays.
+    """
+    now = clock.now()
+    waiting = MeterReport.objects.unanswered(now=now).filter(claimed_at__lte=now - SUMMARIES_LAG)
+    reports = waiting.select_related("organization", "meter").order_by("hour", "created_at")
+    ripe: dict[Minute, list[MeterReport]] = {}
+    for report in reports:
+        ripe.setdefault(Minute.of(report), []).append(report)
+    outcomes: Counter[str] = Counter()
+    failures = 0
+    for minute, rows in ripe.items():
+        try:
+            outcomes.update(settle(minute, rows))
+        except StripeUnavailable:
+            failures += 1
+            logger.warning("Stripe does not tell what arrived of %s", minute.organization.ref, exc_info=True)
+            outcomes["open"] += len(rows)
+            if failures == GIVE_UP_AFTER:
+                raise
+    return outcomes
+
+
+def settle(minute: Minute, ripe: Sequence[MeterReport]) -> Counter[str]:
+    """Decide the reports of one minute. `ripe` are those whose last try is long enough ago."""
+    before = clock.now() - SUMMARIES_LAG
+    reports = list(minute.reports())
+    certain = [report for report in reports if report.state == State.SENT]
+    doubtful = [report for report in reports if report.state in {State.UNKNOWN, State.SENDING}]
+    # The summaries may not hold these yet: their absence would be taken for that of others.
+    if any(report.sent_at and report.sent_at > before for report in certain):
+        return Counter(open=len(ripe))
+    if any(report.claimed_at and report.claimed_at > before for report in doubtful):
+        return Counter(open=len(ripe))
+    try:
+        counted = minute.counted()
+    except StripeRejected as error:
+        logger.warning("Stripe cannot tell what arrived of %s: %s", minute.organization.ref, error)
+        counted = None
+    if counted is None:
+        return Counter(open=len(ripe))
+    taken = sum(report.units for report in certain)
+    verdicts = which_sum_up([report.units for report in doubtful], counted - taken)
+    arrived = dict(zip([report.pk for report in doubtful], verdicts or [None] * len(doubtful), strict=True))
+    figures = f"of {minute} Stripe counts {counted:,}; {taken:,} were taken for certain"
+    return Counter(decide(report, arrived.get(report.pk), figures) for report in ripe)
+
+
+def decide(report: MeterReport, arrived: bool | None, figures: str) -> str:
+    """Store what was found of one report; return it in a word."""
+    own = MeterReport.objects.filter(pk=report.pk, state=State.UNKNOWN, claimed_at=report.claimed_at)
+    if arrived is None:
+        own.update(settled_as=f"open: {figures}, which fits in several ways or in none")
+        return "open"
+    word = "arrived" if arrived else "lost"
+    logger.warning("Meter report %s without an answer: %s, %s", report.identifier, word, figures)
+    if arrived:
+        # When exactly it arrived nobody knows: at the last try at the latest.
+        own.update(
+            state=State.SENT,
+            sent_at=F("claimed_at"),
+            last_error="",
+            to_settle=False,
+            settled_as=f"arrived: {figures}",
+        )
+    elif claims.is_too_old(report):
+        outcome = claims.TOO_OLD
+        own.update(
+            state=State.REJECTED,
+            last_error=outcome.error,
+            rejection_code=outcome.code,
+            to_settle=False,
+            settled_as=f"lost: {figures}",
+        )
+    else:
+        own.update(**FRESH_START, settled_as=f"lost: {figures}")
+    return word
+
+
+# No try of a report is in doubt any more: it is dated and sent as if for the first time.
+FRESH_START = {"state": State.PENDING, "first_sent_at": None, "dated_at": None, "to_settle": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +143,6 @@ def weigh(organization: Organization, meter: Meter, *, since: datetime) -> Evide
     customer = find_customer(organization)
     if customer is None or not meter.stripe_meter_id:
         return None
-    State = MeterReport.State
     counted = summed_usage(
         meter_id=meter.stripe_meter_id,
         customer_id=customer.id,
@@ -74,13 +171,32 @@ def way_out(
 
 
 def note_arrival(ids: Sequence[UUID]) -> None:
-    unanswered = MeterReport.objects.filter(pk__in=ids, state=MeterReport.State.UNKNOWN)
-    unanswered.update(state=MeterReport.State.SENT, sent_at=clock.now(), last_error="")
+    unanswered = MeterReport.objects.filter(pk__in=ids, state=State.UNKNOWN)
+    unanswered.update(
+        state=State.SENT,
+        sent_at=F("claimed_at"),
+        last_error="",
+        to_settle=False,
+        settled_as="arrived: decided by staff",
+    )
 
 
 def send_again(organization: Organization, ids: Sequence[UUID]) -> None:
     """Send reports of which Stripe has nothing, or that it refused. Raises UsageNotReported."""
-    State = MeterReport.State
-    again = MeterReport.objects.filter(pk__in=ids, state__in=[State.UNKNOWN, State.REJECTED])
-    again.update(state=State.PENDING, first_sent_at=None)
+    put_back(ids)
     flush_usage(organization)
+
+
+def put_back(ids: Sequence[UUID]) -> int:
+    """Put reports without an answer and rejected ones back in line; return how many.
+
+    One that Stripe took and refused later gets another identifier: under the old one Stripe would pass it over
+    as a duplicate of what it does not count.
+    """
+    again = MeterReport.objects.filter(pk__in=ids, state__in=[State.UNKNOWN, State.REJECTED])
+    refused = Q(state=State.REJECTED, refused_at__isnull=False)
+    fresh = {**FRESH_START, "last_error": "", "rejection_code": "", "sent_at": None}
+    count = again.filter(refused).update(
+        **fresh, resends=F("resends") + 1, refused_at=None, refused_in=None, settled_as=""
+    )
+    return count + again.update(**fresh)

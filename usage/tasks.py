@@ -1,7 +1,10 @@
 from celery import shared_task
 
 from accounts import clock
-from usage import reports
+from accounts.models import Organization
+from billing.errors import StripeUnavailable
+from usage import rejections, reports, settling
+from usage.flush import flush_usage
 from usage.partitions import ensure_partitions_ahead
 
 
@@ -10,6 +13,27 @@ def report_usage() -> int:
     """Report new usage to Stripe; return how many reports it took. Two runs at once share the work."""
     reports.make_reports()
     return reports.send_due_reports()
+
+
+# Again every two minutes at most, for longer than Stripe keeps a renewal's invoice open.
+@shared_task(
+    autoretry_for=(StripeUnavailable,),
+    retry_backoff=5,
+    retry_backoff_max=120,
+    retry_jitter=False,
+    max_retries=40,
+)
+def flush_before_closing(organization_id: str) -> int:
+    """Report what an organization used, before a drafted invoice is closed; return how many reports that took."""
+    return flush_usage(Organization.objects.get(pk=organization_id))
+
+
+@shared_task
+def settle_reports() -> dict[str, int]:
+    """Find out by what Stripe counted which reports arrived and which it rejected; return how many of each."""
+    outcomes = settling.settle_unanswered()
+    outcomes["rejected"] = rejections.find_unnamed()
+    return dict(outcomes)
 
 
 @shared_task

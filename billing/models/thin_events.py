@@ -121,6 +121,13 @@ class ThinEvent(models.Model):
         ]
 
     @property
+    def validated_between(self) -> tuple[datetime, datetime] | None:
+        """From when to when Stripe came upon the errors, None where it does not say."""
+        edges = [self.data.get(f"validation_{edge}") for edge in ("start", "end")]
+        start, end = (datetime.fromisoformat(each) if each else None for each in edges)
+        return (start, end) if start and end else None
+
+    @property
     def _error_types(self) -> list[dict]:
         return list((self.data.get("reason") or {}).get("error_types") or [])
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.models import Organization
+from accounts.models import Organization, User
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.models import Meter
 from billing.stripe.catalog import publish_meter
@@ -12,7 +12,7 @@ from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
 from billing.stripe.metering import summed_usage
 from tests.usage.cast import make_event
-from usage import reports
+from usage import claims, reports
 from usage.ledger import store
 from usage.models import MeterReport, UsageRollup
 from usage.tasks import report_usage
@@ -33,6 +33,24 @@ def use(
 ) -> None:
     at = at or timezone.now()
     store([make_event(organization_id=organization.pk, at=at, units=units, period_start=period_start)])
+
+
+def companies(count: int) -> list[Organization]:
+    """Open organizations that Stripe knows."""
+    people = (User.objects.create_user(f"owner{n}@rivals.example", "x") for n in range(count))
+    opened = [Organization.objects.open(name=f"Rival {owner.pk}", owner=owner) for owner in people]
+    for organization in opened:
+        ensure_customer(organization)
+    return opened
+
+
+class Told(list[int]):
+    """What Stripe was told, in order; it gives no answer to some of it, and refuses some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent: set[int] = set()
+        self.refused: set[int] = set()
 
 
 def counted_by_stripe(customer) -> int:
@@ -182,37 +200,204 @@ def test_stripe_being_down_ends_the_run_and_loses_nothing(organization, customer
         calls.append(event)
         raise StripeUnavailable("down")
 
-    for hours in range(6):
-        use(organization, units=1, at=timezone.now() - timedelta(hours=hours))
+    others = companies(5)
+    for each in (organization, *others):
+        use(each, units=1)
     with monkeypatch.context() as patch:
         patch.setattr(reports, "send_meter_event", fail)
         report_usage()
 
     assert len(calls) == reports.GIVE_UP_AFTER
-    report_usage()
-    assert counted_by_stripe(customer) == 6
+    assert report_usage() == 6
+    assert counted_by_stripe(customer) == 1
 
 
-def test_reports_that_stripe_never_answers_do_not_stand_before_the_others(
+def test_organizations_that_stripe_never_answers_do_not_stand_before_the_others(
     organization, customer, monkeypatch
 ):
     now = timezone.now()
+    poisoned = companies(3)
     real = reports.send_meter_event
-    for hours in range(8, 0, -1):
-        use(organization, units=1, at=now - timedelta(hours=hours))
-    reports.make_reports()
-    poisoned = set(MeterReport.objects.order_by("hour").values_list("pk", flat=True)[:3])
+    names = {ensure_customer(each).id for each in poisoned}
 
     def fail_some(**event):
-        if any(event["identifier"].endswith(str(pk)) for pk in poisoned):
+        if event["customer_id"] in names:
             raise StripeUnavailable("500, and again 500")
         real(**event)
 
+    for each in (*poisoned, organization):
+        for hours in range(5, 0, -1):
+            use(each, units=1, at=now - timedelta(hours=hours))
     monkeypatch.setattr(reports, "send_meter_event", fail_some)
     report_usage()
     report_usage()
 
-    assert set(MeterReport.objects.exclude(state=State.SENT).values_list("pk", flat=True)) == poisoned
+    assert counted_by_stripe(customer) == 5
+    assert MeterReport.objects.filter(state=State.UNKNOWN).count() == 3
+
+
+class TestTheOrderOfACustomersReports:
+    @pytest.fixture
+    def five_hours(self, organization, customer):
+        """Reports of five hours, the oldest first."""
+        now = timezone.now()
+        for hours in (3, 5, 1, 4, 2):
+            use(organization, units=hours, at=now - timedelta(hours=hours))
+        reports.make_reports()
+        return list(MeterReport.objects.order_by("hour"))
+
+    @pytest.fixture
+    def told(self, monkeypatch):
+        """The units of each report as Stripe hears of them; those in `told.silent` get no answer."""
+        real = reports.send_meter_event
+        told = Told()
+
+        def listen(**event):
+            told.append(event["value"])
+            if event["value"] in told.silent:
+                raise StripeUnavailable("no answer")
+            if event["value"] in told.refused:
+                raise StripeRejected("no such meter")
+            real(**event)
+
+        monkeypatch.setattr(reports, "send_meter_event", listen)
+        return told
+
+    def test_is_that_of_their_hours(self, five_hours, told):
+        report_usage()
+
+        assert told == [5, 4, 3, 2, 1]
+
+    def test_a_later_one_is_not_claimed_before_its_turn(self, five_hours):
+        assert all(reports.claim(report.pk) is None for report in five_hours[1:])
+        assert reports.claim(five_hours[0].pk) is not None
+
+    def test_one_without_an_answer_is_tried_again_before_those_behind_it_go(self, five_hours, told):
+        told.silent = {4}
+        report_usage()
+        assert told == [5, 4]
+
+        told.silent = set()
+        report_usage()
+        assert told == [5, 4, 4, 3, 2, 1]
+
+    def test_one_that_is_rejected_holds_nothing_up(self, five_hours, told):
+        told.refused = {5, 3}
+        report_usage()
+
+        assert told == [5, 4, 3, 2, 1]
+        assert MeterReport.objects.filter(state=State.SENT).count() == 3
+
+    def test_one_that_was_without_an_answer_for_too_long_holds_nothing_up(self, five_hours, told):
+        long_ago = timezone.now() - MeterReport.RESEND_LIMIT
+        MeterReport.objects.filter(pk=five_hours[0].pk).update(state=State.UNKNOWN, first_sent_at=long_ago)
+        report_usage()
+
+        assert told == [4, 3, 2, 1]
+
+    def test_one_that_stripe_knows_already_holds_nothing_up(self, five_hours, told, customer):
+        get_client().v1.billing.meter_events.create(
+            {
+                "event_name": "tollgate_requests",
+                "payload": {"stripe_customer_id": customer.id, "value": "5"},
+                "identifier": five_hours[0].identifier,
+                "timestamp": int(five_hours[0].timestamp.timestamp()),
+            }
+        )
+        report_usage()
+
+        assert not MeterReport.objects.exclude(state=State.SENT).exists()
+        assert counted_by_stripe(customer) == 15
+
+    def test_another_meter_does_not_wait_for_it(self, organization, five_hours, told):
+        tokens = Meter.objects.create(slug="tokens", name="Tokens", unit="token")
+        publish_meter(tokens)
+        store([make_event(organization_id=organization.pk, at=timezone.now(), units=70, meter="tokens")])
+        told.silent = {5}
+        report_usage()
+
+        assert told == [5, 70]
+
+
+def test_a_retry_tells_the_same_identifier_and_the_same_moment(organization, customer, monkeypatch):
+    told = []
+
+    def listen(**event):
+        told.append((event["identifier"], event["timestamp"]))
+        raise StripeUnavailable("no answer")
+
+    use(organization, units=5)
+    monkeypatch.setattr(reports, "send_meter_event", listen)
+    report_usage()
+    # What it would be dated at now, as after a change of plan, is another moment.
+    monkeypatch.setattr(claims, "moment_of", lambda report, **given: given["now"])
+    report_usage()
+
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert MeterReport.objects.get().dated_at == told[0][1]
+
+
+def test_a_report_is_dated_anew_where_the_plan_was_changed_before_stripe_heard_of_it(
+    organization, customer, monkeypatch
+):
+    use(organization, units=5)
+    reports.make_reports()
+    claimed = reports.claim(MeterReport.objects.get().pk)
+    changed_at = timezone.now().replace(microsecond=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "moment_of", lambda report, **given: changed_at)
+        reports.send(claimed[0], customer_id=claimed[1])
+
+        report = MeterReport.objects.get()
+        assert (report.state, report.dated_at, report.tries) == (State.PENDING, None, 0)
+        report_usage()
+
+    report.refresh_from_db()
+    assert (report.state, report.dated_at) == (State.SENT, changed_at)
+    assert counted_by_stripe(customer) == 5
+
+
+def test_usage_older_than_35_days_is_never_dated_later_and_stripe_is_not_asked(
+    organization, customer, monkeypatch
+):
+    now = timezone.now()
+    old, young = now - timedelta(days=36), now - timedelta(days=34)
+    told = []
+    real = reports.send_meter_event
+
+    def listen(**event):
+        told.append(event["timestamp"])
+        real(**event)
+
+    monkeypatch.setattr(reports, "send_meter_event", listen)
+    for at in (old, young):
+        use(organization, units=5, at=at)
+    report_usage()
+
+    assert told == [young.replace(minute=0, second=0, microsecond=0)]
+    (report,) = MeterReport.objects.too_old()
+    assert report.dated_at == report.hour == old.replace(minute=0, second=0, microsecond=0)
+    assert "35 days" in report.last_error
+
+
+def test_a_refusal_of_a_retry_does_not_tell_that_the_try_before_was_lost(organization, customer, monkeypatch):
+    real = reports.send_meter_event
+    answers = [StripeUnavailable("the answer is lost"), StripeRejected("not like this")]
+
+    def answer(**event):
+        if len(answers) == 2:
+            real(**event)
+        raise answers.pop(0)
+
+    use(organization, units=5)
+    monkeypatch.setattr(reports, "send_meter_event", answer)
+    report_usage()
+    report_usage()
+    report_usage()
+
+    report = MeterReport.objects.get()
+    assert (report.state, report.to_settle, report.tries) == (State.UNKNOWN, True, 2)
     assert counted_by_stripe(customer) == 5
 
 

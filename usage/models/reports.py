@@ -5,30 +5,63 @@ from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Coalesce, Greatest
 from djstripe import models as djstripe
 
 from accounts import clock
 from accounts.models import Organization
-from billing.models import Meter
+from billing.models import Meter, ThinEvent
+
+PREFIX = "tollgate-"
+# Reports of one organization and meter go to Stripe in this order.
+ORDER = ("hour", "period_start", "created_at", "pk")
+
+
+def is_due(*, now: datetime) -> Q:
+    """What makes a report one to send: it is new, or its last try ended without an answer not too long ago."""
+    State = MeterReport.State
+    unanswered = Q(state=State.UNKNOWN, to_settle=False, first_sent_at__gt=now - MeterReport.RESEND_LIMIT)
+    # Without a customer at Stripe there is nobody to report for yet, and nobody else need wait for that.
+    known = Exists(djstripe.Customer.objects.filter(subscriber=OuterRef("organization"), date_purged=None))
+    return (Q(state=State.PENDING) | unanswered) & Q(known)
 
 
 class MeterReportQuerySet(models.QuerySet["MeterReport"]):
     def due(self, *, now: datetime) -> "MeterReportQuerySet":
         """Reports to send: new ones, and ones whose last try ended without an answer not too long ago."""
-        State = MeterReport.State
-        unanswered = Q(state=State.UNKNOWN, first_sent_at__gt=now - MeterReport.RESEND_LIMIT)
-        # Without a customer at Stripe there is nobody to report for yet, and nobody else need wait for that.
-        known = Exists(
-            djstripe.Customer.objects.filter(subscriber=OuterRef("organization"), date_purged=None)
-        )
-        return self.filter(known, Q(state=State.PENDING) | unanswered)
+        return self.filter(is_due(now=now))
+
+    def in_line(self, *, now: datetime) -> "MeterReportQuerySet":
+        """What may reach Stripe yet, and so goes before what is later of the same organization and meter.
+
+        What waits for a decision or was rejected is not: it holds nothing up.
+        """
+        return self.filter(is_due(now=now) | Q(state=MeterReport.State.SENDING))
+
+    def heads(self, *, now: datetime) -> "MeterReportQuerySet":
+        """Of each organization and meter the report whose turn it is, where none of them is on its way."""
+        first = MeterReport.objects.in_line(now=now).order_by("organization_id", "meter_id", *ORDER)
+        each = first.distinct("organization_id", "meter_id").values("pk")
+        return self.filter(pk__in=each).exclude(state=MeterReport.State.SENDING)
+
+    def unanswered(self, *, now: datetime) -> "MeterReportQuerySet":
+        """Reports that are never to be sent again blindly: whether Stripe has them is to be found out."""
+        too_long = Q(first_sent_at__lte=now - MeterReport.RESEND_LIMIT)
+        return self.filter(Q(to_settle=True) | too_long, state=MeterReport.State.UNKNOWN)
+
+    def dated(self, start: datetime, end: datetime) -> "MeterReportQuerySet":
+        """Reports whose units Stripe was told of as used from `start` up to and without `end`."""
+        # Those from before the moment was stored went by their hour.
+        moment = Coalesce("dated_at", Greatest("hour", "period_start"))
+        return self.alias(moment=moment).filter(moment__gte=start, moment__lt=end)
+
+    def too_old(self) -> "MeterReportQuerySet":
+        """Reports that no meter takes any more: they are billed another way or not at all."""
+        return self.filter(state=MeterReport.State.REJECTED, rejection_code=MeterReport.TOO_OLD)
 
     def to_flush(self, organization: Organization, *, now: datetime) -> "MeterReportQuerySet":
         """What of an organization has not reached Stripe and still may: due, or on its way just now."""
-        sending = Q(state=MeterReport.State.SENDING)
-        return self.filter(organization=organization).filter(
-            Q(pk__in=self.due(now=now).values("pk")) | sending
-        )
+        return self.filter(organization=organization).in_line(now=now)
 
     def release_abandoned(self, *, now: datetime) -> int:
         """Take reports back from senders that died; whether Stripe got them is not known."""
@@ -39,8 +72,9 @@ class MeterReportQuerySet(models.QuerySet["MeterReport"]):
 class MeterReport(models.Model):
     """The outbox to Stripe's meters: some units of one organization and meter in one hour, reported once.
 
-    `identifier` is what Stripe de-duplicates by, and never changes. A row is made in the transaction that
-    marks the same units as reported in the rollups, and is sent afterwards.
+    `identifier` is what Stripe de-duplicates by, and is the same at every try, like the moment that the units are
+    dated at. A row is made in the transaction that marks the same units as reported in the rollups, and is sent
+    afterwards.
     """
 
     class State(models.TextChoices):
@@ -55,6 +89,10 @@ class MeterReport(models.Model):
     # Stripe remembers an identifier for at least 24 hours. Past this age a report without an answer is
     # never sent again blindly.
     RESEND_LIMIT = timedelta(hours=20)
+    # Stripe takes no usage that is older.
+    AGE_LIMIT = timedelta(days=35)
+    # Stripe's code for such usage, ours where it was not even asked.
+    TOO_OLD = "timestamp_too_far_in_past"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="meter_reports")
@@ -69,6 +107,30 @@ class MeterReport(models.Model):
     sent_at = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveIntegerField(default=0)
     last_error = models.CharField(max_length=500, blank=True)
+    dated_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When the units were used, as Stripe was told: the same at every try.",
+    )
+    stripe_customer_id = models.CharField(
+        "customer", max_length=255, blank=True, help_text="Whose units they are at Stripe."
+    )
+    to_settle = models.BooleanField(
+        default=False, help_text="Not to be sent again: what Stripe counted will tell whether it arrived."
+    )
+    settled_as = models.CharField(
+        max_length=300, blank=True, help_text="How it was decided whether a try without an answer arrived."
+    )
+    rejection_code = models.CharField(max_length=100, blank=True, help_text="Stripe's code for why not.")
+    refused_at = models.DateTimeField(
+        null=True, blank=True, help_text="When we learnt that Stripe took it and does not count it."
+    )
+    refused_in = models.ForeignKey(
+        ThinEvent, models.SET_NULL, null=True, blank=True, related_name="+", help_text="Where Stripe said so."
+    )
+    resends = models.PositiveSmallIntegerField(
+        default=0, help_text="How often it was sent anew after Stripe had taken and refused it."
+    )
 
     objects = MeterReportQuerySet.as_manager()
 
@@ -85,10 +147,12 @@ class MeterReport(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["hour", "created_at"],
+                fields=["organization", "meter", "hour", "period_start", "created_at"],
                 condition=~Q(state__in=["sent", "rejected"]),
-                name="meterreport_due",
+                name="meterreport_in_line",
             ),
+            # Of all there ever were few are rejected.
+            models.Index(fields=["refused_in"], condition=Q(state="rejected"), name="meterreport_rejected"),
             models.Index(fields=["organization", "meter", "period_start"], name="meterreport_period"),
         ]
 
@@ -97,13 +161,34 @@ class MeterReport(models.Model):
 
     @property
     def identifier(self) -> str:
-        return f"tollgate-{self.id}"
+        # Stripe remembers what it took and refused: under the same identifier it would pass the units over.
+        return f"{PREFIX}{self.id}" + (f".{self.resends}" if self.resends else "")
+
+    @staticmethod
+    def parse_identifier(identifier: str) -> tuple[uuid.UUID, int] | None:
+        """Return whose report an identifier is and its number of resends; None for one that is not ours."""
+        row, _, resends = identifier.removeprefix(PREFIX).partition(".")
+        try:
+            parsed = uuid.UUID(row), int(resends or 0)
+        except ValueError:
+            return None
+        return parsed if identifier.startswith(PREFIX) else None
 
     @property
     def timestamp(self) -> datetime:
         """The moment to report the units at: inside both the hour and the period they were charged to.
 
         Stripe bills by this time. With none, the last hour of a period would land on the next invoice.
-        Where a change of plan cut the hour in two it is later: see `usage.reports.moment_of`.
+        Where a change of plan cut the hour in two it is later: see `usage.dating.moment_of`.
         """
         return max(self.hour, self.period_start)
+
+    @property
+    def moment(self) -> datetime:
+        """The moment that Stripe was told, or would be as far as the row knows."""
+        return self.dated_at or self.timestamp
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether there was a try before this one of which nobody knows whether it arrived."""
+        return self.first_sent_at != self.claimed_at
