@@ -1,5 +1,6 @@
 """The API half of the application: from an HTTP request to a handler and back, as Stripe does it."""
 
+import contextlib
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,10 @@ class Api:
         except ApiError as error:
             status, body = error.status, _worded(error, request.path)
             headers.update(error.headers)
+            if not raw:
+                # Refused before it was read: the recorder checks what it carried all the same.
+                with contextlib.suppress(ApiError):
+                    raw = self._decode(request, v2=v2)
         except (ConnectionLost, HTTPException):
             raise
         except Exception:

@@ -60,7 +60,7 @@ def stuck_reports() -> Iterator[Finding]:
     State = MeterReport.State
     before = clock.now() - STUCK_AFTER
     waiting = Q(state__in=[State.PENDING, State.SENDING], created_at__lt=before)
-    younger = Q(state=State.UNKNOWN, created_at__lt=before, first_sent_at__gte=before)
+    younger = Q(state=State.UNKNOWN, created_at__lt=before, first_sent_at__gt=before, to_settle=False)
     for group in grouped(MeterReport.objects.filter(waiting | younger)):
         yield Finding(
             slug="stuck-reports",
@@ -79,9 +79,7 @@ def stuck_reports() -> Iterator[Finding]:
     "Usage of which nobody knows whether it reached Stripe, too old to be sent again blindly.",
 )
 def unanswered_reports() -> Iterator[Finding]:
-    before = clock.now() - STUCK_AFTER
-    unanswered = MeterReport.objects.filter(state=MeterReport.State.UNKNOWN, first_sent_at__lt=before)
-    for group in grouped(unanswered):
+    for group in grouped(MeterReport.objects.unanswered(now=clock.now())):
         yield unanswered_finding(group)
 
 
@@ -99,6 +97,9 @@ def unanswered_finding(group: Group) -> Finding:
             f" Since {since:%Y-%m-%d %H:%M} UTC Stripe has counted {evidence.counted:,}; {evidence.certain:,} were "
             f"taken for certain, {evidence.doubtful:,} are in doubt."
         )
+        # What the task that settles them found, minute by minute.
+        notes = sorted({report.settled_as for report in group.reports if report.settled_as})
+        sentence += "".join(f" Tried to settle, {note}." for note in notes)
         found = way_out(group.organization, group.reports, evidence)
         fix = Fix(*found, is_safe=False) if found else None
         advice = (
