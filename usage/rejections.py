@@ -68,10 +68,10 @@ def unnamed_count(event: ThinEvent) -> int:
 
 
 def with_unnamed() -> list[tuple[ThinEvent, int]]:
-    """Return the meter errors that nobody has seen to and that are about more reports than are known, with how many."""
+    """Return the meter errors that are about more reports than are known to be, with how many."""
     since = clock.now() - LOOK_BACK
-    events = ThinEvent.objects.meter_errors().unacknowledged().filter(created__gte=since)
-    counts = ((event, unnamed_count(event)) for event in events.exclude(fetched_at=None))
+    events = ThinEvent.objects.meter_errors().filter(created__gte=since).exclude(fetched_at=None)
+    counts = ((event, unnamed_count(event)) for event in events)
     return [(event, count) for event, count in counts if count]
 
 

@@ -13,6 +13,7 @@ from billing.doctor import Finding, Fix, Severity, check
 from billing.models import Meter
 from usage.flush import flush_usage
 from usage.models import MeterReport, MeterReportQuerySet, UsageRollup
+from usage.rejections import with_unnamed
 from usage.settling import send_again, way_out, weigh
 
 STUCK_AFTER = MeterReport.RESEND_LIMIT
@@ -118,7 +119,7 @@ def unanswered_finding(group: Group) -> Finding:
     )
 
 
-@check("rejected-reports", "Usage that Stripe refused to take.")
+@check("rejected-reports", "Usage that Stripe refused to take, or took and does not count.")
 def rejected_reports() -> Iterator[Finding]:
     for group in grouped(MeterReport.objects.filter(state=MeterReport.State.REJECTED)):
         errors = sorted({report.last_error for report in group.reports})
@@ -132,6 +133,17 @@ def rejected_reports() -> Iterator[Finding]:
             "too old, bill them with an invoice item.",
             fix=Fix("Send them again.", partial(send_again, group.organization, ids), is_safe=False),
             organization=group.organization,
+        )
+    for event, count in with_unnamed():
+        if event.acknowledged_at:
+            continue
+        yield Finding(
+            slug="rejected-reports",
+            severity=Severity.ERROR,
+            subject=event.id,
+            sentence=f"Stripe rejected {count:,} more meter events than we can put a report to: {event.summary}",
+            advice="An hour later its summaries are searched for what they lack. What that cannot tell shows where the "
+            "proof of a period does not add up. Acknowledge the thin event when it is seen to.",
         )
 
 
