@@ -1,9 +1,11 @@
 """An organization's subscriptions to our plans, read from dj-stripe's mirror. Nothing here asks Stripe."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from djstripe import models as djstripe
 
@@ -147,23 +149,26 @@ def product_of(price: dict[str, Any]) -> str:
     return str(product if isinstance(product, str) else product["id"])
 
 
-def plan_subscriptions(
-    organization: Organization, finder: PlanFinder | None = None
-) -> list[PlanSubscription]:
-    """Return the organization's subscriptions to our plans as the mirror has them, the newest first.
+def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:
+    """Return the organization's subscriptions to our plans as the mirror has them, the newest first."""
+    return plan_subscriptions_of([organization.pk]).get(organization.pk, [])
 
-    Whoever asks for many organizations at once hands one `finder` to all.
-    """
-    subscriptions = djstripe.Subscription.objects.filter(customer__subscriber=organization)
-    rows = list(subscriptions.values_list("stripe_data", flat=True))
+
+def plan_subscriptions_of(organization_ids: Iterable[UUID]) -> dict[UUID, list[PlanSubscription]]:
+    """Return several organizations' subscriptions to our plans, those of each as `plan_subscriptions` does."""
+    subscriptions = djstripe.Subscription.objects.filter(customer__subscriber__in=list(organization_ids))
+    rows = list(subscriptions.values_list("customer__subscriber_id", "stripe_data"))
     if not rows:
-        return []  # As for most: the catalogue is not needed.
-    found, finder = [], finder or PlanFinder()
-    for data in rows:
+        return {}  # As for most: the catalogue is not needed.
+    found: defaultdict[UUID, list[PlanSubscription]] = defaultdict(list)
+    finder = PlanFinder()
+    for organization_id, data in rows:
         plan = finder.find(data)
         if plan:
-            found.append(PlanSubscription(plan, data))
-    return sorted(found, key=lambda s: (s.is_live, s.data["created"], s.id), reverse=True)
+            found[organization_id].append(PlanSubscription(plan, data))
+    for each in found.values():
+        each.sort(key=lambda s: (s.is_live, s.data["created"], s.id), reverse=True)
+    return dict(found)
 
 
 def find_plan(subscription: dict[str, Any]) -> Plan | None:
@@ -171,22 +176,31 @@ def find_plan(subscription: dict[str, Any]) -> Plan | None:
     return PlanFinder().find(subscription)
 
 
-def find_live_subscription(
-    organization: Organization, finder: PlanFinder | None = None
-) -> PlanSubscription | None:
+def find_live_subscription(organization: Organization) -> PlanSubscription | None:
     """Return the subscription that Stripe may still charge for. There is one at most, or somebody made a second."""
-    return next((s for s in plan_subscriptions(organization, finder) if s.is_live), None)
+    return find_live_subscriptions([organization.pk]).get(organization.pk)
 
 
-def metered_since(
-    organization: Organization, meter: Meter, finder: PlanFinder | None = None
-) -> datetime | None:
-    """Return since when units of `meter` go on an invoice that is still to come, None where none will hold them.
+def find_live_subscriptions(organization_ids: Iterable[UUID]) -> dict[UUID, PlanSubscription]:
+    """Return the subscriptions of several organizations that Stripe may still charge for."""
+    return {
+        organization_id: subscriptions[0]
+        for organization_id, subscriptions in plan_subscriptions_of(organization_ids).items()
+        if subscriptions[0].is_live
+    }
+
+
+def metered_since(organization: Organization, meter: Meter) -> datetime | None:
+    """Return since when units of `meter` go on an invoice that is still to come, None where none will hold them."""
+    return metered_since_by(find_live_subscription(organization), meter)
+
+
+def metered_since_by(subscription: PlanSubscription | None, meter: Meter) -> datetime | None:
+    """Return since when units of `meter` go on an invoice of `subscription` that is still to come, None where on none.
 
     That is the metered item's own period. It begins anew where its price is changed, and what was used
     before is on the change's invoice: while that one waits to be paid, from when it was made.
     """
-    subscription = find_live_subscription(organization, finder)
     items = subscription.items if subscription else []
     starts = [
         item["current_period_start"]

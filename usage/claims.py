@@ -10,8 +10,7 @@ from django.db.models import F
 from djstripe import models as djstripe
 
 from accounts import clock
-from billing.subscriptions import PlanFinder
-from usage.dating import moment_of
+from usage.dating import Terms, moment_of
 from usage.models import MeterReport
 from usage.models.reports import ORDER
 
@@ -45,7 +44,7 @@ def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
     return (claimed[0], claimed[0].stripe_customer_id) if claimed else None
 
 
-def claim_all(report_ids: Sequence[UUID], *, finder: PlanFinder | None = None) -> list[MeterReport]:
+def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
     """Mark reports as being sent and return them: those that nobody else has, whose turn it is.
 
     Each is dated here, for good: the moment is stored before Stripe hears of it, so that every try tells the same.
@@ -62,11 +61,12 @@ def claim_all(report_ids: Sequence[UUID], *, finder: PlanFinder | None = None) -
             reports = first_of_each(rows, now=now)
             customers = customers_of(reports)
             claimed = [report for report in reports if report.organization_id in customers]
+            terms = Terms(customers)
             for report in claimed:
                 report.stripe_customer_id = customers[report.organization_id]
                 report.first_sent_at = report.first_sent_at or now
                 report.state, report.claimed_at, report.tries = State.SENDING, now, report.tries + 1
-                report.dated_at = report.dated_at or moment_of(report, now=now, finder=finder)
+                report.dated_at = report.dated_at or moment_of(report, now=now, terms=terms)
             MeterReport.objects.bulk_update(
                 claimed, ["state", "claimed_at", "tries", "first_sent_at", "dated_at", "stripe_customer_id"]
             )
@@ -95,14 +95,14 @@ def customers_of(reports: Iterable[MeterReport]) -> dict[UUID, str]:
     return dict(known.order_by("-djstripe_created").values_list("subscriber_id", "id"))
 
 
-def is_dated_right(report: MeterReport, *, finder: PlanFinder | None = None) -> bool:
+def is_dated_right(report: MeterReport, *, terms: Terms | None = None) -> bool:
     """Whether the units of a claimed report are still to be dated as they are. Under the customer's lock.
 
     A first try's moment may be outdated by a change of plan that was in the making. A retry's never is: an earlier
     try may have told it to Stripe.
     """
     claimed_at = report.claimed_at or clock.now()
-    return report.is_retry or report.dated_at == moment_of(report, now=claimed_at, finder=finder)
+    return report.is_retry or report.dated_at == moment_of(report, now=claimed_at, terms=terms)
 
 
 def is_too_old(report: MeterReport) -> bool:

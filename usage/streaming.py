@@ -10,8 +10,8 @@ from django.db import transaction
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.locks import try_customer_locks
 from billing.stripe.metering_stream import StreamedEvent, stream_meter_events
-from billing.subscriptions import PlanFinder
 from usage import claims
+from usage.dating import Terms
 from usage.models import MeterReport
 
 logger = logging.getLogger(__name__)
@@ -31,15 +31,15 @@ def claim_and_stream(report_ids: Sequence[UUID]) -> Batch:
     A change of plan that is being made decides the moment that a report is dated at: its customer's reports
     are given back, and nobody is waited for. The other customers' locks are held until Stripe has answered.
     """
-    finder = PlanFinder()
     batch = Batch()
-    reports = claims.claim_all(report_ids, finder=finder)
+    reports = claims.claim_all(report_ids)
     with transaction.atomic():
         free = try_customer_locks(sorted({report.stripe_customer_id for report in reports}))
+        terms = Terms({report.organization_id for report in reports})
         ready = [
             report
             for report in reports
-            if report.stripe_customer_id in free and claims.is_dated_right(report, finder=finder)
+            if report.stripe_customer_id in free and claims.is_dated_right(report, terms=terms)
         ]
         late = {report.pk for report in ready if claims.is_too_old(report) and not report.is_retry}
         going = [report for report in ready if report.pk not in late]

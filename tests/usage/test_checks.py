@@ -204,4 +204,6 @@ def test_usage_that_is_too_old_is_said_to_need_an_invoice_item(sandbox, hands, c
     assert "invoice item" in finding.advice
     doctor.mend([finding])
     assert UsageRollup.objects.unreported().count() == 0
-    assert "were refused by Stripe" in only("rejected-reports").sentence
+    finding = only("rejected-reports")
+    assert finding.sentence.endswith("are on no invoice: Stripe takes usage of the last 35 days.")
+    assert finding.fix is None

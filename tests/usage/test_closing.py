@@ -86,20 +86,24 @@ def test_the_invoice_of_a_subscription_s_first_day_asks_for_nothing(
     assert queued == []
 
 
-def test_reporting_before_the_invoice_closes_is_tried_again_for_longer_than_an_hour(metered, monkeypatch):
-    metered.use(7)
-    metered.sandbox.faults.add("server_error", path="/v1/billing/meter_events")
+def test_reporting_before_the_invoice_closes_is_tried_again_for_longer_than_an_hour(
+    organization, monkeypatch
+):
+    def fail(organization):
+        raise UsageNotReported
+
     waits = []
 
     def retry(*given, countdown=None, exc=None, **more):
         waits.append(countdown)
         raise exc
 
+    monkeypatch.setattr(tasks, "flush_usage", fail)
+    monkeypatch.setattr(tasks.flush_before_closing, "retry", retry)
     for tries in range(tasks.flush_before_closing.max_retries):
         tasks.flush_before_closing.push_request(retries=tries)
-        monkeypatch.setattr(tasks.flush_before_closing, "retry", retry)
         with pytest.raises(UsageNotReported):
-            tasks.flush_before_closing.run(str(metered.organization.pk))
+            tasks.flush_before_closing.run(str(organization.pk))
         tasks.flush_before_closing.pop_request()
 
     assert timedelta(seconds=sum(waits)) > timedelta(minutes=70)

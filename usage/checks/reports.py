@@ -121,7 +121,10 @@ def unanswered_finding(group: Group) -> Finding:
 
 @check("rejected-reports", "Usage that Stripe refused to take, or took and does not count.")
 def rejected_reports() -> Iterator[Finding]:
-    for group in grouped(MeterReport.objects.filter(state=MeterReport.State.REJECTED)):
+    too_old = MeterReport.objects.too_old()
+    others = MeterReport.objects.filter(state=MeterReport.State.REJECTED)
+    others = others.exclude(rejection_code=MeterReport.TOO_OLD)
+    for group in grouped(others):
         errors = sorted({report.last_error for report in group.reports})
         ids = [report.pk for report in group.reports]
         yield Finding(
@@ -129,9 +132,17 @@ def rejected_reports() -> Iterator[Finding]:
             severity=Severity.ERROR,
             subject=group.subject,
             sentence=f"{group.what}, were refused by Stripe: {'; '.join(errors)}",
-            advice="They are on no invoice. Mend what Stripe complains of, then send them again; where they are "
-            "too old, bill them with an invoice item.",
+            advice="They are on no invoice. Mend what Stripe complains of, then send them again.",
             fix=Fix("Send them again.", partial(send_again, group.organization, ids), is_safe=False),
+            organization=group.organization,
+        )
+    for group in grouped(too_old):
+        yield Finding(
+            slug="rejected-reports",
+            severity=Severity.ERROR,
+            subject=f"{group.subject}/too-old",
+            sentence=f"{group.what}, are on no invoice: Stripe takes usage of the last 35 days.",
+            advice="Bill them with an invoice item.",
             organization=group.organization,
         )
     for event, count in with_unnamed():
