@@ -39,9 +39,9 @@ def note_rejected(event: ThinEvent, samples: Sequence[MeterErrorSample]) -> int:
     with transaction.atomic():
         reports = MeterReport.objects.filter(pk__in={pk for pk, _ in named}, refused_at=None)
         for report in reports.select_for_update().order_by("pk"):
-            sample = named.get((report.pk, report.resends))
-            if sample:
-                mark(report, event, code=sample.code, message=sample.message)
+            told = named.get((report.pk, report.resends))
+            if told:
+                mark(report, event, code=told.code, message=told.message)
                 changed += 1
     return changed
 
@@ -109,13 +109,16 @@ def look_for(event: ThinEvent, count: int) -> int:
 
 
 def suspects(event: ThinEvent) -> list[MeterReport]:
-    """Return the reports that Stripe took when it came upon the errors."""
+    """Return the reports that Stripe took when it came upon the errors, in any order.
+
+    Where they are too many for one run, others have their turn in the next.
+    """
     start, end = event.validated_between or (event.created, event.created)
     taken = Q(sent_at__gte=start - JUDGED_WITHIN, sent_at__lte=end + SLACK)
     reports = MeterReport.objects.filter(taken, state=State.SENT)
     if event.related_id:
         reports = reports.filter(meter__stripe_meter_id=event.related_id)
-    return list(reports.select_related("organization", "meter").order_by("hour", "created_at"))
+    return list(reports.select_related("organization", "meter").order_by("?"))
 
 
 def uncounted(minute: Minute, suspected: Sequence[MeterReport]) -> list[MeterReport]:

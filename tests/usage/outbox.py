@@ -13,11 +13,22 @@ from usage.ledger import store
 
 
 def use(
-    organization: Organization, *, units: int, at: datetime | None = None, meter: str = "requests"
+    organization: Organization,
+    *,
+    units: int,
+    at: datetime | None = None,
+    meter: str = "requests",
+    period_start: datetime | None = None,
 ) -> None:
     """Have the units in the ledger, at `at` or now."""
-    at = at or clock.now()
-    store([make_event(organization_id=organization.pk, at=at, units=units, meter=meter)])
+    event = make_event(
+        organization_id=organization.pk,
+        at=at or clock.now(),
+        units=units,
+        meter=meter,
+        period_start=period_start,
+    )
+    store([event])
 
 
 def companies(count: int) -> list[Organization]:

@@ -1,19 +1,17 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.models import Organization, User
+from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.models import Meter
 from billing.stripe.catalog import publish_meter
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
-from billing.stripe.metering import summed_usage
-from tests.usage.cast import make_event
+from tests.usage.outbox import companies, counted, use
 from usage import claims, reports
-from usage.ledger import store
 from usage.models import MeterReport, UsageRollup
 from usage.tasks import report_usage
 
@@ -28,49 +26,13 @@ def customer(sandbox, organization):
     return ensure_customer(organization)
 
 
-def use(
-    organization, *, units: int, at: datetime | None = None, period_start: datetime | None = None
-) -> None:
-    at = at or timezone.now()
-    store([make_event(organization_id=organization.pk, at=at, units=units, period_start=period_start)])
-
-
-def companies(count: int) -> list[Organization]:
-    """Open organizations that Stripe knows."""
-    people = (User.objects.create_user(f"owner{n}@rivals.example", "x") for n in range(count))
-    opened = [Organization.objects.open(name=f"Rival {owner.pk}", owner=owner) for owner in people]
-    for organization in opened:
-        ensure_customer(organization)
-    return opened
-
-
-class Told(list[int]):
-    """What Stripe was told, in order; it gives no answer to some of it, and refuses some."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.silent: set[int] = set()
-        self.refused: set[int] = set()
-
-
-def counted_by_stripe(customer) -> int:
-    now = timezone.now()
-    meter = Meter.objects.get(slug="requests")
-    return summed_usage(
-        meter_id=meter.stripe_meter_id,
-        customer_id=customer.id,
-        start=now - timedelta(days=32),
-        end=now + timedelta(days=1),
-    )
-
-
 def test_stripe_counts_what_the_rollups_hold(organization, customer):
     use(organization, units=5)
     use(organization, units=7)
 
     report_usage()
 
-    assert counted_by_stripe(customer) == 12
+    assert counted(organization) == 12
     assert MeterReport.objects.get().state == State.SENT
 
 
@@ -78,7 +40,24 @@ def test_reporting_again_reports_nothing_again(organization, customer):
     use(organization, units=5)
 
     assert [report_usage() for _ in range(3)] == [1, 0, 0]
-    assert counted_by_stripe(customer) == 5
+    assert counted(organization) == 5
+
+
+def test_every_report_carries_an_identifier_of_its_own_and_the_hour_of_its_use(
+    organization, customer, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(reports, "send_meter_event", lambda **event: told.append(event))
+    now = timezone.now()
+    for hours in (3, 2, 1):
+        use(organization, units=hours, at=now - timedelta(hours=hours))
+    report_usage()
+
+    assert len({event["identifier"] for event in told}) == 3
+    assert {event["timestamp"]: event["value"] for event in told} == {
+        (now - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0): hours
+        for hours in (3, 2, 1)
+    }
 
 
 def test_later_use_in_the_same_hour_is_reported_by_itself(organization, customer):
@@ -89,7 +68,7 @@ def test_later_use_in_the_same_hour_is_reported_by_itself(organization, customer
     report_usage()
 
     assert sorted(MeterReport.objects.values_list("units", flat=True)) == [3, 5]
-    assert counted_by_stripe(customer) == 8
+    assert counted(organization) == 8
 
 
 def test_a_lost_answer_does_not_bill_twice(organization, customer, monkeypatch):
@@ -109,7 +88,7 @@ def test_a_lost_answer_does_not_bill_twice(organization, customer, monkeypatch):
 
     report = MeterReport.objects.get()
     assert (report.state, report.tries) == (State.SENT, 2)
-    assert counted_by_stripe(customer) == 5
+    assert counted(organization) == 5
 
 
 def test_a_sender_that_died_is_taken_over_once_its_lease_is_up(organization, customer):
@@ -121,7 +100,7 @@ def test_a_sender_that_died_is_taken_over_once_its_lease_is_up(organization, cus
     MeterReport.objects.update(claimed_at=timezone.now() - MeterReport.LEASE - timedelta(seconds=1))
 
     assert reports.send_due_reports() == 1
-    assert counted_by_stripe(customer) == 5
+    assert counted(organization) == 5
 
 
 def test_a_report_without_an_answer_for_a_day_is_not_sent_blindly(organization, customer):
@@ -166,10 +145,10 @@ def test_usage_before_stripe_knows_the_customer_waits_and_is_then_reported(organ
     assert MeterReport.objects.get().state == State.PENDING
 
     publish_meter(Meter.objects.get(slug="requests"))
-    customer = ensure_customer(organization)
+    ensure_customer(organization)
 
     assert report_usage() == 1
-    assert counted_by_stripe(customer) == 4
+    assert counted(organization) == 4
 
 
 def test_an_hour_split_by_a_period_s_end_is_reported_inside_each_period(organization, customer):
@@ -209,7 +188,7 @@ def test_stripe_being_down_ends_the_run_and_loses_nothing(organization, customer
 
     assert len(calls) == reports.GIVE_UP_AFTER
     assert report_usage() == 6
-    assert counted_by_stripe(customer) == 1
+    assert counted(organization) == 1
 
 
 def test_organizations_that_stripe_never_answers_do_not_stand_before_the_others(
@@ -232,91 +211,8 @@ def test_organizations_that_stripe_never_answers_do_not_stand_before_the_others(
     report_usage()
     report_usage()
 
-    assert counted_by_stripe(customer) == 5
+    assert counted(organization) == 5
     assert MeterReport.objects.filter(state=State.UNKNOWN).count() == 3
-
-
-class TestTheOrderOfACustomersReports:
-    @pytest.fixture
-    def five_hours(self, organization, customer):
-        """Reports of five hours, the oldest first."""
-        now = timezone.now()
-        for hours in (3, 5, 1, 4, 2):
-            use(organization, units=hours, at=now - timedelta(hours=hours))
-        reports.make_reports()
-        return list(MeterReport.objects.order_by("hour"))
-
-    @pytest.fixture
-    def told(self, monkeypatch):
-        """The units of each report as Stripe hears of them; those in `told.silent` get no answer."""
-        real = reports.send_meter_event
-        told = Told()
-
-        def listen(**event):
-            told.append(event["value"])
-            if event["value"] in told.silent:
-                raise StripeUnavailable("no answer")
-            if event["value"] in told.refused:
-                raise StripeRejected("no such meter")
-            real(**event)
-
-        monkeypatch.setattr(reports, "send_meter_event", listen)
-        return told
-
-    def test_is_that_of_their_hours(self, five_hours, told):
-        report_usage()
-
-        assert told == [5, 4, 3, 2, 1]
-
-    def test_a_later_one_is_not_claimed_before_its_turn(self, five_hours):
-        assert all(reports.claim(report.pk) is None for report in five_hours[1:])
-        assert reports.claim(five_hours[0].pk) is not None
-
-    def test_one_without_an_answer_is_tried_again_before_those_behind_it_go(self, five_hours, told):
-        told.silent = {4}
-        report_usage()
-        assert told == [5, 4]
-
-        told.silent = set()
-        report_usage()
-        assert told == [5, 4, 4, 3, 2, 1]
-
-    def test_one_that_is_rejected_holds_nothing_up(self, five_hours, told):
-        told.refused = {5, 3}
-        report_usage()
-
-        assert told == [5, 4, 3, 2, 1]
-        assert MeterReport.objects.filter(state=State.SENT).count() == 3
-
-    def test_one_that_was_without_an_answer_for_too_long_holds_nothing_up(self, five_hours, told):
-        long_ago = timezone.now() - MeterReport.RESEND_LIMIT
-        MeterReport.objects.filter(pk=five_hours[0].pk).update(state=State.UNKNOWN, first_sent_at=long_ago)
-        report_usage()
-
-        assert told == [4, 3, 2, 1]
-
-    def test_one_that_stripe_knows_already_holds_nothing_up(self, five_hours, told, customer):
-        get_client().v1.billing.meter_events.create(
-            {
-                "event_name": "tollgate_requests",
-                "payload": {"stripe_customer_id": customer.id, "value": "5"},
-                "identifier": five_hours[0].identifier,
-                "timestamp": int(five_hours[0].timestamp.timestamp()),
-            }
-        )
-        report_usage()
-
-        assert not MeterReport.objects.exclude(state=State.SENT).exists()
-        assert counted_by_stripe(customer) == 15
-
-    def test_another_meter_does_not_wait_for_it(self, organization, five_hours, told):
-        tokens = Meter.objects.create(slug="tokens", name="Tokens", unit="token")
-        publish_meter(tokens)
-        store([make_event(organization_id=organization.pk, at=timezone.now(), units=70, meter="tokens")])
-        told.silent = {5}
-        report_usage()
-
-        assert told == [5, 70]
 
 
 def test_a_retry_tells_the_same_identifier_and_the_same_moment(organization, customer, monkeypatch):
@@ -355,7 +251,7 @@ def test_a_report_is_dated_anew_where_the_plan_was_changed_before_stripe_heard_o
 
     report.refresh_from_db()
     assert (report.state, report.dated_at) == (State.SENT, changed_at)
-    assert counted_by_stripe(customer) == 5
+    assert counted(organization) == 5
 
 
 def test_usage_older_than_35_days_is_never_dated_later_and_stripe_is_not_asked(
@@ -398,7 +294,7 @@ def test_a_refusal_of_a_retry_does_not_tell_that_the_try_before_was_lost(organiz
 
     report = MeterReport.objects.get()
     assert (report.state, report.to_settle, report.tries) == (State.UNKNOWN, True, 2)
-    assert counted_by_stripe(customer) == 5
+    assert counted(organization) == 5
 
 
 def test_an_organization_unknown_to_stripe_takes_up_no_place_in_a_run(organization, outsider, customer):
@@ -409,7 +305,7 @@ def test_an_organization_unknown_to_stripe_takes_up_no_place_in_a_run(organizati
     reports.make_reports()
 
     assert reports.send_due_reports(limit=1) == 1
-    assert counted_by_stripe(customer) == 7
+    assert counted(organization) == 7
 
 
 def test_a_failure_of_stripe_s_own_is_not_repeated_by_an_idempotency_key(organization, customer, sandbox):
@@ -421,7 +317,7 @@ def test_a_failure_of_stripe_s_own_is_not_repeated_by_an_idempotency_key(organiz
     # The identifier alone tells Stripe that it has the event; nothing is kept there under a key of ours.
     assert reports.send_due_reports() == 1
     assert sandbox.find("_idempotency", report.identifier) is None
-    assert counted_by_stripe(customer) == 5
+    assert counted(organization) == 5
 
 
 def test_usage_waits_for_a_key_that_stripe_accepts(organization, customer, settings):
@@ -436,4 +332,4 @@ def test_usage_waits_for_a_key_that_stripe_accepts(organization, customer, setti
     get_client.cache_clear()
     report_usage()
 
-    assert counted_by_stripe(customer) == 5
+    assert counted(organization) == 5
