@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -24,6 +24,8 @@ __all__ = ["claim", "make_reports", "send", "send_due_reports"]
 logger = logging.getLogger(__name__)
 
 State = MeterReport.State
+# Organization, meter, hour and the start of the quota period.
+Key = tuple[UUID, str, datetime, datetime]
 
 GIVE_UP_AFTER = 3  # Tries in a row without an answer: Stripe is down, and the next run is soon.
 RUN_FOR = timedelta(minutes=1)  # Then the next run goes on; several at once share the work.
@@ -34,7 +36,7 @@ STREAM_AT_LEAST = 10
 
 
 def make_reports(organization: Organization | None = None) -> int:
-    """Put the units that no report holds yet into the outbox; return how many reports that made.
+    """Put the units that no report holds yet into the outbox; return how many reports that made or added to.
 
     The rollups are marked in the same transaction, locked, so that two runs at once share the work. One
     organization's own run waits for the others: then all it had at the start is in reports.
@@ -45,23 +47,45 @@ def make_reports(organization: Organization | None = None) -> int:
             rollups = list(unreported.select_for_update(skip_locked=True).order_by("pk")[:10_000])
         else:
             rollups = list(unreported.filter(organization=organization).select_for_update().order_by("pk"))
-        sums: dict[tuple[UUID, str, datetime, datetime], int] = defaultdict(int)
+        sums: dict[Key, int] = defaultdict(int)
         for rollup in rollups:
             key = (rollup.organization_id, rollup.meter, rollup.hour, rollup.period_start)
             sums[key] += rollup.units - rollup.reported_units
             rollup.reported_units = rollup.units
+        untold = untold_reports(sums)
+        for key, report in untold.items():
+            report.units += sums[key]
+        MeterReport.objects.bulk_update(untold.values(), ["units"], batch_size=1000)
         MeterReport.objects.bulk_create(
             MeterReport(
-                organization_id=organization,
+                organization_id=organization_id,
                 meter_id=meter,
                 hour=hour,
                 period_start=period_start,
                 units=units,
             )
-            for (organization, meter, hour, period_start), units in sums.items()
+            for (organization_id, meter, hour, period_start), units in sums.items()
+            if (organization_id, meter, hour, period_start) not in untold
         )
         UsageRollup.objects.bulk_update(rollups, ["reported_units"], batch_size=1000)
     return len(sums)
+
+
+def untold_reports(keys: Collection[Key]) -> dict[Key, MeterReport]:
+    """Return, locked, the reports of these hours that Stripe has never been told of: more units can go into them.
+
+    So an outage of Stripe leaves one report an hour, and not one for each time that this runs.
+    """
+    reports = MeterReport.objects.filter(
+        state=State.PENDING,
+        tries=0,
+        organization__in={key[0] for key in keys},
+        meter__in={key[1] for key in keys},
+        hour__in={key[2] for key in keys},
+    )
+    found = reports.select_for_update(skip_locked=True).order_by("pk")
+    by_key = {(each.organization_id, each.meter_id, each.hour, each.period_start): each for each in found}
+    return {key: by_key[key] for key in keys if key in by_key}
 
 
 def send_due_reports(*, limit: int = 10_000, within: timedelta = RUN_FOR) -> int:

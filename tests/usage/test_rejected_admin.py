@@ -1,5 +1,6 @@
 """Staff look at the outbox and send again what Stripe rejected, where they may."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -133,8 +134,8 @@ def test_the_list_asks_as_much_however_long_it_is(helper, organization, rejected
         return len(asked)
 
     few = questions()
-    for _ in range(20):
-        use(organization, units=1)
+    for hours in range(20):
+        use(organization, units=1, at=clock.now() - timedelta(hours=hours))
         reports.make_reports()
 
     assert questions() == few

@@ -71,6 +71,31 @@ def test_later_use_in_the_same_hour_is_reported_by_itself(organization, customer
     assert counted(organization) == 8
 
 
+def test_while_nothing_can_be_sent_an_hour_s_units_gather_in_one_report(organization, customer):
+    at = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    for units in (1, 2, 4):
+        use(organization, units=units, at=at)
+        reports.make_reports()
+    assert MeterReport.objects.get().units == 7
+
+    assert reports.send_due_reports() == 1
+    assert counted(organization) == 7
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.UNKNOWN, State.PENDING])
+def test_a_report_that_stripe_may_have_takes_up_no_more_units(organization, customer, state):
+    at = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    use(organization, units=5, at=at)
+    reports.make_reports()
+    reports.claim(MeterReport.objects.get().pk)
+    # Pending, as after it was found to be lost: Stripe may know the identifier in spite of that.
+    MeterReport.objects.update(state=state)
+    use(organization, units=3, at=at)
+    reports.make_reports()
+
+    assert sorted(MeterReport.objects.values_list("units", flat=True)) == [3, 5]
+
+
 def test_a_lost_answer_does_not_bill_twice(organization, customer, monkeypatch):
     use(organization, units=5)
     real = reports.send_meter_event
