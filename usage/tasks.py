@@ -1,7 +1,9 @@
+from datetime import timedelta
+
 from celery import shared_task
 
 from accounts import clock
-from usage import reports
+from usage import days, reports
 from usage.partitions import ensure_partitions_ahead
 
 
@@ -15,3 +17,10 @@ def report_usage() -> int:
 @shared_task
 def make_partitions() -> list[str]:
     return ensure_partitions_ahead(clock.now())
+
+
+@shared_task
+def sum_usage_days(look_back_days: int | None = None) -> int:
+    """Sum up the days that are not, or are out of date; return how many."""
+    now = clock.now()
+    return days.sum_days(now=now, since=now - timedelta(days=look_back_days) if look_back_days else None)
