@@ -1,8 +1,8 @@
 """How much a period will come to, and when its quota or spend cap will be used up.
 
-The rate is that of the last seven whole days, or as many as lie in the period, in the organization's time zone; on
-the period's first days, before one is whole, that of the period so far, taken for an hour at least. What is left of
-the period is reckoned at that rate, on top of what is used:
+The rate is that of the last seven whole days, or as many as lie in the period, in the organization's time zone; at
+first, before one is whole, that of the period so far, taken for an hour at least. Of the period in which an
+organization signed up only what came after counts. What is left is reckoned at that rate, on top of what is used:
 
     expected = used + rate * (period's end - now), rounded down
     the moment at which n units are used = now + (n - used) / rate, rounded up to a microsecond
@@ -64,7 +64,9 @@ def pace(entitlement: Entitlement, meter: Meter, *, now: datetime) -> Pace:
     """Return how fast the meter's units are used in the current period."""
     period = current_period(entitlement)
     zone = ZoneInfo(entitlement.organization.time_zone)
-    start, end = rate_window(period.first, now, zone)
+    opened = entitlement.organization.created_at
+    first = max(period.first, opened) if opened <= now else period.first
+    start, end = rate_window(first, now, zone)
     statement = """
 SELECT coalesce(sum(units), 0)::int8, coalesce(sum(units) FILTER (WHERE at >= %(from)s AND at < %(to)s), 0)::int8
 FROM cells"""
@@ -73,7 +75,7 @@ FROM cells"""
     if meter.aggregation == Meter.Aggregation.MAX:
         return Pace(used, 0, HOUR)  # A largest value does not grow with time.
     if start == end:
-        return Pace(used, used, max(now - period.first, HOUR))
+        return Pace(used, used, max(now - first, HOUR))
     return Pace(used, recent, end - start)
 
 
