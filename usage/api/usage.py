@@ -20,6 +20,8 @@ from billing.entitlements import current_entitlement
 from billing.models import Meter
 from usage.analytics import Dimension, Latency, Measures, Point, Series, latency, series
 from usage.api.queries import (
+    DIMENSIONS,
+    INTERVALS,
     LONGEST,
     ExportQuerySerializer,
     NothingSerializer,
@@ -37,7 +39,7 @@ TAGS = ["usage"]
 MILLISECONDS = "In milliseconds, within 2 %. Null: no calls."
 
 
-class OverageSerializer(serializers.Serializer[Any]):
+class UsageOverageSerializer(serializers.Serializer[Any]):
     units = serializers.IntegerField(help_text="Beyond the included ones.")
     amount = serializers.IntegerField(help_text="In the currency's minor unit, before discounts and taxes.")
     currency = serializers.CharField()
@@ -69,7 +71,7 @@ class MeterUsageSerializer(serializers.Serializer[Any]):
     included = serializers.IntegerField(allow_null=True, help_text="Null: unlimited.")
     remaining = serializers.IntegerField(allow_null=True, help_text="Null: unlimited.")
     percent = serializers.IntegerField(allow_null=True, help_text="Rounded down, 100 at most.")
-    overage = OverageSerializer(
+    overage = UsageOverageSerializer(
         allow_null=True, help_text="Null: nothing is billed beyond the plan's fee so far."
     )
     stops_at = serializers.IntegerField(
@@ -114,9 +116,9 @@ class SeriesGroupSerializer(serializers.Serializer[Any]):
 
 class TimeseriesSerializer(serializers.Serializer[Any]):
     meter = serializers.CharField()
-    interval = serializers.ChoiceField(list(Interval))
+    interval = serializers.ChoiceField(INTERVALS)
     time_zone = serializers.CharField()
-    group_by = serializers.ChoiceField(list(Dimension), allow_null=True)
+    group_by = serializers.ChoiceField(DIMENSIONS, allow_null=True)
     totals = MeasuresSerializer()
     latency = LatencySerializer(
         allow_null=True, help_text="Null where a key or status is asked for over more than 31 days."
@@ -141,7 +143,6 @@ class Usage(UsageView):
         operation_id="retrieve_usage",
         summary="Your usage in the current period",
         description="Of every meter that your plan knows. Figures lag by up to a minute.",
-        parameters=[NothingSerializer],
         responses={200: UsageSerializer, **problems(*READING, "invalid")},
         tags=TAGS,
     )
