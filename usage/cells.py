@@ -78,9 +78,12 @@ days AS MATERIALIZED (
     ) AS days WHERE after < starts_at
     UNION ALL SELECT coalesce(max(ends_at), %(start)s), %(end)s FROM days
 )"""
+# One span after the other, by the index on hours: OFFSET keeps the planner from reading everything once for all.
 IN_GAPS = """
-    gaps JOIN usage_rollup ON organization_id = %(organization)s AND meter = %(meter)s
-                          AND hour >= gaps.start AND hour < gaps.until"""
+    gaps CROSS JOIN LATERAL (
+        SELECT * FROM usage_rollup WHERE organization_id = %(organization)s AND meter = %(meter)s
+          AND hour >= gaps.start AND hour < gaps.until {asked} OFFSET 0
+    ) AS hours"""
 CELL = "period_start, api_key_id, endpoint, status, units, calls, response_ms"
 
 
@@ -90,7 +93,7 @@ def cells(scope: Scope) -> str:
     return f"""
 WITH {DAYS}, cells AS (
     SELECT starts_at AS at, {CELL} FROM days JOIN usage_day_sum ON summed_day_id = days.id {asked}
-    UNION ALL SELECT hour, {CELL} FROM {IN_GAPS} {asked}
+    UNION ALL SELECT hour, {CELL} FROM {IN_GAPS.format(asked=asked)}
 )"""  # noqa: S608  # Made of constants; what was asked for goes beside it.
 
 
@@ -112,7 +115,7 @@ def latencies(scope: Scope) -> str:
         by_day = f"""
     SELECT endpoint, entry FROM days JOIN usage_day_latency ON summed_day_id = days.id {asked},
         unnest(latency) AS entry
-    UNION ALL SELECT endpoint, entry FROM {IN_GAPS} {asked}, unnest(latency) AS entry WHERE status <> 0"""  # noqa: S608  # As above.
+    UNION ALL SELECT endpoint, entry FROM {IN_GAPS.format(asked=asked)}, unnest(latency) AS entry WHERE status <> 0"""  # noqa: S608  # As above.
         head = f"{DAYS}, "
     else:
         by_day = f"""
