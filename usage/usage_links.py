@@ -22,7 +22,10 @@ GROUPINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Link:
+    """To the page with `value` for one of its switches."""
+
     label: str
+    value: str
     query: str
     is_chosen: bool = False
 
@@ -44,15 +47,15 @@ def links_of(overview: Overview, *, now: datetime) -> Links:
     choice = overview.choice
     return Links(
         meters=[
-            Link(meter.name, choice.query(meter=meter.slug), meter == choice.meter)
+            Link(meter.name, meter.slug, choice.query(meter=meter.slug), meter == choice.meter)
             for meter in overview.meters
         ],
         intervals=[
-            Link(label, choice.query(interval=interval, day=""), interval == choice.interval)
+            Link(label, interval, choice.query(interval=interval, day=""), interval == choice.interval)
             for interval, label in INTERVALS.items()
         ],
         groupings=[
-            Link(label, choice.query(by=by), by == (choice.by or "")) for by, label in GROUPINGS.items()
+            Link(label, by, choice.query(by=by), by == (choice.by or "")) for by, label in GROUPINGS.items()
         ],
         day_before=choice.query(day=overview.day_before.isoformat()) if overview.day_before else "",
         day_after=choice.query(day=overview.day_after.isoformat()) if overview.day_after else "",
