@@ -164,7 +164,7 @@ FROM ranked GROUP BY 1, 2, 3 ORDER BY 1, 3"""  # noqa: S608  # As above.
 def latency(scope: Scope) -> Latency:
     """Return the percentiles of all the scope's calls."""
     statement = f"{latencies(scope)} SELECT bucket, sum(calls)::int8 FROM buckets GROUP BY 1"  # noqa: S608
-    return Latency.of(Counter(dict(fetch(statement, scope.values()))))  # type: ignore[arg-type]
+    return Latency.of(Counter(dict(fetch(statement, scope.values()))))
 
 
 def latency_by_endpoint(scope: Scope, endpoints: Iterable[str]) -> tuple[Latency, dict[str, Latency]]:

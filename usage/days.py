@@ -7,7 +7,7 @@ of an hour long past, in whatever way, marks the day that holds it.
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -138,6 +138,6 @@ def sum_day(day: Day, *, settled: datetime) -> bool:
             starts_at=day.start,
             ends_at=end,
         )
-        names = {"day": row.pk, "organization": day.organization_id, "meter": day.meter}
-        cursor.execute(SUM, {**names, "start": day.start, "end": end})
+        values: dict[str, Any] = {"day": row.pk, "organization": day.organization_id, "meter": day.meter}
+        cursor.execute(SUM, values | {"start": day.start, "end": end})
     return True

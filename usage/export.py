@@ -71,7 +71,7 @@ def pages_of(scope: Scope, begin: str, *, start: datetime | None = None) -> Iter
 SELECT at, period_start, api_key_id, endpoint, status, units, calls, response_ms FROM {source} {beyond}
 ORDER BY at, period_start, api_key_id, endpoint, status LIMIT {PAGE}"""  # noqa: S608  # Made of constants.
         names = dict(zip(("at", "period", "key", "name", "code"), after or (None,) * 5, strict=True))
-        page: list[Row] = list(fetch(statement, {**scope.values(), **names}))  # type: ignore[arg-type]
+        page: list[Row] = list(fetch(statement, {**scope.values(), **names}))
         if page:
             yield page
         if len(page) < PAGE:
