@@ -131,12 +131,18 @@ GROUP BY 1, 2, 3"""  # noqa: S608  # Made of constants.
     for (_, value), measures in sorted(found.items(), key=lambda each: each[0][0]):
         points = tuple(Point(*span, measures.get(place, NOTHING)) for place, span in enumerate(spans))
         groups.append(Group(value, total(measures.values()), points))
-    columns = zip(*(group.points for group in groups), strict=True)
-    summed = [total(point.measures for point in column) for column in columns] or [NOTHING] * len(spans)
     return Series(
-        points=tuple(Point(*span, measures) for span, measures in zip(spans, summed, strict=True)),
+        points=groups[0].points if len(groups) == 1 else added_up(groups, spans),
         totals=total(group.measures for group in groups),
         groups=tuple(groups) if by else (),
+    )
+
+
+def added_up(groups: list[Group], spans: list[tuple[datetime, datetime]]) -> tuple[Point, ...]:
+    """Return the points of all groups together."""
+    return tuple(
+        Point(*span, total(group.points[place].measures for group in groups))
+        for place, span in enumerate(spans)
     )
 
 

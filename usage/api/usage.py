@@ -1,5 +1,6 @@
 """The caller's usage: the period so far, by time, and as a file."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -188,7 +189,7 @@ class Timeseries(UsageView):
                 "group_by": by,
                 "totals": numbers(found.totals),
                 "latency": None if is_slow else percentiles(latency(scope)),
-                "data": [at(point, zone) for point in found.points],
+                "data": written(found.points, zone),
                 "groups": groups(self.organization, found, by),
             }
         )
@@ -268,12 +269,14 @@ def numbers(measures: Measures) -> dict[str, Any]:
     }
 
 
-def at(point: Point, zone: ZoneInfo) -> dict[str, Any]:
-    return {
-        "start": point.start.astimezone(zone).isoformat(),
-        "end": point.end.astimezone(zone).isoformat(),
-        **numbers(point.measures),
-    }
+def written(points: Sequence[Point], zone: ZoneInfo) -> list[dict[str, Any]]:
+    """Return every point. Where one ends the next begins, so that each moment is written once."""
+    edges = [point.start.astimezone(zone).isoformat() for point in points]
+    edges += [point.end.astimezone(zone).isoformat() for point in points[-1:]]
+    return [
+        {"start": edges[place], "end": edges[place + 1], **numbers(point.measures)}
+        for place, point in enumerate(points)
+    ]
 
 
 def groups(organization: Organization, found: Series, by: Dimension | None) -> list[dict[str, Any]]:
