@@ -111,7 +111,6 @@ def test_the_dashboard_shows_plan_and_usage(browser, api_key, drain):
     assert 'id="used-units"' in page.content.decode()
 
 
-
 def test_pages_take_the_same_few_queries_however_many_events_there_are(
     browser, api_key, drain, django_assert_max_num_queries
 ):
