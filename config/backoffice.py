@@ -88,9 +88,16 @@ UNFOLD = {
                 "title": "Usage",
                 "items": [
                     {
+                        "title": "Overview",
+                        "icon": "monitoring",
+                        "link": reverse_lazy("admin:usage_overview"),
+                    },
+                    {
                         "title": "Rollups",
                         "icon": "bar_chart",
                         "link": reverse_lazy("admin:usage_usagerollup_changelist"),
+                        # The pages of usage lie below theirs.
+                        "active": lambda request: request.path.endswith("/usagerollup/"),
                     },
                     {
                         "title": "Meter reports",

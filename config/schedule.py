@@ -63,5 +63,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 30.0,
         "options": {"expires": 30},
     },
+    "sum-usage-days": {"task": "usage.tasks.sum_usage_days", "schedule": 600.0, "options": {"expires": 600}},
+    # Further back, for what was missed while nothing ran for longer than a day.
+    "sum-usage-months": {
+        "task": "usage.tasks.sum_usage_days",
+        "schedule": crontab(hour=5, minute=10),
+        "kwargs": {"look_back_days": 40},
+    },
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }

@@ -277,6 +277,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "KeyStatusEnum": "apikeys.api.representing.STATUSES",
         "StatusEnum": ["open", "paid", "uncollectible", "void"],
+        # Plans are paid by the month or year, and usage is shown by other spans.
+        "IntervalEnum": [("month", "Monthly"), ("year", "Yearly")],
+        "UsageIntervalEnum": ["hour", "day", "month"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

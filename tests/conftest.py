@@ -24,7 +24,7 @@ from sandbox.ids import new_account_id
 from sandbox.state import Sandbox
 from sandbox.transport import SandboxHTTPClient
 from tests.billing.acme import START, Acme
-from usage import partitions, stream
+from usage import days, partitions, stream
 from usage.lines import lines
 from usage.outage import outage
 from usage.redis_client import get_redis
@@ -42,6 +42,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Without migrations Django makes the ledger a plain table: put the partitioned one in its place."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(partitions.DROP_TABLE + partitions.CREATE_TABLE)
+        cursor.execute(days.CREATE_TRIGGER)
         partitions.ensure_partitions_ahead(timezone.now())
 
 

@@ -1,16 +1,16 @@
-"""What the pages and the API show of usage. Everything is read from the rollups, never from the ledger."""
+"""What the pages and the API show of the period so far. Everything is read from sums, never from the ledger."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 
-from django.db.models import Q, Sum
-from django.db.models.functions import Coalesce, TruncDate
+from django.db.models import Sum
 
 from accounts.models import Organization
 from billing.models import Entitlement, Meter, PlanQuota
+from billing.overage import Overage, find_overage
+from usage.forecast import Forecast, pace, project
 from usage.models import UsageRollup
-
-CLIENT_ERROR = Q(status__range=(400, 499))
+from usage.quota_periods import current_period
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +18,20 @@ class MeterUsage:
     """One meter's units in the current period. `included`, `remaining` and `percent` are None for unlimited.
 
     `is_billed` says whether units beyond the included ones are sold; `stops_at` is then the last one that the
-    customer's own spend cap allows, None without one.
+    customer's own spend cap allows, None without one. `overage` is what they have come to, None where nothing has.
     """
 
+    slug: str
     name: str
     unit: str
     used: int
     included: int | None
+    period_start: datetime
     period_end: datetime
+    forecast: Forecast
     is_billed: bool = False
     stops_at: int | None = None
+    overage: Overage | None = None
 
     @property
     def is_stopped(self) -> bool:
@@ -43,17 +47,26 @@ class MeterUsage:
         return None if self.included is None else min(self.used * 100 // self.included, 100)
 
 
-def meter_usage(entitlement: Entitlement, meter: Meter) -> MeterUsage:
-    used = UsageRollup.objects.counting_for(entitlement, meter.slug).units()
-    quota = entitlement.quotas[meter.slug]
+def meter_usages(entitlement: Entitlement, *, now: datetime) -> list[MeterUsage]:
+    """Return the period so far of every meter that the plan knows, by slug."""
+    meters = Meter.objects.filter(slug__in=entitlement.quotas)
+    return [meter_usage(entitlement, meter, now=now) for meter in meters]
+
+
+def meter_usage(entitlement: Entitlement, meter: Meter, *, now: datetime) -> MeterUsage:
+    quota, rate = entitlement.quotas[meter.slug], pace(entitlement, meter, now=now)
     return MeterUsage(
+        slug=meter.slug,
         name=meter.name,
         unit=meter.unit,
-        used=used,
+        used=rate.used,
         included=entitlement.find_quota(meter.slug),
+        period_start=entitlement.period_start,
         period_end=entitlement.period_end,
         is_billed=quota["overage"] == PlanQuota.Overage.BILL,
         stops_at=quota.get("spend_cap"),
+        forecast=project(rate, entitlement, meter.slug, now=now),
+        overage=find_overage(entitlement, meter, used=rate.used, since=current_period(entitlement).first),
     )
 
 
@@ -76,32 +89,3 @@ def recent_hours(
         .order_by("-hour")
     )
     return [HourUsage(row["hour"], row["total"]) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class DayUsage:
-    """A UTC day. `bar` is its height beside the busiest day's, in whole percent."""
-
-    day: date
-    units: int
-    calls: int
-    errors: int
-    bar: int
-
-
-def period_days(entitlement: Entitlement, *, meter: str, now: datetime) -> list[DayUsage]:
-    """Return every UTC day whose use counts in the current period, up to today, oldest first."""
-    rollups = UsageRollup.objects.counting_for(entitlement, meter)
-    sums = rollups.annotate(day=TruncDate("hour", tzinfo=UTC)).values("day")
-    errors = Coalesce(Sum("calls", filter=CLIENT_ERROR), 0)
-    used = {row["day"]: row for row in sums.annotate(u=Sum("units"), c=Sum("calls"), e=errors)}
-    top = max((row["u"] for row in used.values()), default=0)
-    starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
-    first = min(starts).astimezone(UTC).date()
-    last = max(min(now, entitlement.period_end - timedelta(microseconds=1)).astimezone(UTC).date(), first)
-    days = []
-    for offset in range((last - first).days + 1):
-        day = first + timedelta(days=offset)
-        row = used.get(day, {"u": 0, "c": 0, "e": 0})
-        days.append(DayUsage(day, row["u"], row["c"], row["e"], row["u"] * 100 // top if top else 0))
-    return days

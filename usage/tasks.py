@@ -1,9 +1,11 @@
+from datetime import timedelta
+
 from celery import shared_task
 
 from accounts import clock
 from accounts.models import Organization
 from billing.errors import StripeUnavailable
-from usage import rejections, reports, settling
+from usage import days, rejections, reports, settling
 from usage.flush import flush_usage
 from usage.partitions import ensure_partitions_ahead
 
@@ -39,3 +41,10 @@ def settle_reports() -> dict[str, int]:
 @shared_task
 def make_partitions() -> list[str]:
     return ensure_partitions_ahead(clock.now())
+
+
+@shared_task
+def sum_usage_days(look_back_days: int | None = None) -> int:
+    """Sum up the days that are not, or are out of date; return how many."""
+    now = clock.now()
+    return days.sum_days(now=now, since=now - timedelta(days=look_back_days) if look_back_days else None)

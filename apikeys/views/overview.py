@@ -8,11 +8,10 @@ from django.views.decorators.http import require_safe
 from accounts import clock
 from accounts.tenancy import TenantRequest, organization_required
 from billing.entitlements import current_entitlement
-from billing.models import Meter
 from billing.outlook import describe_grace, describe_outlook
 from billing.standing import find_standing
 from billing.stripe import client
-from usage.summaries import meter_usage, recent_hours
+from usage.summaries import meter_usages, recent_hours
 
 
 @require_safe
@@ -29,9 +28,7 @@ def dashboard(request: TenantRequest) -> HttpResponse:
             "grace": describe_grace(entitlement),
             "outlook": describe_outlook(standing) if standing else [],
             "open_invoice": standing.open_invoice if standing and request.role.manages_billing else None,
-            "meters": [
-                meter_usage(entitlement, meter) for meter in Meter.objects.filter(slug__in=entitlement.quotas)
-            ],
+            "meters": meter_usages(entitlement, now=clock.now()),
             "keys": keys,
             "offers_first_key": request.role.manages_keys and not any(key.is_live for key in keys),
             "recent": recent_hours(request.organization, meter="requests", now=clock.now()),

@@ -111,18 +111,6 @@ def test_the_dashboard_shows_plan_and_usage(browser, api_key, drain):
     assert 'id="used-units"' in page.content.decode()
 
 
-def test_the_usage_page_sums_the_period(browser, api_key, drain):
-    serve(api_key, calls=4)
-    drain.run_once()
-    page = browser.get("/dashboard/usage/")
-
-    assert page.context["total_units"] == 4
-    days = page.context["days"]
-    assert [(day.units, day.bar) for day in days][-1] == (4, 100)
-    assert all(day.units == day.bar == 0 for day in days[:-1])
-    assert len(days) == days[-1].day.day  # Free counts from the first of the month: every day has its place.
-
-
 def test_pages_take_the_same_few_queries_however_many_events_there_are(
     browser, api_key, drain, django_assert_max_num_queries
 ):

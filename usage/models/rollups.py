@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q, Sum
 
@@ -73,6 +74,8 @@ class UsageRollup(models.Model):
                 condition=Q(units__gt=F("reported_units")),
                 name="usagerollup_unreported",
             ),
+            # Small and cheap, for what asks for all organizations' recent hours: rows come in order of time.
+            BrinIndex(fields=["hour"], pages_per_range=16, autosummarize=True, name="usagerollup_hour"),
         ]
 
     def __str__(self) -> str:

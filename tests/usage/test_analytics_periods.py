@@ -1,0 +1,131 @@
+"""Periods that end on the 29th to 31st, in leap years and in time zones: each has its own usage, once."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.core.management import call_command
+
+from accounts.models import Organization
+from billing.models import Entitlement
+from billing.periods import anchored_month
+from tests.usage.cast import make_event
+from usage.analytics import Dimension, breakdown, series, total
+from usage.days import sum_days
+from usage.ledger import store
+from usage.local_time import Interval, local_day
+from usage.models import SummedDay
+from usage.quota_periods import MOST_PERIODS, current_period, quota_periods
+from usage.tasks import sum_usage_days
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+
+
+def entitlement_of(organization: Organization, start: datetime, end: datetime) -> Entitlement:
+    entitlement = organization.entitlement
+    entitlement.period_start, entitlement.period_end, entitlement.carried_from = start, end, []
+    return entitlement
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"]
+)
+@pytest.mark.parametrize("day", [29, 30, 31])
+@pytest.mark.parametrize("year", [2024, 2026])
+def test_each_period_of_a_subscription_begun_late_in_a_month_has_its_own_usage(organization, zone, day, year):
+    """As Stripe counts them: 31 January, 29 February of a leap year or the 28th, 31 March again."""
+    organization.time_zone = zone
+    organization.save()
+    anchor = datetime(year, 1, day, 10, 17, tzinfo=UTC)
+    periods = [anchored_month(anchor, anchor + timedelta(days=32 * n)) for n in range(5)]
+    for number, period in enumerate(periods):
+        # The first and the last moments of the period; the boundary cuts an hour in two.
+        for at in (period.start, period.end - timedelta(microseconds=1)):
+            store(
+                [
+                    make_event(
+                        organization_id=organization.pk, at=at, units=10**number, period_start=period.start
+                    )
+                ]
+            )
+    sum_days(now=periods[2].end, since=anchor)
+    entitlement = entitlement_of(organization, periods[-1].start, periods[-1].end)
+
+    found = quota_periods(entitlement, "requests")
+
+    assert [(each.start, each.end) for each in found] == [
+        (each.start, each.end) for each in reversed(periods)
+    ]
+    for number, period in enumerate(reversed(found)):
+        scope = period.scope(organization, "requests")
+        by_day = series(scope, Interval.DAY)
+        assert by_day.totals.units == 2 * 10**number
+        assert total(group.measures for group in breakdown(scope)[Dimension.STATUS]).units == 2 * 10**number
+        local = ZoneInfo(zone)
+        assert local_day(by_day.points[0].start, local) == local_day(period.start, local)
+        assert local_day(by_day.points[-1].start, local) == local_day(
+            period.end - timedelta(microseconds=1), local
+        )
+    # By calendar months nothing is lost or counted twice either.
+    first = found[-1].scope(organization, "requests")
+    months = series(
+        type(first)(
+            organization,
+            "requests",
+            datetime(year, 1, 1, tzinfo=ZoneInfo(zone)).astimezone(UTC),
+            datetime(year + 1, 1, 1, tzinfo=ZoneInfo(zone)).astimezone(UTC),
+            zone,
+        ),
+        Interval.MONTH,
+    )
+    assert len(months.points) == 12
+    assert months.totals.units == 2 * 11111
+
+
+def test_a_period_after_a_pause_ended_a_month_after_it_began(organization):
+    start = datetime(2026, 1, 31, tzinfo=UTC)
+    store([make_event(organization_id=organization.pk, at=start, period_start=start)])
+    entitlement = entitlement_of(
+        organization, datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
+    )
+
+    _, before = quota_periods(entitlement, "requests")
+
+    assert (before.start, before.end) == (start, datetime(2026, 2, 28, tzinfo=UTC))
+
+
+def test_a_month_cut_short_by_a_change_of_plan_is_one_period(organization):
+    start, change = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 11, tzinfo=UTC)
+    for at in (start, change):
+        store([make_event(organization_id=organization.pk, at=at, period_start=at)])
+    entitlement = entitlement_of(organization, change, datetime(2026, 5, 11, tzinfo=UTC))
+    entitlement.carried_from = [start.isoformat()]
+
+    (period,) = quota_periods(entitlement, "requests")
+
+    assert (period.first, period.end) == (start, entitlement.period_end)
+    assert series(period.scope(organization, "requests"), Interval.DAY).totals.units == 2
+
+
+def test_three_years_of_periods_are_listed_at_most(organization):
+    starts = [datetime(2020 + n // 12, 1 + n % 12, 1, tzinfo=UTC) for n in range(50)]
+    store([make_event(organization_id=organization.pk, at=at) for at in starts])
+    entitlement = entitlement_of(
+        organization, datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)
+    )
+
+    assert len(quota_periods(entitlement, "requests")) == MOST_PERIODS
+    assert current_period(entitlement).is_current
+
+
+def test_the_worker_and_the_command_sum_up_what_is_recent_and_further_back_when_asked(organization):
+    present = datetime.now(UTC)
+    for hours in (5, 24 * 20):
+        store([make_event(organization_id=organization.pk, at=present - hours * HOUR)])
+
+    assert sum_usage_days() == 1
+    assert sum_usage_days(look_back_days=25) == 1
+    SummedDay.objects.all().delete()
+    call_command("sum_usage_days", since=(present - timedelta(days=25)).date())
+    assert SummedDay.objects.count() == 2

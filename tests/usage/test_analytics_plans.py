@@ -1,0 +1,141 @@
+"""Pages and answers about usage read sums: no plan touches the ledger, and more events mean no more queries."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from accounts import clock
+from tests.billing.staffing import staff
+from tests.usage.cast import make_event
+from usage.days import sum_days
+from usage.ledger import store
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 4, 20, 12, tzinfo=UTC)
+READS = [
+    "/dashboard/",
+    "/dashboard/usage/",
+    "/dashboard/usage/?by=endpoint",
+    "/dashboard/usage/?interval=hour&by=key",
+    "/dashboard/usage/?interval=month&by=status",
+    "/dashboard/usage/?period=2026-03-01T00:00:00%2B00:00",
+    "/api/v1/usage",
+    "/api/v1/usage/timeseries",
+    "/api/v1/usage/timeseries?group_by=key&status=2xx",
+    "/api/v1/usage/timeseries?interval=hour&group_by=endpoint",
+    "/api/v1/usage/timeseries?interval=month&group_by=status",
+    "/api/v1/usage/export",
+    "/api/v1/usage/export?interval=hour",
+]
+
+
+@pytest.fixture
+def in_april(organization) -> Iterator[None]:
+    with clock.standing_at(NOW):
+        entitlement = organization.entitlement
+        entitlement.period_start, entitlement.period_end = (
+            NOW.replace(day=1, hour=0),
+            datetime(2026, 5, 1, tzinfo=UTC),
+        )
+        entitlement.valid_until = entitlement.period_end
+        entitlement.save()
+        yield
+
+
+@contextmanager
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """Collect the queries that are made inside the block, with their parameters."""
+    made: list[tuple[str, Any]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        made.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield made
+
+
+def relations(plan: Any) -> Iterator[str]:
+    """Yield the tables that a plan reads, wherever in it."""
+    if isinstance(plan, dict):
+        if "Relation Name" in plan:
+            yield plan["Relation Name"]
+        plan = list(plan.values())
+    if isinstance(plan, list):
+        for part in plan:
+            yield from relations(part)
+
+
+def read(client: Any, path: str) -> list[tuple[str, Any]]:
+    with statements() as made:
+        response = client.get(path)
+        assert response.status_code == 200, (path, response.content)
+        if response.streaming:
+            b"".join(response.streaming_content)
+    return [(sql, params) for sql, params in made if sql.lstrip().startswith(("SELECT", "WITH"))]
+
+
+def use(organization: Any, *, events: int) -> None:
+    store(
+        [
+            make_event(
+                organization_id=organization.pk,
+                at=NOW - timedelta(hours=n % 900),
+                endpoint=f"/{n % 4}",
+                status=(200, 404, 0)[n % 3],
+            )
+            for n in range(events)
+        ]
+    )
+
+
+def explained(made: list[tuple[str, Any]]) -> set[str]:
+    found: set[str] = set()
+    for sql, params in made:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+            plan = cursor.fetchone()[0]
+        found |= set(relations(json.loads(plan) if isinstance(plan, str) else plan))
+    return found
+
+
+@pytest.mark.parametrize("path", READS)
+def test_no_plan_reads_the_ledger(organization, browser, in_april, path):
+    use(organization, events=500)
+    sum_days(now=NOW - timedelta(hours=10), since=NOW - timedelta(days=40))
+
+    tables = explained(read(browser, path))
+
+    assert not {table for table in tables if table.startswith("usage_event")}
+    assert "usage_rollup" in tables
+
+
+@pytest.mark.parametrize("path", READS)
+def test_more_events_take_no_more_queries(organization, browser, in_april, path):
+    use(organization, events=90)
+    read(browser, path)
+    few = len(read(browser, path))
+    use(organization, events=2500)
+    sum_days(now=NOW, since=NOW - timedelta(days=2))
+
+    many = read(browser, path)
+
+    # An export reads its rows a page at a time.
+    assert len(many) <= few + (3 if "export" in path else 0)
+    assert len(many) < 60
+
+
+def test_staff_read_no_ledger_either(organization, in_april):
+    use(organization, events=200)
+    browser = staff("view_usagerollup", "view_billingcustomer")
+
+    for path in ("/admin/usage/usagerollup/overview/", f"/admin/usage/usagerollup/of/{organization.pk}/"):
+        tables = explained(read(browser, path))
+        assert not {table for table in tables if table.startswith("usage_event")}
+        assert "usage_rollup" in tables
