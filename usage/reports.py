@@ -111,12 +111,13 @@ def send(report: MeterReport, *, customer_id: str) -> None:
     State = MeterReport.State
     try:
         with customer_lock(customer_id):
+            report.dated_at = moment_of(report)
             send_meter_event(
                 event_name=report.meter.event_name,
                 customer_id=customer_id,
                 value=report.units,
                 identifier=report.identifier,
-                timestamp=moment_of(report),
+                timestamp=report.dated_at,
             )
         report.state, report.sent_at, report.last_error = State.SENT, clock.now(), ""
     except StripeUnavailable as error:
@@ -125,7 +126,7 @@ def send(report: MeterReport, *, customer_id: str) -> None:
         report.state, report.last_error = State.REJECTED, str(error)[:500]
         logger.error("Stripe rejected meter report %s: %s", report.identifier, error)
     # Only over our own claim: a worker that was stalled past its lease must not undo what came after it.
-    outcome = {"state": report.state, "sent_at": report.sent_at, "last_error": report.last_error}
+    outcome = {name: getattr(report, name) for name in ("state", "sent_at", "last_error", "dated_at")}
     MeterReport.objects.filter(pk=report.pk, state=State.SENDING, claimed_at=report.claimed_at).update(
         **outcome
     )

@@ -119,7 +119,7 @@ def unanswered_finding(group: Group) -> Finding:
 
 @check("rejected-reports", "Usage that Stripe refused to take.")
 def rejected_reports() -> Iterator[Finding]:
-    for group in grouped(MeterReport.objects.filter(state=MeterReport.State.REJECTED)):
+    for group in grouped(MeterReport.objects.filter(state=MeterReport.State.REJECTED, correction=None)):
         errors = sorted({report.last_error for report in group.reports})
         ids = [report.pk for report in group.reports]
         yield Finding(

@@ -1,16 +1,22 @@
 """How much was used: events, their hourly sums, and what was told to Stripe."""
 
+from usage.models.corrections import Correction, CorrectionQuerySet
 from usage.models.ingested import DistinctValue, IngestedEvent, PeriodPeak
 from usage.models.ledger import UsageEvent
+from usage.models.proofs import Proof, ProofQuerySet
 from usage.models.reports import MeterReport, MeterReportQuerySet
 from usage.models.rollups import UsageRollup, UsageRollupQuerySet
 
 __all__ = [
+    "Correction",
+    "CorrectionQuerySet",
     "DistinctValue",
     "IngestedEvent",
     "MeterReport",
     "MeterReportQuerySet",
     "PeriodPeak",
+    "Proof",
+    "ProofQuerySet",
     "UsageEvent",
     "UsageRollup",
     "UsageRollupQuerySet",

@@ -69,6 +69,17 @@ class MeterReport(models.Model):
     sent_at = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveIntegerField(default=0)
     last_error = models.CharField(max_length=500, blank=True)
+    dated_at = models.DateTimeField(
+        null=True, blank=True, help_text="The moment that Stripe was told, where it was told one."
+    )
+    correction = models.ForeignKey(
+        "usage.Correction",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="reports",
+        help_text="What bills these units instead. They are never sent again.",
+    )
 
     objects = MeterReportQuerySet.as_manager()
 

@@ -1,0 +1,161 @@
+"""What of a meter Stripe's invoices hold, by the mirror, and which moments of use they are made for."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from djstripe import models as djstripe
+
+from billing.models import Meter
+from billing.stripe.invoice_items import all_lines
+from billing.subscriptions import from_timestamp, subscription_of
+
+# Stripe makes the invoice at the turn of the period and closes it an hour later; its webhook may take a while.
+INVOICED_WITHIN = timedelta(days=1)
+NEVER_BEGUN = frozenset({"incomplete", "incomplete_expired"})
+
+
+class Standing(StrEnum):
+    """Where units that were used at some moment belong."""
+
+    DUE = "due"  # On an invoice that is there and final.
+    TO_COME = "to come"  # On a draft, or on one that is not made yet.
+    FREE = "free"  # On none: nothing of the meter is sold, or it was a trial.
+    MISSED = "missed"  # On one that should be there, and is not.
+
+
+@dataclass(slots=True)
+class Billed:
+    """A metered item's period on an invoice: the lines of its tiers together. `amount` in minor units."""
+
+    start: datetime
+    end: datetime
+    invoice_id: str
+    number: str
+    finalized_at: datetime | None
+    subscription_id: str
+    price_id: str
+    currency: str
+    units: int = 0
+    amount: int = 0
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Selling:
+    """A subscription's metered item: since when it bills what is used, and what of that is not billed."""
+
+    begins: datetime
+    ends: datetime | None
+    open_since: datetime
+    trial: tuple[datetime, datetime] | None
+    is_paused: bool
+
+    def standing(self, moment: datetime, *, now: datetime) -> Standing:
+        if moment < self.begins or (self.ends is not None and moment >= self.ends):
+            return Standing.FREE
+        if self.is_paused or (self.trial and self.trial[0] <= moment < self.trial[1]):
+            return Standing.FREE
+        if self.ends is None and moment >= self.open_since:
+            return Standing.TO_COME
+        closed = self.open_since if moment < self.open_since else self.ends
+        assert closed is not None
+        return Standing.TO_COME if now - closed < INVOICED_WITHIN else Standing.MISSED
+
+
+@dataclass(slots=True)
+class Account:
+    """All that Stripe has billed and will bill of one organization and meter."""
+
+    billed: list[Billed] = field(default_factory=list)
+    sold: list[Selling] = field(default_factory=list)
+
+    @property
+    def final(self) -> list[Billed]:
+        return [each for each in self.billed if each.finalized_at]
+
+    def find_billed(self, moment: datetime) -> Billed | None:
+        """Return the final invoice's period that the moment is in."""
+        return next((each for each in self.final if moment in each), None)
+
+    def standing(self, moment: datetime, *, now: datetime) -> Standing:
+        if self.find_billed(moment):
+            return Standing.DUE
+        if any(moment in each for each in self.billed):
+            return Standing.TO_COME
+        found = {each.standing(moment, now=now) for each in self.sold}
+        return next((s for s in (Standing.TO_COME, Standing.MISSED) if s in found), Standing.FREE)
+
+
+Accounts = dict[tuple[UUID, str], Account]
+
+
+def accounts_of(organization_ids: Sequence[UUID], meters: Iterable[Meter], *, since: datetime) -> Accounts:
+    """Return what the mirror knows of invoices made from `since` on, and of all subscriptions.
+
+    Raises StripeUnavailable: of an invoice with many lines the mirror has the first ones only.
+    """
+    by_product = {meter.product_id: meter.slug for meter in meters}
+    by_meter = {meter.stripe_meter_id: meter.slug for meter in meters if meter.stripe_meter_id}
+    accounts: Accounts = defaultdict(Account)
+    subscriptions = djstripe.Subscription.objects.filter(customer__subscriber__in=organization_ids)
+    for owner, data in subscriptions.values_list("customer__subscriber", "stripe_data"):
+        for item in data["items"]["data"] if data["status"] not in NEVER_BEGUN else []:
+            slug = by_meter.get(item["price"]["recurring"].get("meter"))
+            if slug:
+                accounts[owner, slug].sold.append(selling(data, item))
+    invoices = djstripe.Invoice.objects.filter(customer__subscriber__in=organization_ids, created__gte=since)
+    for owner, data in invoices.order_by("created", "id").values_list("customer__subscriber", "stripe_data"):
+        if data["status"] != "void":
+            for slug, each in billed_on(data, by_product):
+                accounts[owner, slug].billed.append(each)
+    return accounts
+
+
+def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
+    trial = (data.get("trial_start"), data.get("trial_end"))
+    ended = data.get("ended_at")
+    return Selling(
+        begins=from_timestamp(max(item["created"], data.get("start_date") or data["created"])),
+        ends=from_timestamp(ended) if ended else None,
+        open_since=from_timestamp(item["current_period_start"]),
+        trial=(from_timestamp(trial[0]), from_timestamp(trial[1])) if trial[0] and trial[1] else None,
+        is_paused=data["status"] == "paused",
+    )
+
+
+def billed_on(data: dict[str, Any], by_product: dict[str, str]) -> list[tuple[str, Billed]]:
+    """Return the metered periods on an invoice, each with its meter's slug."""
+    lines = data["lines"]["data"]
+    if data["lines"].get("has_more"):
+        lines = all_lines(data["id"])
+    finalized = (data.get("status_transitions") or {}).get("finalized_at")
+    found: dict[tuple[str, int, int, str], Billed] = {}
+    for line in lines:
+        details = (line.get("pricing") or {}).get("price_details") or {}
+        slug = by_product.get(str(details.get("product")))
+        if slug is None:
+            continue
+        period, price = line["period"], str(details["price"])
+        each = found.setdefault(
+            (slug, period["start"], period["end"], price),
+            Billed(
+                start=from_timestamp(period["start"]),
+                end=from_timestamp(period["end"]),
+                invoice_id=data["id"],
+                number=data.get("number") or "",
+                finalized_at=from_timestamp(finalized) if finalized and data["status"] != "draft" else None,
+                subscription_id=subscription_of(data) or "",
+                price_id=price,
+                currency=data["currency"],
+            ),
+        )
+        each.units += line["quantity"] or 0
+        each.amount += line["amount"]
+    return [(key[0], each) for key, each in found.items()]
