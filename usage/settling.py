@@ -81,8 +81,6 @@ def note_arrival(ids: Sequence[UUID]) -> None:
 def send_again(organization: Organization, ids: Sequence[UUID]) -> None:
     """Send reports of which Stripe has nothing, or that it refused. Raises UsageNotReported."""
     State = MeterReport.State
-    again = MeterReport.objects.filter(
-        pk__in=ids, state__in=[State.UNKNOWN, State.REJECTED], correction=None
-    )
+    again = MeterReport.objects.filter(pk__in=ids, state__in=[State.UNKNOWN, State.REJECTED], correction=None)
     again.update(state=State.PENDING, first_sent_at=None)
     flush_usage(organization)

@@ -44,9 +44,7 @@ def ensure_invoice_item(
         return str(created.id)
 
 
-def find_invoice_item(
-    customer_id: str, *, metadata: Mapping[str, str], since: datetime | None
-) -> str | None:
+def find_invoice_item(customer_id: str, *, metadata: Mapping[str, str], since: datetime | None) -> str | None:
     """Return the id of the customer's item with this metadata, None where there is none."""
     params: Any = {"customer": customer_id, "limit": 100}
     if since:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage.models import Proof
-from usage.proof.judging import ON_ITS_WAY, Figures, judge
+from usage.proof.judging import Figures, judge
 
 Status = Proof.Status
 
@@ -35,7 +35,7 @@ def named(figures: Figures) -> list[tuple[str, int]]:
     return [
         (fault.code, fault.units)
         for fault in judge(figures).faults
-        if not fault.settled and fault.code not in ON_ITS_WAY
+        if not fault.settled and fault.code not in Proof.ON_ITS_WAY
     ]
 
 

@@ -33,6 +33,9 @@ class Proof(models.Model):
         WAITING = "waiting", "Waiting"
         DIFFERS = "differs", "Differs"
 
+    # Causes that are no difference: what they name will be there in a while.
+    ON_ITS_WAY = frozenset({"unreported", "waiting", "unknown", "to_invoice", "correcting"})
+
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="proofs")
     meter = models.ForeignKey(Meter, models.PROTECT, related_name="+", to_field="slug", db_column="meter")
     period_start = models.DateTimeField()
@@ -79,8 +82,12 @@ class Proof(models.Model):
         return self.unreported + self.waiting + self.unknown
 
     @property
-    def open_causes(self) -> list[dict[str, Any]]:
-        return [cause for cause in self.causes if not cause["settled"]]
+    def differences(self) -> list[dict[str, Any]]:
+        """The causes of what does not agree and has not been made good."""
+        return [c for c in self.causes if not c["settled"] and c["code"] not in self.ON_ITS_WAY]
+
+    def differs_by(self, *codes: str) -> bool:
+        return any(cause["code"] in codes for cause in self.differences)
 
     def is_open(self, now: datetime) -> bool:
         return now < self.period_end

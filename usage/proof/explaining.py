@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet, Sum
+from django.db.models import QuerySet
 
 from billing.models import Meter
+from billing.templatetags.money import money
 from usage.models import Correction, MeterReport
 from usage.proof.gathering import Counts, Gathered
 from usage.proof.hours import HourGap, ledger_gaps, of, report_gaps, twins
-from usage.proof.invoicing import Account, Billed, Standing
+from usage.proof.invoicing import Billed, Standing
 from usage.proof.judging import Fault, Figures
 
 State = MeterReport.State
@@ -26,7 +27,7 @@ class Explainer:
         self.period, self.figures, self.meter, self.now = period, figures, meter, now
         key = period.key
         self.key = key
-        self.account = gathered.accounts.get((key.organization_id, key.meter)) or Account()
+        self.account = gathered.accounts.of(key.organization_id, key.meter)
 
     def explain(self, faults: Iterable[Fault]) -> list[dict[str, Any]]:
         """Return the causes as the proof keeps them."""
@@ -62,8 +63,9 @@ class Explainer:
         return MeterReport.objects.filter(**of(self.key))
 
     def ledger_short(self, units: int) -> str:
+        where = hours_of(ledger_gaps(self.key))
         return (
-            f"The ledger has {many(units)} less than its hourly sums: rows are missing from the ledger{hours_of(ledger_gaps(self.key))}, "
+            f"The ledger has {many(units)} less than its hourly sums: rows are missing from the ledger{where}, "
             "or the sums were changed."
         )
 
@@ -120,17 +122,18 @@ class Explainer:
         count = rows.count()
         subject = "1 report" if count == 1 else f"{count} reports"
         was = "was" if count == 1 else "were"
-        return f"{subject} of {many(units)} {was} refused by Stripe: {'; '.join(filter(None, errors)) or 'no reason given'}."
+        why = "; ".join(filter(None, errors)) or "no reason is known"
+        return f"{subject} of {many(units)} {was} refused by Stripe: {why}."
 
     def late(self, units: int) -> str:
-        return f"{many(units, capital=True)} came too late for the invoice. {self.how_settled()}"
+        return f"{many(units)} came too late for the invoice. {self.how_settled()}"
 
     def how_settled(self) -> str:
         done = Correction.objects.filter(**of(self.key)).settled().order_by("number")
         said = [
             "a correction that costs nothing"
             if each.state == Correction.State.FREE
-            else f"a correction of {money(each)} ({each.invoice_item})"
+            else f"a correction of {money(each.amount, each.currency)} ({each.invoice_item})"
             for each in done
         ]
         return f"It was settled by {' and '.join(said)}." if said else ""
@@ -139,12 +142,10 @@ class Explainer:
         for billed in self.account.final:
             late = self.late_for(billed)
             if late:
-                first = late[0]
-                assert first.sent_at and billed.finalized_at
                 total = sum(each.units for each in late)
                 return (
                     f"{billed.number or 'The invoice'} was finalized on {billed.finalized_at:%Y-%m-%d %H:%M} before "
-                    f"{many(total)} were reported, from {first.sent_at:%Y-%m-%d %H:%M} on: it is "
+                    f"{many(total)} were reported, from {late[0].sent_at:%Y-%m-%d %H:%M} on: it is "
                     f"{many(units)} short."
                 )
         missed = sum(
@@ -155,7 +156,7 @@ class Explainer:
         if missed:
             ended = any(each.ends for each in self.account.sold)
             why = "the subscription ended without one" if ended else "the period is over and Stripe made none"
-            return f"{many(missed, capital=True)} of Stripe's count are on no invoice: {why}."
+            return f"{many(missed)} of Stripe's count are on no invoice: {why}."
         numbers = ", ".join(each.number or each.invoice_id for each in self.account.final[-MOST:])
         return f"The invoice has {many(units)} less than was reported in time ({numbers or 'none is there'})."
 
@@ -171,18 +172,18 @@ class Explainer:
         return f"The invoices have {many(units)} more than were used ({numbers}).{why}"
 
     def unreported(self, units: int) -> str:
-        return f"{many(units, capital=True)} are to be put in a report: that happens within a minute."
+        return f"{many(units)} are to be put in a report: that happens within a minute."
 
     def waiting(self, units: int) -> str:
         oldest = self.reports.filter(state__in=[State.PENDING, State.SENDING]).order_by("created_at").first()
         since = f", since {oldest.created_at:%Y-%m-%d %H:%M}" if oldest else ""
-        return f"{many(units, capital=True)} wait to be sent to Stripe{since}."
+        return f"{many(units)} wait to be sent to Stripe{since}."
 
     def unknown(self, units: int) -> str:
-        return f"{many(units, capital=True)} got no answer from Stripe: they are sent again, or settled by its count."
+        return f"{many(units)} got no answer from Stripe: they are sent again, or settled by its count."
 
     def to_invoice(self, units: int) -> str:
-        return f"{many(units, capital=True)} are for an invoice that is to come."
+        return f"{many(units)} are for an invoice that is to come."
 
     def correcting(self, units: int) -> str:
         one = Correction.objects.filter(**of(self.key)).under_way().first()
@@ -190,13 +191,8 @@ class Explainer:
         return f"A correction of {many(units)} is on its way to the next invoice{trouble}."
 
 
-def many(units: int, *, capital: bool = False) -> str:
-    del capital  # Figures begin sentences as they are.
+def many(units: int) -> str:
     return "1 unit" if units == 1 else f"{units:,} units"
-
-
-def money(correction: Correction) -> str:
-    return f"{correction.amount / 100:.2f} {correction.currency.upper()}"
 
 
 def hours_of(gaps: Sequence[HourGap]) -> str:
@@ -207,9 +203,7 @@ def hours_of(gaps: Sequence[HourGap]) -> str:
     return f" of {named}{more}"
 
 
-def doubled_reports(
-    reports: "QuerySet[MeterReport]", gaps: Sequence[HourGap]
-) -> list[list[MeterReport]]:
+def doubled_reports(reports: "QuerySet[MeterReport]", gaps: Sequence[HourGap]) -> list[list[MeterReport]]:
     """Return the reports of hours with too many units that hold as many units as another, together."""
     found = []
     for gap in gaps:
@@ -219,7 +213,3 @@ def doubled_reports(
             by_units.setdefault(row.units, []).append(row)
         found += [same for units, same in by_units.items() if len(same) > 1 and units <= gap.units]
     return found
-
-
-def reports_total(reports: "QuerySet[MeterReport]") -> int:
-    return int(reports.aggregate(n=Sum("units"))["n"] or 0)

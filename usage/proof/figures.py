@@ -109,7 +109,7 @@ def shares_of(reports: list[Reported], account: Account, *, now: datetime) -> Sh
 
 def figures_of(period: Counts, gathered: Gathered, *, stripe: int | None, now: datetime) -> Figures:
     key = period.key
-    account = gathered.accounts.get((key.organization_id, key.meter)) or Account()
+    account = gathered.accounts.of(key.organization_id, key.meter)
     others = [each for each in gathered.periods_of(key.organization_id, key.meter) if each is not period]
     refused = [r for r in period.reported if r.state == State.REJECTED and not r.replaced]
     shares = shares_of([*period.sent, *refused], account, now=now)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from dateutil.relativedelta import relativedelta
 from django.db import connection
 from django.db.models import Max, QuerySet, Sum
 from django.db.models.functions import Coalesce, Greatest, TruncMonth
@@ -210,13 +209,13 @@ class Ends:
             return current
         if key in self.stored:
             return self.stored[key].period_end
-        account = self.accounts.get((key.organization_id, key.meter))
-        billed = [b.end for b in account.billed if b.start == key.period_start] if account else []
+        account = self.accounts.of(key.organization_id, key.meter)
+        billed = [each.end for each in account.billed if each.start == key.period_start]
         if billed:
             return max(billed)
-        month = calendar_month(key.period_start)
-        is_calendar = month.start == key.period_start
-        return month.end if is_calendar else key.period_start + relativedelta(months=1)
+        courses = self.accounts.courses.get(key.organization_id, [])
+        ends = [end for each in courses if (end := each.find_end(key.period_start))]
+        return max(ends) if ends else calendar_month(key.period_start).end
 
 
 def months_kept() -> set[str]:

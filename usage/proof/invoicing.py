@@ -11,6 +11,7 @@ from uuid import UUID
 from djstripe import models as djstripe
 
 from billing.models import Meter
+from billing.periods import anchored_month
 from billing.stripe.invoice_items import all_lines
 from billing.subscriptions import from_timestamp, subscription_of
 
@@ -62,11 +63,10 @@ class Selling:
             return Standing.FREE
         if self.is_paused or (self.trial and self.trial[0] <= moment < self.trial[1]):
             return Standing.FREE
-        if self.ends is None and moment >= self.open_since:
-            return Standing.TO_COME
         closed = self.open_since if moment < self.open_since else self.ends
-        assert closed is not None
-        return Standing.TO_COME if now - closed < INVOICED_WITHIN else Standing.MISSED
+        if closed is None or now - closed < INVOICED_WITHIN:
+            return Standing.TO_COME
+        return Standing.MISSED
 
 
 @dataclass(slots=True)
@@ -93,7 +93,34 @@ class Account:
         return next((s for s in (Standing.TO_COME, Standing.MISSED) if s in found), Standing.FREE)
 
 
-Accounts = dict[tuple[UUID, str], Account]
+@dataclass(frozen=True, slots=True)
+class Course:
+    """When a subscription to anything was there, and from where its months are counted."""
+
+    begins: datetime
+    ends: datetime | None
+    anchor: datetime
+    trial: tuple[datetime, datetime] | None
+
+    def find_end(self, start: datetime) -> datetime | None:
+        """Return where the quota period that began at `start` ends by itself, None where it is not the subscription's."""
+        if start < self.begins or (self.ends is not None and start >= self.ends):
+            return None
+        if self.trial and self.trial[0] <= start < self.trial[1]:
+            return self.trial[1]
+        # A change that reset the anchor came after: the period was counted from another.
+        return anchored_month(min(self.anchor, start), start).end
+
+
+@dataclass(slots=True)
+class Accounts:
+    """What is known of some organizations: their accounts by organization and meter, their subscriptions' courses."""
+
+    by_meter: dict[tuple[UUID, str], Account] = field(default_factory=lambda: defaultdict(Account))
+    courses: dict[UUID, list[Course]] = field(default_factory=lambda: defaultdict(list))
+
+    def of(self, organization_id: UUID, meter: str) -> Account:
+        return self.by_meter.get((organization_id, meter)) or Account()
 
 
 def accounts_of(organization_ids: Sequence[UUID], meters: Iterable[Meter], *, since: datetime) -> Accounts:
@@ -103,29 +130,42 @@ def accounts_of(organization_ids: Sequence[UUID], meters: Iterable[Meter], *, si
     """
     by_product = {meter.product_id: meter.slug for meter in meters}
     by_meter = {meter.stripe_meter_id: meter.slug for meter in meters if meter.stripe_meter_id}
-    accounts: Accounts = defaultdict(Account)
+    accounts = Accounts()
     subscriptions = djstripe.Subscription.objects.filter(customer__subscriber__in=organization_ids)
     for owner, data in subscriptions.values_list("customer__subscriber", "stripe_data"):
-        for item in data["items"]["data"] if data["status"] not in NEVER_BEGUN else []:
+        if data["status"] in NEVER_BEGUN:
+            continue
+        accounts.courses[owner].append(course(data))
+        for item in data["items"]["data"]:
             slug = by_meter.get(item["price"]["recurring"].get("meter"))
             if slug:
-                accounts[owner, slug].sold.append(selling(data, item))
+                accounts.by_meter[owner, slug].sold.append(selling(data, item))
     invoices = djstripe.Invoice.objects.filter(customer__subscriber__in=organization_ids, created__gte=since)
     for owner, data in invoices.order_by("created", "id").values_list("customer__subscriber", "stripe_data"):
         if data["status"] != "void":
             for slug, each in billed_on(data, by_product):
-                accounts[owner, slug].billed.append(each)
+                accounts.by_meter[owner, slug].billed.append(each)
     return accounts
 
 
-def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
+def course(data: dict[str, Any]) -> Course:
     trial = (data.get("trial_start"), data.get("trial_end"))
     ended = data.get("ended_at")
-    return Selling(
-        begins=from_timestamp(max(item["created"], data.get("start_date") or data["created"])),
+    return Course(
+        begins=from_timestamp(data.get("start_date") or data["created"]),
         ends=from_timestamp(ended) if ended else None,
-        open_since=from_timestamp(item["current_period_start"]),
+        anchor=from_timestamp(data["billing_cycle_anchor"]),
         trial=(from_timestamp(trial[0]), from_timestamp(trial[1])) if trial[0] and trial[1] else None,
+    )
+
+
+def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
+    whole = course(data)
+    return Selling(
+        begins=max(from_timestamp(item["created"]), whole.begins),
+        ends=whole.ends,
+        open_since=from_timestamp(item["current_period_start"]),
+        trial=whole.trial,
         is_paused=data["status"] == "paused",
     )
 

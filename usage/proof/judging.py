@@ -77,10 +77,6 @@ class Verdict(NamedTuple):
     faults: list[Fault]
 
 
-# What is no difference: it will be there in a while.
-ON_ITS_WAY = frozenset({"unreported", "waiting", "unknown", "to_invoice", "correcting"})
-
-
 def judge(figures: Figures) -> Verdict:
     """Return what the figures come to. A pure function of them."""
     found = [
@@ -90,11 +86,11 @@ def judge(figures: Figures) -> Verdict:
         *of_invoices(figures),
         *of_what_is_on_its_way(figures),
     ]
-    if any(not fault.settled and fault.code not in ON_ITS_WAY for fault in found):
+    if any(not fault.settled and fault.code not in Proof.ON_ITS_WAY for fault in found):
         return Verdict(Proof.Status.DIFFERS, found)
     if figures.is_open:
         return Verdict(Proof.Status.RUNNING, found)
-    if any(fault.code in ON_ITS_WAY for fault in found):
+    if any(fault.code in Proof.ON_ITS_WAY for fault in found):
         return Verdict(Proof.Status.WAITING, found)
     return Verdict(Proof.Status.PROVEN, found)
 

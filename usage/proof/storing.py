@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Max, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 
 from accounts import clock
 from accounts.models import Organization
 from billing.errors import BillingError, StripeAccessRefused, StripeRejected, StripeUnavailable
 from billing.models import Meter
-from usage.models import Proof
+from usage.models import MeterReport, Proof, UsageRollup
 from usage.proof.explaining import Explainer
 from usage.proof.figures import Ask, asker, counted_by_stripe, figures_of
 from usage.proof.gathering import Counts, Gathered, gather
@@ -29,6 +29,8 @@ MARGIN = timedelta(days=63)
 SLICE = 100
 SLICE_SECONDS = 120
 GIVE_UP_AFTER = 3
+# Rounds of one night share the work: whoever had a turn in it waits for the next.
+PROVEN_LATELY = timedelta(hours=6)
 
 
 @dataclass(slots=True)
@@ -177,10 +179,12 @@ def prove_all(*, seconds: float = SLICE_SECONDS, now: datetime | None = None) ->
 
 
 def waiting_before(now: datetime) -> QuerySet[Organization]:
-    """Organizations that were not proven in the last hours, the longest ago first."""
-    recent = now - timedelta(hours=6)
-    checked = Organization.objects.annotate(checked=Max("proofs__checked_at"))
-    return checked.exclude(checked__gt=recent).order_by("checked", "pk")
+    """Organizations with usage that were not proven in the last hours, the longest ago first."""
+    used = Exists(UsageRollup.objects.filter(organization=OuterRef("pk")))
+    told = Exists(MeterReport.objects.filter(organization=OuterRef("pk")))
+    checked = Organization.objects.filter(used | told).annotate(checked=Max("proofs__checked_at"))
+    due = checked.filter(Q(checked=None) | Q(checked__lte=now - PROVEN_LATELY))
+    return due.order_by(F("checked").asc(nulls_first=True), "pk")
 
 
 def batches(organizations: QuerySet[Organization]) -> Iterable[list[Organization]]:
