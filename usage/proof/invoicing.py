@@ -103,7 +103,7 @@ class Course:
     trial: tuple[datetime, datetime] | None
 
     def find_end(self, start: datetime) -> datetime | None:
-        """Return where the quota period that began at `start` ends by itself, None where it is not the subscription's."""
+        """Return where the quota period that began at `start` ends by itself, None for one of another's."""
         if start < self.begins or (self.ends is not None and start >= self.ends):
             return None
         if self.trial and self.trial[0] <= start < self.trial[1]:

@@ -35,12 +35,13 @@ PROVEN_LATELY = timedelta(hours=6)
 
 @dataclass(slots=True)
 class Round:
-    """What a round over many organizations came to. `stopped` says why it ended early."""
+    """What a round over many organizations came to. `stopped` says why it ended early, and `is_unfinished` that its time was up."""
 
     proofs: int = 0
     differing: int = 0
     failures: list[str] = field(default_factory=list)
     stopped: str = ""
+    is_unfinished: bool = False
 
 
 def prove(
@@ -154,7 +155,7 @@ def prove_all(*, seconds: float = SLICE_SECONDS, now: datetime | None = None) ->
             return done
         for organization in batch:
             if time.monotonic() > until:
-                done.stopped = "Its time was up: the next round goes on from there."
+                done.is_unfinished = True
                 return done
             try:
                 proofs = prove_gathered(organization, gathered, meters=meters, since=since, now=now)

@@ -40,8 +40,9 @@ def take_off(key: Key, gap: HourGap) -> str | None:
         cancel_meter_event(event_name=sent.meter.event_name, identifier=sent.identifier)
     except StripeRejected:
         return None
+    identifier = sent.identifier
     sent.delete()
-    return f"Had Stripe cancel {sent.identifier}, of {gap.units:,} units that another report holds."
+    return f"Had Stripe cancel {identifier}, of {gap.units:,} units that another report holds."
 
 
 def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:

@@ -41,9 +41,10 @@ class Repair:
     proofs: list[Proof] = field(default_factory=list)
 
 
-def repair(organization: Organization) -> Repair:
+def repair(organization: Organization, *, corrects: bool = True) -> Repair:
     """Mend what can be mended of the organization's usage without billing anything twice.
 
+    Where it `corrects`, what was used and is on no invoice is put on the next one: that charges the customer.
     May be repeated: then it does nothing. Where another process repairs the same organization it leaves that to it.
     What needs a person is named and left: credits first of all. Raises StripeUnavailable where nothing could be
     proven.
@@ -54,11 +55,12 @@ def repair(organization: Organization) -> Repair:
             outcome.left.append("Another process is repairing this organization's usage at this moment.")
             return outcome
         outcome.proofs = prove(organization)
-        if all(each.status in AT_REST for each in outcome.proofs):
+        if all(each.status in AT_REST and not each.unknown for each in outcome.proofs):
             return outcome
         mend_counts(organization, outcome)
         send_what_waits(organization, outcome)
-        correct(organization, outcome)
+        if corrects:
+            correct(organization, outcome)
     outcome.proofs = prove(organization)
     for proof in outcome.proofs:
         outcome.left += [f"{named(proof)}: {cause['sentence']}" for cause in proof.differences]
@@ -137,7 +139,8 @@ def send_what_waits(organization: Organization, outcome: Repair) -> None:
         outcome.left.append(str(error))
     else:
         if sent:
-            outcome.done.append(f"Sent {sent} report{'s' if sent > 1 else ''} that were waiting.")
+            what = "1 report that was" if sent == 1 else f"{sent} reports that were"
+            outcome.done.append(f"Sent {what} waiting.")
     for proof in organization.proofs.select_related("meter"):
         attempt(outcome, proof, partial(settle_unknown, proof))
 
