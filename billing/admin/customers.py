@@ -187,6 +187,7 @@ class BillingCustomerAdmin(ReadOnlyAdmin):
             ("Entitlement", "billing.view_entitlement", "billing_entitlement_change", key),
             ("Organization and members", "accounts.view_organization", "accounts_organization_change", key),
             ("API keys", "apikeys.view_apikey", "apikeys_apikey_changelist", ""),
+            ("Proof of usage", "usage.view_proof", "usage_proof_changelist", ""),
             ("Meter reports", "usage.view_meterreport", "usage_meterreport_changelist", ""),
             ("E-mails", "billing.view_notice", "billing_notice_changelist", ""),
             ("Overrides", "billing.view_planoverride", "billing_planoverride_changelist", ""),

@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from accounts import clock
 from accounts.models import Organization
 from billing.models import Meter
+from billing.templatetags.money import money
 
 
 class CorrectionQuerySet(models.QuerySet["Correction"]):
@@ -86,6 +87,11 @@ class Correction(models.Model):
             ),
         ]
         permissions = [("make_correction", "Can put corrections of usage on customers' invoices")]
+
+    @property
+    def amount_said(self) -> str:
+        """What it charges or, below 0, gives back; as people read it."""
+        return money(self.amount, self.currency) if self.amount else "no charge"
 
     def __str__(self) -> str:
         return f"{self.organization_id} {self.meter_id} {self.period_start:%Y-%m-%d}: {self.units:+}"

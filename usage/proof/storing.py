@@ -35,7 +35,10 @@ PROVEN_LATELY = timedelta(hours=6)
 
 @dataclass(slots=True)
 class Round:
-    """What a round over many organizations came to. `stopped` says why it ended early, and `is_unfinished` that its time was up."""
+    """What a round over many organizations came to. `stopped` says why it ended early.
+
+    `is_unfinished` says that its time was up: another one goes on from there.
+    """
 
     proofs: int = 0
     differing: int = 0
