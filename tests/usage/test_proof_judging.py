@@ -100,6 +100,7 @@ def test_each_difference_has_its_name_and_its_units(figures, faults):
         (closed(reported=90, stripe=90, invoiced=90, replaced=40, corrected=40), "refused"),
         (closed(stripe=250, invoiced=250, corrected=-120), "stripe_over"),
         (closed(reported=142, stripe=142, invoiced=142, corrected=-12), "reports_over"),
+        (free(given_up=130), "given_up"),
     ],
 )
 def test_what_a_correction_has_made_good_is_proven_and_still_told(figures, reason):

@@ -88,10 +88,10 @@ class Correction(models.Model):
         ]
         permissions = [("make_correction", "Can put corrections of usage on customers' invoices")]
 
+    def __str__(self) -> str:
+        return f"{self.organization_id} {self.meter_id} {self.period_start:%Y-%m-%d}: {self.units:+}"
+
     @property
     def amount_said(self) -> str:
         """What it charges or, below 0, gives back; as people read it."""
         return money(self.amount, self.currency) if self.amount else "no charge"
-
-    def __str__(self) -> str:
-        return f"{self.organization_id} {self.meter_id} {self.period_start:%Y-%m-%d}: {self.units:+}"

@@ -40,6 +40,7 @@ class Explainer:
             "stripe_over": self.stripe_over,
             "refused": self.refused,
             "late": self.late,
+            "given_up": self.given_up,
             "invoice_short": self.invoice_short,
             "invoice_over": self.invoice_over,
             "unreported": self.unreported,
@@ -51,7 +52,7 @@ class Explainer:
         causes = []
         for fault in faults:
             sentence = words[fault.code](fault.units)
-            if fault.settled and fault.code != "late":
+            if fault.settled and fault.code not in {"late", "given_up"}:
                 sentence += f" {self.how_settled()}"
             causes.append(
                 {"code": fault.code, "units": fault.units, "sentence": sentence, "settled": fault.settled}
@@ -127,6 +128,12 @@ class Explainer:
 
     def late(self, units: int) -> str:
         return f"{many(units)} came too late for the invoice. {self.how_settled()}"
+
+    def given_up(self, units: int) -> str:
+        return (
+            f"{many(units)} were used on a subscription that ended because it was not paid: Stripe makes no invoice "
+            "for its last period."
+        )
 
     def how_settled(self) -> str:
         done = Correction.objects.filter(**of(self.key)).settled().order_by("number")

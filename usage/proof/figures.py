@@ -25,6 +25,7 @@ class Shares(NamedTuple):
     due: int
     to_come: int
     free: int
+    given_up: int
     missed: int
 
 
@@ -103,6 +104,7 @@ def shares_of(reports: list[Reported], account: Account, *, now: datetime) -> Sh
         by_standing[Standing.DUE],
         by_standing[Standing.TO_COME],
         by_standing[Standing.FREE],
+        by_standing[Standing.GIVEN_UP],
         by_standing[Standing.MISSED],
     )
 
@@ -127,7 +129,8 @@ def figures_of(period: Counts, gathered: Gathered, *, stripe: int | None, now: d
         stripe=stripe,
         invoiced=invoiced_in(period, others, account),
         to_invoice=shares.to_come,
-        unbilled=shares.free,
+        unbilled=shares.free + shares.given_up,
+        given_up=shares.given_up,
         corrected=period.corrected.done,
         correcting=period.corrected.under_way,
         uncertain=sending + period.units(State.UNKNOWN),

@@ -154,7 +154,7 @@ def reported_by_moment(reports: QuerySet[MeterReport], *, now: datetime) -> dict
     for organization, meter, start, state, moment, covered, units, last in grouped:
         is_replaced = covered is not None and state == MeterReport.State.REJECTED
         fresh = units if last and last > now - FRESH else 0
-        found[Key(organization, meter, start)].append(
+        found[Key(organization, str(meter), start)].append(
             Reported(state, moment, int(units), is_replaced, int(fresh))
         )
     return found
@@ -165,7 +165,7 @@ def corrected_in(corrections: QuerySet[Correction]) -> dict[Key, Corrected]:
     rows = corrections.values_list("organization_id", "meter_id", "period_start", "state", "units")
     State = Correction.State
     for organization, meter, start, state, units in rows:
-        sums_of = found[Key(organization, meter, start)]
+        sums_of = found[Key(organization, str(meter), start)]
         if state in {State.SENT, State.FREE}:
             sums_of.done += units
         elif state != State.FAILED:

@@ -1,7 +1,7 @@
 """Where in a period two counts differ: hour by hour."""
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import Count, Sum
@@ -34,7 +34,7 @@ class Twins(NamedTuple):
     ids: list[UUID]
 
 
-def of(key: Key) -> dict[str, object]:
+def of(key: Key) -> dict[str, Any]:
     return {"organization_id": key.organization_id, "meter": key.meter, "period_start": key.period_start}
 
 

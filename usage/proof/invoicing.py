@@ -26,6 +26,9 @@ class Standing(StrEnum):
     DUE = "due"  # On an invoice that is there and final.
     TO_COME = "to come"  # On a draft, or on one that is not made yet.
     FREE = "free"  # On none: nothing of the meter is sold, or it was a trial.
+    GIVEN_UP = (
+        "given up"  # On none: the subscription ended because it was not paid, and Stripe bills no more.
+    )
     MISSED = "missed"  # On one that should be there, and is not.
 
 
@@ -57,6 +60,7 @@ class Selling:
     open_since: datetime
     trial: tuple[datetime, datetime] | None
     is_paused: bool
+    was_unpaid: bool
 
     def standing(self, moment: datetime, *, now: datetime) -> Standing:
         if moment < self.begins or (self.ends is not None and moment >= self.ends):
@@ -66,6 +70,9 @@ class Selling:
         closed = self.open_since if moment < self.open_since else self.ends
         if closed is None or now - closed < INVOICED_WITHIN:
             return Standing.TO_COME
+        # Its last period alone: those before it had invoices, paid or not.
+        if self.was_unpaid and moment >= self.open_since:
+            return Standing.GIVEN_UP
         return Standing.MISSED
 
 
@@ -90,7 +97,9 @@ class Account:
         if any(moment in each for each in self.billed):
             return Standing.TO_COME
         found = {each.standing(moment, now=now) for each in self.sold}
-        return next((s for s in (Standing.TO_COME, Standing.MISSED) if s in found), Standing.FREE)
+        return next(
+            (s for s in (Standing.TO_COME, Standing.MISSED, Standing.GIVEN_UP) if s in found), Standing.FREE
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,7 @@ def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
         open_since=from_timestamp(item["current_period_start"]),
         trial=whole.trial,
         is_paused=data["status"] == "paused",
+        was_unpaid=(data.get("cancellation_details") or {}).get("reason") == "payment_failed",
     )
 
 

@@ -23,7 +23,7 @@ class Figures:
     `held` is what the hourly sums have marked as put in reports, `taken` what the reports hold. `rejected` is
     without those that a correction bills instead, which are `replaced`. `to_invoice` and `unbilled` are those of
     the reported and rejected units that an invoice to come will hold, and that none ever will, as on a free
-    plan. `uncertain` are those that Stripe may have counted without having said so, `fresh` those it
+    plan; of the latter `given_up` are of a subscription that ended unpaid. `uncertain` are those that Stripe may have counted without having said so, `fresh` those it
     took so lately that its count may lag behind.
     """
 
@@ -40,6 +40,7 @@ class Figures:
     invoiced: int | None
     to_invoice: int = 0
     unbilled: int = 0
+    given_up: int = 0
     corrected: int = 0
     correcting: int = 0
     uncertain: int = 0
@@ -125,7 +126,7 @@ def is_credited(figures: Figures, gap: int) -> bool:
 
 def of_invoices(figures: Figures) -> list[Fault]:
     """Name what is missing by the first reason that there is for it, and what is too much likewise."""
-    found = []
+    found = [Fault("given_up", figures.given_up, settled=True)] if figures.given_up else []
     if figures.replaced:
         found.append(Fault("refused", figures.replaced, settled=True))
     if figures.rejected:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 LOOK_BACK = timedelta(days=100)
 # Periods before these are gathered too: a change of plan moves units from one into the next.
 MARGIN = timedelta(days=63)
+# Stripe takes events that are up to 35 days old: then its count of a period stands.
+TAKEN_FOR = timedelta(days=36)
 SLICE = 100
 SLICE_SECONDS = 120
 GIVE_UP_AFTER = 3
@@ -52,14 +54,16 @@ def prove(
 ) -> list[Proof]:
     """Prove the organization's periods anew and return the proofs, the newest first.
 
-    Those that began since `since`, 100 days ago where it is None, and older ones that are not proven.
+    Those that began since `since`. Where it is None, those of the last 100 days and older ones that are not proven,
+    and Stripe is not asked again for what it cannot change any more.
     Raises StripeUnavailable or StripeRejected, with nothing changed.
     """
     now = now or clock.now()
+    asks_all = since is not None
     since = since or oldest_wanted([organization.pk], now=now)
     meters = {meter.slug: meter for meter in Meter.objects.all()}
     gathered = gather([organization.pk], meters=meters.values(), since=since - MARGIN, now=now)
-    return prove_gathered(organization, gathered, meters=meters, since=since, now=now)
+    return prove_gathered(organization, gathered, meters=meters, since=since, now=now, asks_all=asks_all)
 
 
 def prove_one(proof: Proof, *, now: datetime | None = None) -> Proof:
@@ -81,20 +85,36 @@ def prove_gathered(
     meters: dict[str, Meter],
     since: datetime,
     now: datetime,
+    asks_all: bool = False,
 ) -> list[Proof]:
     mine = [c for k, c in gathered.counts.items() if k.organization_id == organization.pk]
     asked: dict[str, Ask | None] = {}
     made = []
     for period in (each for each in mine if each.start >= since):
         meter = meters[period.key.meter]
-        if meter.slug not in asked:
-            asked[meter.slug] = asker(organization, meter)
-        ask = asked[meter.slug]
-        others = [c for c in mine if c.key.meter == meter.slug and c is not period]
-        stripe = counted_by_stripe(period, others, ask, now=now) if ask else None
+        if is_final(period, now=now) and period.before and not asks_all:
+            stripe = period.before.stripe
+        else:
+            if meter.slug not in asked:
+                asked[meter.slug] = asker(organization, meter)
+            ask = asked[meter.slug]
+            others = [c for c in mine if c.key.meter == meter.slug and c is not period]
+            stripe = counted_by_stripe(period, others, ask, now=now) if ask else None
         made.append(outcome(period, gathered, stripe=stripe, meter=meter, now=now))
     stored = [keep(key, fields) for key, fields in made]
     return sorted(stored, key=lambda proof: proof.period_start, reverse=True)
+
+
+def is_final(period: Counts, *, now: datetime) -> bool:
+    """Whether Stripe's count was proven after the last moment at which it took events of the period."""
+    before = period.before
+    return (
+        before is not None
+        and before.status == Proof.Status.PROVEN
+        and before.stripe is not None
+        and before.reported == sum(r.units for r in period.sent)
+        and before.checked_at > period.end + TAKEN_FOR
+    )
 
 
 def outcome(

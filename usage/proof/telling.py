@@ -82,7 +82,7 @@ def list_proofs(
     """
     rows = organization.proofs.select_related("meter").order_by("-period_start", "-pk")
     if meter:
-        rows = rows.filter(meter=meter)
+        rows = rows.filter(meter__slug=meter)
     if after:
         last = organization.proofs.filter(pk=int(after)).first() if is_number(after) else None
         if last is None:
