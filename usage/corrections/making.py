@@ -19,7 +19,6 @@ from usage.proof.gathering import Counts, Gathered, gather
 from usage.proof.hours import of, report_gaps
 from usage.proof.invoicing import Billed, Standing
 from usage.proof.judging import Figures
-from usage.proof.storing import MARGIN
 
 State = MeterReport.State
 
@@ -91,7 +90,7 @@ def propose(proof: Proof, *, now: datetime | None = None) -> Proposal:
     if any(state == Correction.State.FAILED for *_, state in numbers):
         raise CannotCorrect("A correction of this period was refused by Stripe. See to that one first.")
     after, total = numbers[-1][:2] if numbers else (0, 0)
-    gathered = gather([organization.pk], meters=[meter], since=proof.period_start - MARGIN, now=now)
+    gathered = gather([organization.pk], meters=[meter], since=proof.period_start, now=now)
     period = next((c for c in gathered.counts.values() if c.start == proof.period_start), None)
     if period is None:
         raise CannotCorrect("Nothing is known of this period.")

@@ -12,13 +12,14 @@ from django.db import connection
 from django.db.models import Max, QuerySet, Sum
 from django.db.models.functions import Coalesce, Greatest, TruncMonth
 
-from billing.models import Entitlement
+from billing.models import Entitlement, Meter
 from billing.periods import calendar_month
 from usage.models import Correction, MeterReport, Proof, UsageEvent, UsageRollup
 from usage.partitions import partition_name
 from usage.proof.invoicing import Accounts, accounts_of
 from usage.proof.judging import Key
 
+MARGIN = timedelta(days=63)
 # Stripe's summaries follow its events at some distance.
 FRESH = timedelta(minutes=10)
 
@@ -86,16 +87,21 @@ MOMENT = Coalesce("dated_at", Greatest("hour", "period_start"))
 
 
 def gather(
-    organization_ids: Sequence[UUID], *, meters: Iterable[Any], since: datetime, now: datetime
+    organization_ids: Sequence[UUID], *, meters: Iterable[Meter], since: datetime, now: datetime
 ) -> Gathered:
     """Return what there is of periods that begin at `since` or later. Raises StripeUnavailable.
 
-    One query over each table for all of the organizations.
+    One query over each table for all of the organizations. Of periods that began up to MARGIN before, everything but
+    the ledger is gathered too: a change of plan moves units from one into the next.
     """
     known = {meter.slug for meter in meters}
-    mine = {"organization_id__in": list(organization_ids), "period_start__gte": since}
+    mine: dict[str, Any] = {
+        "organization_id__in": list(organization_ids),
+        "period_start__gte": since - MARGIN,
+    }
     # An event lies in its period: so the ledger's older months need not be looked at.
-    ledger = sums(UsageEvent.objects.filter(**mine, occurred_at__gte=since))
+    of_ledger = UsageEvent.objects.filter(organization_id__in=list(organization_ids), occurred_at__gte=since)
+    ledger = sums(of_ledger.filter(period_start__gte=since))
     rollups = UsageRollup.objects.filter(**mine)
     in_all, marked = sums(rollups), sums(rollups, "reported_units")
     gone = dropped(rollups)
@@ -103,7 +109,7 @@ def gather(
     corrected = corrected_in(Correction.objects.filter(**mine))
     stored = {key_of(p): p for p in Proof.objects.filter(**mine)}
     keys = {k for k in ledger.keys() | in_all.keys() | reported.keys() | stored.keys() if k.meter in known}
-    accounts = accounts_of(organization_ids, meters, since=since)
+    accounts = accounts_of(organization_ids, meters, since=since - MARGIN)
     ends = Ends(organization_ids, accounts, stored)
     counts = {}
     for key in sorted(keys):

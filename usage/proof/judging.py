@@ -20,11 +20,10 @@ class Key(NamedTuple):
 class Figures:
     """Units of one organization, meter and period. None stands for what cannot be told.
 
-    `held` is what the hourly sums have marked as put in reports, `taken` what the reports hold. `rejected` is
-    without those that a correction bills instead, which are `replaced`. `to_invoice` and `unbilled` are those of
-    the reported and rejected units that an invoice to come will hold, and that none ever will, as on a free
-    plan; of the latter `given_up` are of a subscription that ended unpaid. `uncertain` are those that Stripe may have counted without having said so, `fresh` those it
-    took so lately that its count may lag behind.
+    `rejected` is without those that a correction bills instead, which are `replaced`. Of the reported and rejected
+    units an invoice to come will hold those `to_invoice`, and none ever those `unbilled`, as on a free plan;
+    `given_up` are those among them whose subscription ended unpaid. `uncertain` are units that Stripe may have
+    counted without having said so, `fresh` those it took so lately that its count may lag behind.
     """
 
     is_open: bool
@@ -48,10 +47,12 @@ class Figures:
 
     @property
     def held(self) -> int:
+        """Units that the hourly sums have marked as put in reports."""
         return self.rollups - self.unreported
 
     @property
     def taken(self) -> int:
+        """Units that reports hold."""
         return self.reported + self.waiting + self.unknown + self.rejected + self.replaced
 
     @property

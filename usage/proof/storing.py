@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 # A period's usage can be reported until 35 days after it, and an invoice takes no more once it is final.
 LOOK_BACK = timedelta(days=100)
-# Periods before these are gathered too: a change of plan moves units from one into the next.
-MARGIN = timedelta(days=63)
 # Stripe takes events that are up to 35 days old: then its count of a period stands.
 TAKEN_FOR = timedelta(days=36)
 SLICE = 100
@@ -62,7 +60,7 @@ def prove(
     asks_all = since is not None
     since = since or oldest_wanted([organization.pk], now=now)
     meters = {meter.slug: meter for meter in Meter.objects.all()}
-    gathered = gather([organization.pk], meters=meters.values(), since=since - MARGIN, now=now)
+    gathered = gather([organization.pk], meters=meters.values(), since=since, now=now)
     return prove_gathered(organization, gathered, meters=meters, since=since, now=now, asks_all=asks_all)
 
 
@@ -170,9 +168,7 @@ def prove_all(*, seconds: float = SLICE_SECONDS, now: datetime | None = None) ->
     for batch in batches(waiting_before(now)):
         since = oldest_wanted([each.pk for each in batch], now=now)
         try:
-            gathered = gather(
-                [each.pk for each in batch], meters=meters.values(), since=since - MARGIN, now=now
-            )
+            gathered = gather([each.pk for each in batch], meters=meters.values(), since=since, now=now)
         except StripeUnavailable as error:
             done.stopped = str(error)
             return done
