@@ -51,7 +51,7 @@ def rebuild_hours(organization_id: UUID, meter: str, hours: Iterable[datetime]) 
 
 def mark_reported(organization_id: UUID, meter: str, hour: datetime) -> None:
     """Mark as reported in an hour's sums what its reports hold, as far as there are units."""
-    reports = MeterReport.objects.filter(organization_id=organization_id, meter=meter, hour=hour)
+    reports = MeterReport.objects.filter(organization_id=organization_id, meter__slug=meter, hour=hour)
     held = dict(reports.order_by().values_list("period_start").annotate(n=Sum("units")))
     rollups = UsageRollup.objects.filter(organization_id=organization_id, meter=meter, hour=hour)
     for rollup in rollups.order_by("pk"):
