@@ -7,6 +7,11 @@ from django.dispatch import Signal
 # copy of it as it was.
 entitlement_changed = Signal()
 
+# Sent for each organization that is to be repaired, once it was compared with Stripe: what this app knows nothing
+# of is mended by who does. No lock is held. Arguments: organization. A receiver returns what it did, as an Outcome of
+# `billing.stripe.copying`.
+repairing = Signal()
+
 # Sent before an invoice is made that closes a period or a price, so that usage still on its way can be
 # reported first: what arrives later is not on it. No lock is held. Arguments: organization.
 invoice_closing = Signal()

@@ -104,6 +104,16 @@ UNFOLD = {
                         "icon": "cloud_upload",
                         "link": reverse_lazy("admin:usage_meterreport_changelist"),
                     },
+                    {
+                        "title": "Proof",
+                        "icon": "balance",
+                        "link": reverse_lazy("admin:usage_proof_changelist"),
+                    },
+                    {
+                        "title": "Corrections",
+                        "icon": "edit_note",
+                        "link": reverse_lazy("admin:usage_correction_changelist"),
+                    },
                 ],
             },
             {

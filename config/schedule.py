@@ -25,6 +25,13 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "refresh-entitlements": {"task": "billing.tasks.refresh_entitlements", "schedule": 3600.0},
     # At night for Europe and America both; what Stripe did in the day before is settled by then.
     "reconcile": {"task": "billing.tasks.reconcile_organizations", "schedule": crontab(hour=4, minute=20)},
+    # After that: what it fetched of invoices is what usage is held against.
+    "prove-usage": {"task": "usage.tasks.prove_usage", "schedule": crontab(hour=5, minute=20)},
+    "send-corrections": {
+        "task": "usage.tasks.send_corrections",
+        "schedule": 300.0,
+        "options": {"expires": 300},
+    },
     "fetch-thin-events": {
         "task": "billing.tasks.fetch_thin_events",
         "schedule": 300.0,

@@ -8,10 +8,12 @@ from django.dispatch import receiver
 
 from accounts.models import Organization
 from billing.models import MeterErrorSample, ThinEvent
-from billing.signals import invoice_closing, invoice_drafted, meter_events_rejected
+from billing.signals import invoice_closing, invoice_drafted, meter_events_rejected, repairing
+from billing.stripe.copying import Outcome
 from billing.tasks import enqueue
 from usage.flush import flush_usage
 from usage.rejections import note_rejected
+from usage.repair import repair
 from usage.tasks import flush_before_closing
 
 
@@ -33,3 +35,10 @@ def mark_rejected(
 ) -> None:
     """Mark the reports that Stripe names as rejected."""
     note_rejected(event, samples)
+
+
+@receiver(repairing)
+def repair_usage(sender: type[Any], organization: Organization, **kwargs: object) -> Outcome:
+    """Mend what differs between what was used and what is billed. Raises StripeUnavailable or StripeRejected."""
+    done = repair(organization)
+    return Outcome(repaired=done.done, problems=done.left)

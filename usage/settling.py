@@ -190,10 +190,10 @@ def send_again(organization: Organization, ids: Sequence[UUID]) -> None:
 def put_back(ids: Sequence[UUID]) -> int:
     """Put reports without an answer and rejected ones back in line; return how many.
 
-    One that Stripe took and refused later gets another identifier: under the old one Stripe would pass it over
-    as a duplicate of what it does not count.
+    What a correction bills stays as it is. One that Stripe took and refused later gets another identifier: under
+    the old one Stripe would pass it over as a duplicate of what it does not count.
     """
-    again = MeterReport.objects.filter(pk__in=ids, state__in=[State.UNKNOWN, State.REJECTED])
+    again = MeterReport.objects.filter(pk__in=ids, state__in=[State.UNKNOWN, State.REJECTED], correction=None)
     refused = Q(state=State.REJECTED, refused_at__isnull=False)
     fresh = {**FRESH_START, "last_error": "", "rejection_code": "", "sent_at": None}
     count = again.filter(refused).update(

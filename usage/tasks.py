@@ -5,9 +5,11 @@ from celery import shared_task
 from accounts import clock
 from accounts.models import Organization
 from billing.errors import StripeUnavailable
-from usage import days, rejections, reports, settling
+from billing.tasks import enqueue
+from usage import corrections, days, rejections, reports, settling
 from usage.flush import flush_usage
 from usage.partitions import ensure_partitions_ahead
+from usage.proof import prove_all
 
 
 @shared_task
@@ -48,3 +50,21 @@ def sum_usage_days(look_back_days: int | None = None) -> int:
     """Sum up the days that are not, or are out of date; return how many."""
     now = clock.now()
     return days.sum_days(now=now, since=now - timedelta(days=look_back_days) if look_back_days else None)
+
+
+@shared_task
+def prove_usage() -> int:
+    """Prove some organizations' usage, and queue the next ones; return how many periods differ.
+
+    Safe to run twice: two chains share the work.
+    """
+    done = prove_all()
+    if done.is_unfinished:
+        enqueue(prove_usage)
+    return done.differing
+
+
+@shared_task
+def send_corrections() -> int:
+    """Put corrections on invoices that wait for it; return how many. Two runs at once share the work."""
+    return corrections.send_due()

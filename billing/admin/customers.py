@@ -188,6 +188,7 @@ class BillingCustomerAdmin(ReadOnlyAdmin):
             ("Organization and members", "accounts.view_organization", "accounts_organization_change", key),
             ("API keys", "apikeys.view_apikey", "apikeys_apikey_changelist", ""),
             ("Usage", "usage.view_usagerollup", "usage_organization", key),
+            ("Proof of usage", "usage.view_proof", "usage_proof_changelist", ""),
             ("Meter reports", "usage.view_meterreport", "usage_meterreport_changelist", ""),
             ("E-mails", "billing.view_notice", "billing_notice_changelist", ""),
             ("Overrides", "billing.view_planoverride", "billing_planoverride_changelist", ""),

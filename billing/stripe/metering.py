@@ -40,3 +40,14 @@ def summed_usage(*, meter_id: str, customer_id: str, start: datetime, end: datet
             meter_id, {"customer": customer_id, "start_time": begin, "end_time": finish, "limit": 100}
         )
         return sum(int(summary.aggregated_value) for summary in summaries.auto_paging_iter())
+
+
+def cancel_meter_event(*, event_name: str, identifier: str) -> None:
+    """Have Stripe take an event back, which it does for 24 hours after it came. May be repeated.
+
+    Raises StripeUnavailable, or StripeRejected where it is too old or unknown.
+    """
+    with translated_errors():
+        get_client().v1.billing.meter_event_adjustments.create(
+            {"event_name": event_name, "type": "cancel", "cancel": {"identifier": identifier}}
+        )

@@ -3,4 +3,4 @@
 The ledger's events are missing: Django's admin takes no model with a composite primary key.
 """
 
-from usage.admin import reports, rollups  # noqa: F401
+from usage.admin import corrections, proofs, reports, rollups  # noqa: F401

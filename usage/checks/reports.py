@@ -121,8 +121,8 @@ def unanswered_finding(group: Group) -> Finding:
 
 @check("rejected-reports", "Usage that Stripe refused to take, or took and does not count.")
 def rejected_reports() -> Iterator[Finding]:
-    too_old = MeterReport.objects.too_old()
-    others = MeterReport.objects.filter(state=MeterReport.State.REJECTED)
+    too_old = MeterReport.objects.too_old().filter(correction=None)
+    others = MeterReport.objects.filter(state=MeterReport.State.REJECTED, correction=None)
     others = others.exclude(rejection_code=MeterReport.TOO_OLD)
     for group in grouped(others):
         errors = sorted({report.last_error for report in group.reports})

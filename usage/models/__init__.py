@@ -1,12 +1,16 @@
 """How much was used: events, their hourly sums, and what was told to Stripe."""
 
+from usage.models.corrections import Correction, CorrectionQuerySet
 from usage.models.days import DayLatency, DaySum, SummedDay
 from usage.models.ingested import DistinctValue, IngestedEvent, PeriodPeak
 from usage.models.ledger import UsageEvent
+from usage.models.proofs import Proof, ProofQuerySet
 from usage.models.reports import MeterReport, MeterReportQuerySet
 from usage.models.rollups import UsageRollup, UsageRollupQuerySet
 
 __all__ = [
+    "Correction",
+    "CorrectionQuerySet",
     "DayLatency",
     "DaySum",
     "DistinctValue",
@@ -14,6 +18,8 @@ __all__ = [
     "MeterReport",
     "MeterReportQuerySet",
     "PeriodPeak",
+    "Proof",
+    "ProofQuerySet",
     "SummedDay",
     "UsageEvent",
     "UsageRollup",

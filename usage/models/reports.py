@@ -131,6 +131,14 @@ class MeterReport(models.Model):
     resends = models.PositiveSmallIntegerField(
         default=0, help_text="How often it was sent anew after Stripe had taken and refused it."
     )
+    correction = models.ForeignKey(
+        "usage.Correction",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="reports",
+        help_text="What bills these units instead. They are never sent again.",
+    )
 
     objects = MeterReportQuerySet.as_manager()
 

@@ -104,7 +104,7 @@ class Command(BaseCommand):
         if proof.differences:
             raise CommandError("\n".join(["The proof fails:", *proof.differences]))
         self.stdout.write(
-            f"Proof: ledger = rollups = reports = Stripe, {proof.units:,} units of "
+            f"Proof: ledger = rollups = reports = Stripe = invoices, {proof.units:,} units of "
             f"{proof.organizations} organizations in {proof.periods} periods."
         )
         state.mark_finished(login=COMPANIES[0].owner, organizations=organizations)

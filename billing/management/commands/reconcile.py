@@ -7,6 +7,7 @@ from accounts.models import Organization
 from billing.errors import StripeUnavailable
 from billing.models import ReconcileRun
 from billing.reconciliation import reconcile_all, reconcile_some
+from billing.repairing import repair_each
 
 
 class Command(BaseCommand):
@@ -16,14 +17,23 @@ class Command(BaseCommand):
         parser.add_argument(
             "--organization", metavar="REF", action="append", help="Only this one. May be repeated."
         )
+        parser.add_argument(
+            "--repair",
+            action="store_true",
+            help="Afterwards mend what differs between usage and bills without billing anything twice. It puts on the "
+            "next invoice what was used and is on none; credits it only names.",
+        )
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        refs = options["organization"]
+        chosen = [self.get(ref) for ref in options["organization"] or []]
         try:
-            run = reconcile_some([self.get(ref) for ref in refs]) if refs else reconcile_all()
+            run = reconcile_some(chosen) if chosen else reconcile_all()
         except StripeUnavailable as error:
             raise CommandError(f"{error} What was fetched before that is kept.") from error
+        if options["repair"]:
+            everybody = Organization.objects.filter(entitlement__isnull=False).order_by("pk")
+            repair_each(run, chosen or everybody.iterator(chunk_size=500))
         if options["json"]:
             self.stdout.write(json.dumps(as_json(run), indent=2))
         else:

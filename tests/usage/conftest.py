@@ -1,0 +1,30 @@
+from types import SimpleNamespace
+
+import pytest
+
+from tests.billing.acme import Acme
+from tests.usage.proving import MAY
+from usage.tasks import report_usage
+
+
+@pytest.fixture
+def subscribed(acme: Acme, plans: SimpleNamespace) -> Acme:
+    """Acme on a Pro that bills each unit beyond 100 at 10 cents, a Team at 5, at half past ten on 11 April."""
+    acme.bill_overage(plans.pro, included=100, cents="10")
+    acme.bill_overage(plans.team, included=100, cents="5")
+    acme.subscribe(plans.pro)
+    acme.wait(days=10, hours=10, minutes=30)
+    return acme
+
+
+@pytest.fixture
+def april(subscribed: Acme) -> Acme:
+    """Acme's April, with 130 units used in two hours, invoiced and over."""
+    subscribed.use(100)
+    subscribed.wait(hours=3)
+    subscribed.use(30)
+    report_usage()
+    subscribed.wait_until(MAY)
+    subscribed.wait(hours=2)
+    subscribed.see()
+    return subscribed

@@ -1,0 +1,324 @@
+"""Periods of every kind add up to the unit: cut by changes, in trials, free, yearly, to the 29th, 30th and 31st."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts import clock
+from billing.stripe.changing import change_plan, undo_change
+from billing.stripe.ending import cancel_now
+from tests.billing.acme import CHALLENGES
+from tests.usage.cast import make_event
+from tests.usage.proving import APRIL, MAY, event_at_stripe, of_april, use_in
+from tests.usage.test_flush import used_in_between
+from usage.ledger import store
+from usage.models import Proof
+from usage.partitions import ensure_partition
+from usage.proof import prove, prove_all
+from usage.tasks import report_usage
+
+pytestmark = pytest.mark.django_db
+Status = Proof.Status
+
+
+def settle(acme, until: datetime) -> list[Proof]:
+    """Let time pass as the workers do, prove, and return the periods, the oldest first."""
+    report_usage()
+    acme.wait_until(until)
+    acme.wait(hours=2)
+    acme.see()
+    report_usage()
+    return prove(acme.organization)[::-1]
+
+
+def figures(proof: Proof) -> tuple[int | None, ...]:
+    return proof.ledger, proof.rollups, proof.reported, proof.stripe, proof.invoiced
+
+
+class TestChangesOfPlan:
+    def test_a_month_of_two_plans_is_the_sum_of_both_invoices(self, subscribed, plans):
+        subscribed.use(130)
+        with used_in_between(subscribed, 7):
+            change_plan(subscribed.organization, plan=plans.team)
+        subscribed.wait(minutes=10)
+        subscribed.use(150)
+
+        (april,) = settle(subscribed, MAY)
+
+        assert (april.status, figures(april)) == (Status.PROVEN, (287,) * 5)
+
+    def test_what_a_change_to_a_year_had_dated_after_it_counts_where_it_was_used(self, subscribed, plans):
+        subscribed.use(130)
+        with used_in_between(subscribed, 7):
+            change_plan(subscribed.organization, plan=plans.pro, interval="year")
+        subscribed.wait(minutes=10)
+        subscribed.use(40)
+        subscribed.see()
+        change = clock.now() - timedelta(minutes=10)
+
+        before, after = settle(subscribed, datetime(2026, 5, 12, tzinfo=UTC))
+
+        assert (before.status, figures(before)) == (Status.PROVEN, (137,) * 5)
+        assert (after.status, figures(after)) == (Status.PROVEN, (40,) * 5)
+        assert before.period_end == after.period_start == change
+
+    def test_while_the_year_s_first_month_runs_the_month_before_waits_for_its_rest(self, subscribed, plans):
+        subscribed.use(130)
+        with used_in_between(subscribed, 7):
+            change_plan(subscribed.organization, plan=plans.pro, interval="year")
+        subscribed.see()
+
+        before, *_ = settle(subscribed, clock.now() + timedelta(days=1))
+
+        assert before.status == Status.WAITING
+        assert (before.reported, before.stripe, before.invoiced, before.to_invoice) == (137, 137, 130, 7)
+
+    def test_changes_within_one_minute_are_told_apart(self, subscribed, plans):
+        subscribed.use(10)
+        change_plan(subscribed.organization, plan=plans.pro, interval="year")
+        subscribed.wait(seconds=20)
+        subscribed.see()
+        subscribed.use(20)
+        change_plan(subscribed.organization, plan=plans.team, interval="year")
+        subscribed.wait(seconds=20)
+        subscribed.see()
+        subscribed.use(40)
+
+        proofs = settle(subscribed, datetime(2026, 5, 12, tzinfo=UTC))
+
+        assert [(each.status, each.ledger) for each in proofs] == [
+            (Status.PROVEN, 10),
+            (Status.PROVEN, 20),
+            (Status.PROVEN, 40),
+        ]
+        assert {len(set(figures(each))) for each in proofs} == {1}
+
+    @pytest.mark.parametrize("paid", [True, False])
+    def test_an_upgrade_that_waits_for_the_customer(self, subscribed, plans, paid):
+        subscribed.use(130)
+        subscribed.pay_with(CHALLENGES)
+        url = change_plan(subscribed.organization, plan=plans.team).payment_url
+        subscribed.wait(minutes=10)
+        subscribed.use(40)
+        report_usage()
+        if paid:
+            subscribed.confirm(url)
+        else:
+            undo_change(subscribed.organization)
+        subscribed.see()
+        subscribed.pay_with("pm_card_visa")
+
+        (april,) = settle(subscribed, MAY)
+
+        assert (april.status, figures(april)) == (Status.PROVEN, (170,) * 5)
+
+    def test_cancelled_at_once_all_is_on_the_last_invoice_and_the_rest_of_the_month_is_free(self, subscribed):
+        subscribed.use(130)
+        cancel_now(subscribed.organization)
+        subscribed.see()
+        subscribed.wait(days=1)
+        subscribed.use(9)
+
+        paid, free = settle(subscribed, MAY)
+
+        assert (paid.status, figures(paid)) == (Status.PROVEN, (130,) * 5)
+        assert (free.status, figures(free)) == (Status.PROVEN, (9, 9, 9, 9, None))
+
+
+class TestWhatIsNotBilled:
+    def test_a_free_month_is_counted_and_on_no_invoice(self, acme):
+        acme.use(50)
+
+        (april,) = settle(acme, MAY)
+
+        assert (april.status, figures(april), april.causes) == (Status.PROVEN, (50, 50, 50, 50, None), [])
+
+    def test_a_trial_is_free_and_the_month_after_it_is_not(self, acme, plans):
+        acme.bill_overage(plans.pro, included=100, cents="10")
+        acme.subscribe(plans.pro, trial_period_days=14)
+        acme.wait(days=3)
+        acme.use(400)
+        report_usage()
+        acme.wait(days=11)
+        acme.see()
+        acme.wait(days=1)
+        acme.use(130)
+
+        trial, month = settle(acme, datetime(2026, 5, 15, tzinfo=UTC))
+
+        assert (trial.status, figures(trial)) == (Status.PROVEN, (400, 400, 400, 400, None))
+        assert (month.status, figures(month)) == (Status.PROVEN, (130,) * 5)
+
+    def test_what_was_used_before_subscribing_is_on_no_invoice(self, acme, plans):
+        acme.bill_overage(plans.pro, included=100, cents="10")
+        acme.wait(days=10, hours=10, minutes=15)
+        acme.use(50)
+        acme.wait(minutes=15)
+        acme.subscribe(plans.pro)
+        acme.use(20)
+
+        free, paid = settle(acme, datetime(2026, 5, 12, tzinfo=UTC))
+
+        assert (free.status, free.invoiced) == (Status.PROVEN, None)
+        assert (paid.status, figures(paid)) == (Status.PROVEN, (20,) * 5)
+
+    def test_a_plan_that_sells_nothing_of_the_meter_is_proven_without_an_invoice(self, acme, plans):
+        acme.subscribe(plans.pro)
+        acme.use(50)
+
+        (april,) = settle(acme, MAY)
+
+        assert april.status == Status.PROVEN
+        assert april.invoiced in {None, 50}
+
+    def test_an_organization_that_stripe_does_not_know_yet_waits(self, organization, sandbox):
+        store([make_event(organization_id=organization.pk, at=clock.now(), units=5)])
+
+        (proof,) = prove(organization)
+
+        assert (proof.status, proof.stripe, proof.unreported) == (Status.RUNNING, None, 5)
+
+
+def test_a_yearly_fee_has_its_usage_billed_by_the_month(acme, plans):
+    acme.bill_overage(plans.pro, included=100, cents="10")
+    acme.subscribe(plans.pro, interval="year")
+    acme.use(130)
+    report_usage()
+    acme.wait_until(MAY)
+    acme.wait(hours=2)
+    acme.see()
+    acme.use(20)
+
+    april, may = settle(acme, datetime(2026, 6, 1, tzinfo=UTC))
+
+    assert (april.status, figures(april)) == (Status.PROVEN, (130,) * 5)
+    assert (may.status, figures(may)) == (Status.PROVEN, (20,) * 5)
+
+
+@pytest.mark.parametrize("day", [29, 30, 31])
+def test_periods_that_end_on_the_last_days_of_months_of_any_length(acme, plans, day):
+    """Complaint 9: periods that end on the 29th to 31st. A call in the last and in the first minute of each."""
+    acme.bill_overage(plans.pro, included=100, cents="10")
+    acme.wait_until(datetime(2026, 10, day, 15, 30, tzinfo=UTC))
+    acme.see()
+    acme.subscribe(plans.pro)
+    ends = []
+    for month in range(6):
+        acme.use(100 + month)
+        report_usage()
+        end = acme.entitlement().period_end
+        ends.append(end.day)
+        acme.wait_until(end - timedelta(minutes=1))
+        acme.use(7)
+        report_usage()
+        acme.wait_until(end)
+        acme.see()
+        acme.use(1)
+        acme.wait(hours=2)
+        acme.see()
+
+    proofs = prove(acme.organization, since=datetime(2026, 10, 29, tzinfo=UTC))[::-1]
+
+    assert ends == [min(day, last) for last in (30, 31, 31, 28, 31, 30)]
+    closed = proofs[:6]
+    assert [each.status for each in closed] == [Status.PROVEN] * 6
+    used = [107, *(108 + month for month in range(1, 6))]
+    assert [figures(each) for each in closed] == [(units,) * 5 for units in used]
+
+
+def test_whoever_does_not_pay_goes_on_with_free_limits_and_stripe_s_invoice_has_both(subscribed):
+    subscribed.use(130)
+    report_usage()
+    subscribed.wait_until(MAY)
+    subscribed.pay_with("pm_card_chargeCustomerFail")
+    subscribed.wait(hours=2)
+    subscribed.see()
+    subscribed.use(20)
+    subscribed.wait(days=9)
+    subscribed.see()
+    assert subscribed.entitlement().plan.slug == "free"
+    subscribed.use(30)
+
+    report_usage()
+    proofs = prove(subscribed.organization)[::-1]
+
+    assert proofs[0].status == Status.PROVEN
+    assert sum(each.stripe for each in proofs) == 180
+    assert not [each for each in proofs if each.status == Status.DIFFERS]
+
+
+class TestTheLedgerSMonths:
+    def test_a_month_that_was_dropped_keeps_its_figure_and_is_no_difference(self, april):
+        assert of_april(april).status == Status.PROVEN
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE usage_event_2026_04")
+
+        proof = of_april(april)
+
+        assert (proof.status, proof.ledger, proof.ledger_is_kept) == (Status.PROVEN, 130, False)
+
+    def test_one_that_was_never_proven_before_has_no_figure_of_the_ledger(self, april):
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE usage_event_2026_04")
+
+        proof = of_april(april)
+
+        assert (proof.status, proof.ledger) == (Status.PROVEN, None)
+
+    def test_a_straggler_that_has_the_month_made_anew_does_not_make_it_red(self, april):
+        of_april(april)
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE usage_event_2026_04")
+        of_april(april)
+        ensure_partition(APRIL)
+
+        assert of_april(april).status == Status.PROVEN
+
+
+class TestRounds:
+    def test_a_round_proves_everybody_and_says_how_many_differ(self, april, outsider):
+        event_at_stripe(april, units=3, timestamp=int(APRIL.timestamp()) + 60)
+
+        done = prove_all()
+
+        assert (done.proofs, done.differing, done.stopped) == (1, 1, "")
+
+    def test_whoever_was_proven_lately_waits_for_the_next_night(self, april):
+        prove_all()
+
+        assert prove_all().proofs == 0
+        april.wait(hours=20)
+        assert prove_all().proofs == 1
+
+    def test_stripe_not_answering_is_told_and_changes_nothing(self, april, sandbox):
+        before = of_april(april)
+        april.wait(days=1)
+        sandbox.faults.add("server_error", path="/v1/billing/meters/*")
+
+        done = prove_all()
+
+        assert len(done.failures) == 1
+        before.refresh_from_db()
+        assert before.status == Status.PROVEN
+
+    def test_the_figures_of_one_are_never_those_of_another(self, april, outsider):
+        rival = outsider.memberships.get().organization
+        april.organization, mine = rival, april.organization
+        use_in(april, MAY - timedelta(days=3), units=5)
+        report_usage()
+        april.organization = mine
+
+        prove_all()
+
+        assert [(p.organization_id, p.ledger) for p in Proof.objects.order_by("ledger")] == [
+            (rival.pk, 5),
+            (mine.pk, 130),
+        ]
+
+    def test_the_ledger_is_asked_once_for_all(self, april, outsider):
+        with CaptureQueriesContext(connection) as queries:
+            prove_all()
+
+        assert sum('FROM "usage_event"' in each["sql"] for each in queries) == 1

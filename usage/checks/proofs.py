@@ -1,0 +1,71 @@
+from collections.abc import Iterator
+from functools import partial
+
+from accounts import clock
+from billing.doctor import CouldNotMend, Finding, Fix, Severity, check
+from usage.corrections.sending import LEASE
+from usage.models import Correction, Proof
+from usage.repair import repair
+
+# What counting anew, and taking off or making anew a report, can mend: it charges nobody.
+COUNTS = frozenset({"ledger_over", "reports_over", "reports_short"})
+CHARGES = frozenset({"refused", "invoice_short"})
+ADVICE = "What each cause means, and what can be done, is in docs/proof.md."
+
+
+@check(
+    "usage-proof", "Periods in which ledger, hourly sums, reports, Stripe's count and invoice do not agree."
+)
+def usage_proof() -> Iterator[Finding]:
+    """By the proofs as they are stored: those are made each night, and by hand on their pages."""
+    differing = Proof.objects.filter(status=Proof.Status.DIFFERS).select_related("organization", "meter")
+    for proof in differing.order_by("period_start", "pk"):
+        said = " ".join(cause["sentence"] for cause in proof.differences)
+        yield Finding(
+            slug="usage-proof",
+            severity=Severity.ERROR,
+            subject=f"{proof.organization.ref}/{proof.meter_id}/{proof.period_start:%Y-%m-%dT%H:%M:%S}",
+            sentence=f"{proof.meter} of {proof.organization} from {proof.period_start:%Y-%m-%d %H:%M} UTC: {said}",
+            advice=ADVICE,
+            fix=fix_of(proof),
+            organization=proof.organization,
+        )
+
+
+def fix_of(proof: Proof) -> Fix | None:
+    codes = {cause["code"] for cause in proof.differences}
+    if codes & CHARGES:
+        return Fix(
+            "Repair it: what was used and is on no invoice goes on the customer's next one.",
+            partial(mend, proof, corrects=True),
+            is_safe=False,
+        )
+    if codes & COUNTS:
+        return Fix("Repair the counts.", partial(mend, proof, corrects=False))
+    return None
+
+
+def mend(proof: Proof, *, corrects: bool) -> None:
+    outcome = repair(proof.organization, corrects=corrects)
+    now = next((each for each in outcome.proofs if each.pk == proof.pk), None)
+    if now is None or now.status == Proof.Status.DIFFERS:
+        raise CouldNotMend(" ".join(outcome.left) or "It still differs.")
+
+
+@check("usage-corrections", "Corrections of usage that Stripe refused, or that no invoice takes up.")
+def usage_corrections() -> Iterator[Finding]:
+    stuck = Correction.objects.filter(
+        state__in=[Correction.State.PENDING, Correction.State.UNKNOWN, Correction.State.FAILED],
+        created_at__lt=clock.now() - 20 * LEASE,
+    )
+    for correction in stuck.select_related("organization", "meter").order_by("created_at"):
+        yield Finding(
+            slug="usage-corrections",
+            severity=Severity.WARNING,
+            subject=str(correction.pk),
+            sentence=f"“{correction.description}” of {correction.organization} is on no invoice: "
+            f"{correction.last_error or 'it has not been sent.'}",
+            advice="It goes on the customer's next invoice by itself once there is one to come. Where there never will "
+            "be, settle it with the customer and note that here.",
+            organization=correction.organization,
+        )

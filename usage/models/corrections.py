@@ -1,0 +1,97 @@
+"""What is put on a later invoice because it came too late for its own, or taken off because it was billed twice."""
+
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+
+from accounts import clock
+from accounts.models import Organization
+from billing.models import Meter
+from billing.templatetags.money import money
+
+
+class CorrectionQuerySet(models.QuerySet["Correction"]):
+    def under_way(self) -> "CorrectionQuerySet":
+        """Of which nobody knows yet whether they are on an invoice."""
+        State = Correction.State
+        return self.filter(state__in=[State.PENDING, State.SENDING, State.UNKNOWN])
+
+    def settled(self) -> "CorrectionQuerySet":
+        """Those that Stripe has, and those that cost nothing."""
+        return self.filter(state__in=[Correction.State.SENT, Correction.State.FREE])
+
+
+class Correction(models.Model):
+    """Units of a closed period that its invoice lacks, or has too many of, and what they cost.
+
+    Each says where it brings the period's corrected units: `total` is the sum of `units` up to it, and `number`
+    counts them. Two processes that find the same units missing both make the same number, and one fails.
+    The units are those of Stripe's item period `billed_from` to `billed_to`, at the price `price_id` there.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Pending"
+        SENDING = "sending", "Sending"
+        SENT = "sent", "On the next invoice"
+        FREE = "free", "Settled: costs nothing"
+        UNKNOWN = "unknown", "Unknown: Stripe gave no answer"
+        FAILED = "failed", "Refused by Stripe"
+
+    METADATA_KEY = "tollgate_correction"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="corrections")
+    meter = models.ForeignKey(Meter, models.PROTECT, related_name="+", to_field="slug", db_column="meter")
+    period_start = models.DateTimeField()
+    number = models.PositiveIntegerField(help_text="The how-manieth of its period.")
+    units = models.BigIntegerField(help_text="Below 0: units that were billed and should not have been.")
+    total = models.BigIntegerField(help_text="The period's corrected units with this one.")
+    amount = models.BigIntegerField(help_text="In the currency's minor unit, below 0 for a credit.")
+    currency = models.CharField(max_length=3, blank=True)
+    reason = models.CharField(max_length=200)
+    description = models.CharField(max_length=300, blank=True, help_text="What the invoice says.")
+    billed_from = models.DateTimeField(null=True, blank=True)
+    billed_to = models.DateTimeField(null=True, blank=True)
+    price_id = models.CharField(max_length=255, blank=True)
+    state = models.CharField(max_length=10, choices=State, default=State.PENDING)
+    invoice_item = models.CharField(max_length=255, blank=True, help_text="Stripe's id of the invoice item.")
+    created_at = models.DateTimeField(default=clock.now)
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    tries = models.PositiveIntegerField(default=0)
+    last_error = models.CharField(max_length=500, blank=True)
+    made_by = models.CharField(max_length=254, blank=True, help_text="Who said yes, where somebody had to.")
+
+    objects = CorrectionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=~Q(units=0), name="correction_units_not_zero"),
+            models.CheckConstraint(
+                condition=Q(units__gt=0, amount__gte=0) | Q(units__lt=0, amount__lte=0),
+                name="correction_amount_follows_units",
+            ),
+            models.CheckConstraint(
+                condition=~Q(number=1) | Q(total=F("units")), name="correction_total_begins_with_units"
+            ),
+            models.UniqueConstraint(
+                fields=["organization", "meter", "period_start", "number"], name="correction_once"
+            ),
+            # Only where the one before is settled is it known what is still missing.
+            models.UniqueConstraint(
+                fields=["organization", "meter", "period_start"],
+                condition=Q(state__in=["pending", "sending", "unknown"]),
+                name="correction_one_under_way",
+            ),
+        ]
+        permissions = [("make_correction", "Can put corrections of usage on customers' invoices")]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id} {self.meter_id} {self.period_start:%Y-%m-%d}: {self.units:+}"
+
+    @property
+    def amount_said(self) -> str:
+        """What it charges or, below 0, gives back; as people read it."""
+        return money(self.amount, self.currency) if self.amount else "no charge"

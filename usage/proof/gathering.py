@@ -1,0 +1,234 @@
+"""What there is of usage here: the ledger, its hourly sums, the reports and the corrections, by period."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Max, QuerySet, Sum
+from django.db.models.functions import Coalesce, Greatest, TruncMonth
+
+from billing.models import Entitlement, Meter
+from billing.periods import calendar_month
+from usage.models import Correction, MeterReport, Proof, UsageEvent, UsageRollup
+from usage.partitions import partition_name
+from usage.proof.invoicing import Accounts, accounts_of
+from usage.proof.judging import Key
+
+MARGIN = timedelta(days=63)
+# Stripe's summaries follow its events at some distance.
+FRESH = timedelta(minutes=10)
+
+
+class Reported(NamedTuple):
+    """Units of reports in one state that are dated at one moment. `replaced`: a correction bills them instead."""
+
+    state: str
+    moment: datetime
+    units: int
+    replaced: bool
+    fresh: int
+
+
+@dataclass(slots=True)
+class Corrected:
+    """Units of corrections: those that are settled, and those that are on their way."""
+
+    done: int = 0
+    under_way: int = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What is here of one period. `end` is where it ends, `until` where the organization's next one begins."""
+
+    key: Key
+    end: datetime
+    until: datetime | None
+    ledger: int | None
+    ledger_is_kept: bool
+    rollups: int = 0
+    unreported: int = 0
+    reported: list[Reported] = field(default_factory=list)
+    corrected: Corrected = field(default_factory=Corrected)
+    before: Proof | None = None
+
+    @property
+    def start(self) -> datetime:
+        return self.key.period_start
+
+    def units(self, *states: str) -> int:
+        return sum(each.units for each in self.reported if each.state in states)
+
+    @property
+    def sent(self) -> list[Reported]:
+        return [each for each in self.reported if each.state == MeterReport.State.SENT]
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The counts of some organizations' periods, and what invoices hold for them."""
+
+    counts: dict[Key, Counts]
+    accounts: Accounts
+
+    def periods_of(self, organization_id: UUID, meter: str) -> list[Counts]:
+        """Return the periods of one organization and meter, the oldest first."""
+        found = [c for k, c in self.counts.items() if k[:2] == (organization_id, meter)]
+        return sorted(found, key=lambda each: each.start)
+
+
+# When units were used, as Stripe was told: of reports from before it was kept, as it is told as a rule.
+MOMENT = Coalesce("dated_at", Greatest("hour", "period_start"))
+
+
+def gather(
+    organization_ids: Sequence[UUID], *, meters: Iterable[Meter], since: datetime, now: datetime
+) -> Gathered:
+    """Return what there is of periods that begin at `since` or later. Raises StripeUnavailable.
+
+    One query over each table for all of the organizations. Of periods that began up to MARGIN before, everything but
+    the ledger is gathered too: a change of plan moves units from one into the next.
+    """
+    known = {meter.slug for meter in meters}
+    mine: dict[str, Any] = {
+        "organization_id__in": list(organization_ids),
+        "period_start__gte": since - MARGIN,
+    }
+    # An event lies in its period: so the ledger's older months need not be looked at.
+    of_ledger = UsageEvent.objects.filter(organization_id__in=list(organization_ids), occurred_at__gte=since)
+    ledger = sums(of_ledger.filter(period_start__gte=since))
+    rollups = UsageRollup.objects.filter(**mine)
+    in_all, marked = sums(rollups), sums(rollups, "reported_units")
+    gone = dropped(rollups)
+    reported = reported_by_moment(MeterReport.objects.filter(**mine), now=now)
+    corrected = corrected_in(Correction.objects.filter(**mine))
+    stored = {key_of(p): p for p in Proof.objects.filter(**mine)}
+    keys = {k for k in ledger.keys() | in_all.keys() | reported.keys() | stored.keys() if k.meter in known}
+    accounts = accounts_of(organization_ids, meters, since=since - MARGIN)
+    ends = Ends(organization_ids, accounts, stored)
+    counts = {}
+    for key in sorted(keys):
+        end, until = ends.find(key, keys)
+        before = stored.get(key)
+        # What was dropped once stays so, though a straggler may have its month made anew.
+        is_kept = key not in gone and (before is None or before.ledger_is_kept)
+        counts[key] = Counts(
+            key=key,
+            end=end,
+            until=until,
+            ledger=ledger.get(key, 0) if is_kept else before.ledger if before else None,
+            ledger_is_kept=is_kept,
+            rollups=in_all.get(key, 0),
+            unreported=in_all.get(key, 0) - marked.get(key, 0),
+            reported=reported.get(key, []),
+            corrected=corrected.get(key, Corrected()),
+            before=before,
+        )
+    return Gathered(counts, accounts)
+
+
+def key_of(row: Any) -> Key:
+    return Key(row.organization_id, row.meter_id, row.period_start)
+
+
+def sums(rows: QuerySet[Any], column: str = "units") -> dict[Key, int]:
+    grouped = rows.order_by().values_list("organization_id", "meter", "period_start").annotate(n=Sum(column))
+    return {Key(*row[:3]): int(row[3]) for row in grouped}
+
+
+def dropped(rollups: QuerySet[UsageRollup]) -> set[Key]:
+    """Return the periods of which a month with usage is in the ledger no more."""
+    months = months_kept()
+    by_month = rollups.order_by().annotate(month=TruncMonth("hour", tzinfo=UTC))
+    rows = by_month.values_list("organization_id", "meter", "period_start", "month").distinct()
+    return {Key(*row[:3]) for row in rows if partition_name(calendar_month(row[3])) not in months}
+
+
+def reported_by_moment(reports: QuerySet[MeterReport], *, now: datetime) -> dict[Key, list[Reported]]:
+    found: dict[Key, list[Reported]] = defaultdict(list)
+    grouped = (
+        reports.order_by()
+        .annotate(moment=MOMENT)
+        .values_list("organization_id", "meter_id", "period_start", "state", "moment", "correction_id")
+        .annotate(n=Sum("units"), last=Max("sent_at"))
+    )
+    for organization, meter, start, state, moment, covered, units, last in grouped:
+        is_replaced = covered is not None and state == MeterReport.State.REJECTED
+        fresh = units if last and last > now - FRESH else 0
+        found[Key(organization, str(meter), start)].append(
+            Reported(state, moment, int(units), is_replaced, int(fresh))
+        )
+    return found
+
+
+def corrected_in(corrections: QuerySet[Correction]) -> dict[Key, Corrected]:
+    found: dict[Key, Corrected] = defaultdict(Corrected)
+    rows = corrections.values_list("organization_id", "meter_id", "period_start", "state", "units")
+    State = Correction.State
+    for organization, meter, start, state, units in rows:
+        sums_of = found[Key(organization, str(meter), start)]
+        if state in {State.SENT, State.FREE}:
+            sums_of.done += units
+        elif state != State.FAILED:
+            sums_of.under_way += units
+    return found
+
+
+class Ends:
+    """Knows where periods end: that is not kept with the usage."""
+
+    def __init__(
+        self, organization_ids: Sequence[UUID], accounts: Accounts, stored: dict[Key, Proof]
+    ) -> None:
+        current = Entitlement.objects.filter(organization__in=organization_ids)
+        self.current = {
+            (owner, start): end
+            for owner, start, end in current.values_list("organization_id", "period_start", "period_end")
+        }
+        self.accounts, self.stored = accounts, stored
+        self._starts: dict[tuple[UUID, str], list[datetime]] | None = None
+
+    def find(self, key: Key, keys: set[Key]) -> tuple[datetime, datetime | None]:
+        """Return where the period ends, and where the next one that anything is known of begins.
+
+        One that a change of plan cut short ends where the next one begins.
+        """
+        if self._starts is None:
+            starts: dict[tuple[UUID, str], list[datetime]] = defaultdict(list)
+            for each in sorted(keys):
+                starts[each[:2]].append(each.period_start)
+            self._starts = starts
+        mine = self._starts[key[:2]]
+        place = bisect_right(mine, key.period_start)
+        following = mine[place] if place < len(mine) else None
+        end = self.natural_end(key)
+        return (min(end, following) if following else end), following
+
+    def natural_end(self, key: Key) -> datetime:
+        current = self.current.get((key.organization_id, key.period_start))
+        if current:
+            return current
+        if key in self.stored:
+            return self.stored[key].period_end
+        account = self.accounts.of(key.organization_id, key.meter)
+        billed = [each.end for each in account.billed if each.start == key.period_start]
+        if billed:
+            return max(billed)
+        courses = self.accounts.courses.get(key.organization_id, [])
+        ends = [end for each in courses if (end := each.find_end(key.period_start))]
+        return max(ends) if ends else calendar_month(key.period_start).end
+
+
+def months_kept() -> set[str]:
+    """Return the names of the ledger's partitions that are there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid "
+            "WHERE inhparent = to_regclass('usage_event')"
+        )
+        return {row[0] for row in cursor.fetchall()}

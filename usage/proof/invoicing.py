@@ -1,0 +1,211 @@
+"""What of a meter Stripe's invoices hold, by the mirror, and which moments of use they are made for."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from djstripe import models as djstripe
+
+from billing.models import Meter
+from billing.periods import anchored_month
+from billing.stripe.invoice_items import all_lines
+from billing.subscriptions import from_timestamp, subscription_of
+
+# Stripe makes the invoice at the turn of the period and closes it an hour later; its webhook may take a while.
+INVOICED_WITHIN = timedelta(days=1)
+NEVER_BEGUN = frozenset({"incomplete", "incomplete_expired"})
+
+
+class Standing(StrEnum):
+    """Where units that were used at some moment belong."""
+
+    DUE = "due"  # On an invoice that is there and final.
+    TO_COME = "to come"  # On a draft, or on one that is not made yet.
+    FREE = "free"  # On none: nothing of the meter is sold, or it was a trial.
+    GIVEN_UP = (
+        "given up"  # On none: the subscription ended because it was not paid, and Stripe bills no more.
+    )
+    MISSED = "missed"  # On one that should be there, and is not.
+
+
+@dataclass(slots=True)
+class Billed:
+    """A metered item's period on an invoice: the lines of its tiers together. `amount` in minor units."""
+
+    start: datetime
+    end: datetime
+    invoice_id: str
+    number: str
+    finalized_at: datetime | None
+    subscription_id: str
+    price_id: str
+    currency: str
+    units: int = 0
+    amount: int = 0
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Selling:
+    """A subscription's metered item: since when it bills what is used, and what of that is not billed."""
+
+    begins: datetime
+    ends: datetime | None
+    open_since: datetime
+    trial: tuple[datetime, datetime] | None
+    is_paused: bool
+    was_unpaid: bool
+
+    def standing(self, moment: datetime, *, now: datetime) -> Standing:
+        if moment < self.begins or (self.ends is not None and moment >= self.ends):
+            return Standing.FREE
+        if self.is_paused or (self.trial and self.trial[0] <= moment < self.trial[1]):
+            return Standing.FREE
+        closed = self.open_since if moment < self.open_since else self.ends
+        if closed is None or now - closed < INVOICED_WITHIN:
+            return Standing.TO_COME
+        # Its last period alone: those before it had invoices, paid or not.
+        if self.was_unpaid and moment >= self.open_since:
+            return Standing.GIVEN_UP
+        return Standing.MISSED
+
+
+@dataclass(slots=True)
+class Account:
+    """All that Stripe has billed and will bill of one organization and meter."""
+
+    billed: list[Billed] = field(default_factory=list)
+    sold: list[Selling] = field(default_factory=list)
+
+    @property
+    def final(self) -> list[Billed]:
+        return [each for each in self.billed if each.finalized_at]
+
+    def find_billed(self, moment: datetime) -> Billed | None:
+        """Return the final invoice's period that the moment is in."""
+        return next((each for each in self.final if moment in each), None)
+
+    def standing(self, moment: datetime, *, now: datetime) -> Standing:
+        if self.find_billed(moment):
+            return Standing.DUE
+        if any(moment in each for each in self.billed):
+            return Standing.TO_COME
+        found = {each.standing(moment, now=now) for each in self.sold}
+        return next(
+            (s for s in (Standing.TO_COME, Standing.MISSED, Standing.GIVEN_UP) if s in found), Standing.FREE
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """When a subscription to anything was there, and from where its months are counted."""
+
+    begins: datetime
+    ends: datetime | None
+    anchor: datetime
+    trial: tuple[datetime, datetime] | None
+
+    def find_end(self, start: datetime) -> datetime | None:
+        """Return where the quota period that began at `start` ends by itself, None for one of another's."""
+        if start < self.begins or (self.ends is not None and start >= self.ends):
+            return None
+        if self.trial and self.trial[0] <= start < self.trial[1]:
+            return self.trial[1]
+        # A change that reset the anchor came after: the period was counted from another.
+        return anchored_month(min(self.anchor, start), start).end
+
+
+@dataclass(slots=True)
+class Accounts:
+    """What is known of some organizations: their accounts by organization and meter, their subscriptions' courses."""
+
+    by_meter: dict[tuple[UUID, str], Account] = field(default_factory=lambda: defaultdict(Account))
+    courses: dict[UUID, list[Course]] = field(default_factory=lambda: defaultdict(list))
+
+    def of(self, organization_id: UUID, meter: str) -> Account:
+        return self.by_meter.get((organization_id, meter)) or Account()
+
+
+def accounts_of(organization_ids: Sequence[UUID], meters: Iterable[Meter], *, since: datetime) -> Accounts:
+    """Return what the mirror knows of invoices made from `since` on, and of all subscriptions.
+
+    Raises StripeUnavailable: of an invoice with many lines the mirror has the first ones only.
+    """
+    by_product = {meter.product_id: meter.slug for meter in meters}
+    by_meter = {meter.stripe_meter_id: meter.slug for meter in meters if meter.stripe_meter_id}
+    accounts = Accounts()
+    subscriptions = djstripe.Subscription.objects.filter(customer__subscriber__in=organization_ids)
+    for owner, data in subscriptions.values_list("customer__subscriber", "stripe_data"):
+        if data["status"] in NEVER_BEGUN:
+            continue
+        accounts.courses[owner].append(course(data))
+        for item in data["items"]["data"]:
+            slug = by_meter.get(item["price"]["recurring"].get("meter"))
+            if slug:
+                accounts.by_meter[owner, slug].sold.append(selling(data, item))
+    invoices = djstripe.Invoice.objects.filter(customer__subscriber__in=organization_ids, created__gte=since)
+    for owner, data in invoices.order_by("created", "id").values_list("customer__subscriber", "stripe_data"):
+        if data["status"] != "void":
+            for slug, each in billed_on(data, by_product):
+                accounts.by_meter[owner, slug].billed.append(each)
+    return accounts
+
+
+def course(data: dict[str, Any]) -> Course:
+    trial = (data.get("trial_start"), data.get("trial_end"))
+    ended = data.get("ended_at")
+    return Course(
+        begins=from_timestamp(data.get("start_date") or data["created"]),
+        ends=from_timestamp(ended) if ended else None,
+        anchor=from_timestamp(data["billing_cycle_anchor"]),
+        trial=(from_timestamp(trial[0]), from_timestamp(trial[1])) if trial[0] and trial[1] else None,
+    )
+
+
+def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
+    whole = course(data)
+    return Selling(
+        begins=max(from_timestamp(item["created"]), whole.begins),
+        ends=whole.ends,
+        open_since=from_timestamp(item["current_period_start"]),
+        trial=whole.trial,
+        is_paused=data["status"] == "paused",
+        was_unpaid=(data.get("cancellation_details") or {}).get("reason") == "payment_failed",
+    )
+
+
+def billed_on(data: dict[str, Any], by_product: dict[str, str]) -> list[tuple[str, Billed]]:
+    """Return the metered periods on an invoice, each with its meter's slug."""
+    lines = data["lines"]["data"]
+    if data["lines"].get("has_more"):
+        lines = all_lines(data["id"])
+    finalized = (data.get("status_transitions") or {}).get("finalized_at")
+    found: dict[tuple[str, int, int, str], Billed] = {}
+    for line in lines:
+        details = (line.get("pricing") or {}).get("price_details") or {}
+        slug = by_product.get(str(details.get("product")))
+        if slug is None:
+            continue
+        period, price = line["period"], str(details["price"])
+        each = found.setdefault(
+            (slug, period["start"], period["end"], price),
+            Billed(
+                start=from_timestamp(period["start"]),
+                end=from_timestamp(period["end"]),
+                invoice_id=data["id"],
+                number=data.get("number") or "",
+                finalized_at=from_timestamp(finalized) if finalized and data["status"] != "draft" else None,
+                subscription_id=subscription_of(data) or "",
+                price_id=price,
+                currency=data["currency"],
+            ),
+        )
+        each.units += line["quantity"] or 0
+        each.amount += line["amount"]
+    return [(key[0], each) for key, each in found.items()]
