@@ -18,6 +18,9 @@ class Meter(models.Model):
         MAX = "max", "Largest value of a period"
         UNIQUE = "unique", "Number of different values in a period"
 
+    # What an event of these adds does not hang on others: so calls can be charged to them before they are served.
+    GATED = frozenset({Aggregation.SUM, Aggregation.COUNT})
+
     slug = models.CharField(max_length=40, unique=True, validators=[slug_validator])
     name = models.CharField(max_length=80)
     unit = models.CharField(max_length=40, default="call", help_text="One unit, as in “call” or “token”.")
@@ -39,8 +42,8 @@ class Meter(models.Model):
 
     @property
     def is_gated(self) -> bool:
-        """Whether calls can be charged to it before they are served: what each adds does not hang on the others."""
-        return self.aggregation in {self.Aggregation.SUM, self.Aggregation.COUNT}
+        """Whether calls can be charged to it before they are served."""
+        return self.aggregation in self.GATED
 
     @property
     def event_name(self) -> str:
