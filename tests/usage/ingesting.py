@@ -22,15 +22,11 @@ def sell(organization: Any, slug: str, aggregation: str = "sum", *, included: in
     return meter
 
 
-def event(
-    organization: Any, id: str = "1", *, time: datetime | str | None = None, **fields: Any
-) -> dict[str, Any]:
-    """Return an event as it is sent: 1 request of a service, unless told otherwise."""
+def event(organization: Any, /, id: Any = "1", *, time: Any = ..., **fields: Any) -> dict[str, Any]:
+    """Return an event as it is sent: 1 request of a service, unless told otherwise; what is `...` is left out."""
     sent = {"source": "service", "id": id, "organization": organization.ref, "meter": "requests", "value": 1}
-    if time is not None:
-        sent["time"] = time if isinstance(time, str) else time.isoformat()
-    sent |= fields
-    return {name: value for name, value in sent.items() if value is not ...}
+    sent["time"] = time.isoformat() if isinstance(time, datetime) else time
+    return {name: value for name, value in (sent | fields).items() if value is not ...}
 
 
 def send(*events: Any) -> list[Outcome]:

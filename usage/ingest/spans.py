@@ -47,11 +47,11 @@ class Spans:
     def find(self, time: int | None, names: Names) -> tuple[int, Span]:
         """Return an event's time and its period; without a time it is now. Raises Refused."""
         at = self.now if time is None else time
+        if at > self.now + AHEAD:
+            raise Refused("in_future", f"{names.time} is more than 5 minutes ahead of {told(self.now)}.")
         for span in self.spans:
             if span.begins <= at < span.ends:
                 return at, span
-        if at > self.now + AHEAD:
-            raise Refused("in_future", f"{names.time} is more than 5 minutes ahead of {told(self.now)}.")
         if at >= self.ends:
             raise Refused(
                 "in_future", f"{names.time} lies in a period that has not begun. Send it again after that."
