@@ -47,3 +47,16 @@ def send(*events: Any) -> list[Outcome]:
 def statuses(outcomes: Sequence[Outcome]) -> list[str]:
     """Return in short what became of each: accepted, duplicate, or the code of its refusal."""
     return [outcome.code or outcome.status for outcome in outcomes]
+
+
+def cloud(organization: Any, /, id: Any = "1", **fields: Any) -> dict[str, Any]:
+    """Return the same as a CloudEvent."""
+    sent = {
+        "specversion": "1.0",
+        "source": "/render/farm",
+        "id": id,
+        "type": "requests",
+        "subject": organization.ref,
+        "data": {"value": 1},
+    }
+    return {name: value for name, value in (sent | fields).items() if value is not ...}

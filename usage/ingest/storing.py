@@ -89,14 +89,14 @@ class Batch:
 
     def take(self) -> list[Outcome]:
         outcomes, entries = self.judge()
-        taken = self.claim(entries)
-        if len(taken) < len(entries):
-            # Somebody else, who names another organization, has taken an id since it was looked for.
-            told = self.known([entry.item.key for entry in entries.values()])
-            for index, entry in list(entries.items()):
-                if entry.item.key not in taken:
-                    outcomes[index] = again(entry.item, told)
-                    del entries[index]
+        lost = {entry.item.key for entry in entries.values()} - self.claim(entries)
+        if lost:
+            # Somebody else, who names another organization, has taken these since they were looked for.
+            known = self.known(list(lost))
+            for index, item in enumerate(self.items):
+                if item.key in lost:
+                    outcomes[index] = again(item, known)
+                    entries.pop(index, None)
         if entries:
             self.store(list(entries.values()))
         return outcomes
