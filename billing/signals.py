@@ -10,3 +10,7 @@ entitlement_changed = Signal()
 # Sent before an invoice is made that closes a period or a price, so that usage still on its way can be
 # reported first: what arrives later is not on it. No lock is held. Arguments: organization.
 invoice_closing = Signal()
+
+# Asked before a meter is changed in what others know it by, or deleted. Arguments: meter. A receiver returns the end of
+# a sentence on what of its app refers to the meter, or an empty text.
+meter_references = Signal()
