@@ -1,8 +1,9 @@
 """The quota's counters learn what was ingested."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from uuid import UUID
 
 from redis.exceptions import RedisError
@@ -11,9 +12,15 @@ from apikeys import cache, without_redis
 from apikeys.models import UncountedUnits
 from apikeys.scripts import Script
 from usage.outage import outage
+from usage.redis_client import is_cluster
 
 # Sent again it might count twice, which refuses calls too early.
 COUNT = Script("count.lua", is_repeatable=False)
+# Organizations whose counters one command raises. In a cluster each may be in another slot, and has one of its own.
+AT_ONCE = 100
+
+# Meter, start of the period, units.
+Part = tuple[str, datetime, int]
 
 
 def count(units: Mapping[tuple[UUID, str, datetime], int], refs: Mapping[UUID, str]) -> None:
@@ -25,12 +32,12 @@ def count(units: Mapping[tuple[UUID, str, datetime], int], refs: Mapping[UUID, s
     learn it when it is back.
     """
     look_again()
-    by_organization: dict[UUID, list[tuple[str, datetime, int]]] = defaultdict(list)
+    by_organization: dict[UUID, list[Part]] = defaultdict(list)
     for (organization_id, meter, period_start), number in units.items():
         by_organization[organization_id].append((meter, period_start, number))
     missed: list[UncountedUnits] = []
-    for organization_id, parts in by_organization.items():
-        if not tell(refs[organization_id], parts):
+    for group in batched(by_organization, 1 if is_cluster() else AT_ONCE):
+        if not tell({refs[each]: by_organization[each] for each in group}):
             missed += [
                 UncountedUnits(
                     organization_id=organization_id,
@@ -39,9 +46,16 @@ def count(units: Mapping[tuple[UUID, str, datetime], int], refs: Mapping[UUID, s
                     units=number,
                     is_stored=True,
                 )
-                for meter, period_start, number in parts
+                for organization_id in group
+                for meter, period_start, number in by_organization[organization_id]
             ]
     UncountedUnits.objects.bulk_create(missed)
+
+
+def batched(organization_ids: Iterable[UUID], size: int) -> Iterator[list[UUID]]:
+    rest = iter(organization_ids)
+    while group := list(islice(rest, size)):
+        yield group
 
 
 def look_again() -> None:
@@ -55,15 +69,16 @@ def look_again() -> None:
             outage.end()
 
 
-def tell(ref: str, parts: list[tuple[str, datetime, int]]) -> bool:
-    """Raise an organization's counters; return whether that is sure to have been done."""
+def tell(parts: Mapping[str, Sequence[Part]]) -> bool:
+    """Raise the counters of some organizations, by ref; return whether that is sure to have been done."""
     if outage.is_on:
         return False
     args: list[str | int] = []
-    for meter, period_start, number in parts:
-        args += [cache.counter(meter, period_start), number]
+    for place, of_one in enumerate(parts.values(), start=1):
+        for meter, period_start, number in of_one:
+            args += [place, cache.counter(meter, period_start), number]
     try:
-        COUNT.run([cache.names(ref).used], args)
+        COUNT.run([cache.names(ref).used for ref in parts], args)
     except RedisError:
         outage.begin()
         return False

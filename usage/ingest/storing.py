@@ -1,6 +1,6 @@
 """Take events: all that can be, in one transaction, each once."""
 
-import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,24 +13,30 @@ from redis.exceptions import RedisError
 from accounts import clock
 from accounts.models import Organization
 from billing.entitlements import lock_entitlements, moved_on, refresh_entitlement
-from billing.models import Entitlement
 from usage import ledger
+from usage.ingest.arrays import array
 from usage.ingest.items import ACCEPTED, DUPLICATE, Item, Outcome, Refused, moment_of
 from usage.ingest.spans import AHEAD, OLDEST, Spans, micros
 from usage.ingest.units import Entry, fit, work_out
-from usage.models import IngestedEvent, UsageEvent
+from usage.models import UsageEvent
 from usage.partitions import ensure_partitions_for
 from usage.signals import events_stored, units_ingested
 
-logger = logging.getLogger(__name__)
-
 NO_KEY = UUID(int=0)  # No API key was used.
 ENDPOINT = 200
+FIND = """
+SELECT organization.ref, organization.id, entitlement.valid_until
+FROM accounts_organization AS organization
+JOIN billing_entitlement AS entitlement ON entitlement.organization_id = organization.id
+WHERE organization.ref = ANY(%s::text[])
+"""
+REF = re.compile(r"[0-9A-Za-z]+", re.ASCII)
 # With the meters' rows held, so that none is deleted, or made to count otherwise, before what it counts is stored.
 METERS = (
     "SELECT slug, aggregation FROM billing_meter WHERE slug = ANY(%s::text[]) ORDER BY slug FOR KEY SHARE"
 )
-# In one order everywhere: two who send the same events wait for each other at the first one.
+# Ordered, as everywhere: two who send the same events wait for each other at the first one.
+KNOWN = "SELECT id, fingerprint FROM usage_ingested WHERE id = ANY(%s::uuid[])"
 CLAIM = """
 INSERT INTO usage_ingested (id, fingerprint, organization_id, occurred_at)
 SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::timestamptz[]) AS new (id, fingerprint, organization, at)
@@ -52,10 +58,7 @@ def ingest(items: Sequence[Item]) -> list[Outcome]:
     """
     if not items:
         return []
-    refs = dict(
-        Organization.objects.filter(ref__in={item.organization for item in items}).values_list("ref", "pk")
-    )
-    move_on(refs.values())
+    refs = find({item.organization for item in items})
     now = micros(clock.now())
     times = {now, *(item.time for item in items if item.time is not None)}
     ensure_partitions_for(moment_of(time) for time in times if now - OLDEST < time <= now + AHEAD)
@@ -63,14 +66,23 @@ def ingest(items: Sequence[Item]) -> list[Outcome]:
         return Batch(cursor, items, refs).take()
 
 
-def move_on(organization_ids: Iterable[UUID]) -> None:
-    """Move entitlements on whose time is up, each by itself: the batch's transaction has no time for many."""
-    due = Entitlement.objects.filter(organization__in=list(organization_ids), valid_until__lte=clock.now())
-    for entitlement in due.select_related("organization"):
-        try:
-            refresh_entitlement(entitlement.organization)
-        except RedisError:
-            return  # Who keeps a copy cannot be told just now: the batch works it out for itself.
+def find(refs: Iterable[str]) -> dict[str, UUID]:
+    """Return the ids of the organizations that there are of these, by ref, with their entitlements moved on.
+
+    Each by itself where its time is up: the batch's transaction has no time for many.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(FIND, [array(ref for ref in refs if REF.fullmatch(ref))])
+        rows = cursor.fetchall()
+    found, now = {}, clock.now()
+    for ref, organization_id, ends in rows:
+        found[ref] = organization_id
+        if now >= ends:
+            try:
+                refresh_entitlement(Organization.objects.get(pk=organization_id))
+            except RedisError:
+                continue  # Who keeps a copy cannot be told just now: the batch works it out for itself.
+    return found
 
 
 class Batch:
@@ -122,7 +134,8 @@ class Batch:
 
     def known(self, keys: list[UUID]) -> dict[UUID, UUID]:
         """Return the fingerprints of those that were taken before."""
-        return dict(IngestedEvent.objects.filter(pk__in=keys).values_list("pk", "fingerprint"))
+        self.cursor.execute(KNOWN, [array(keys)])
+        return dict(self.cursor.fetchall())
 
     def enter(self, item: Item) -> Entry:
         """Return an event with where it belongs. Raises Refused."""
@@ -164,10 +177,10 @@ class Batch:
         self.cursor.execute(
             CLAIM,
             [
-                [entry.item.key for entry in found],
-                [entry.item.fingerprint for entry in found],
-                [entry.organization_id for entry in found],
-                [entry.at for entry in found],
+                array(entry.item.key for entry in found),
+                array(entry.item.fingerprint for entry in found),
+                array(entry.organization_id for entry in found),
+                array(entry.at for entry in found),
             ],
         )
         return {row[0] for row in self.cursor.fetchall()}

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.backends.utils import CursorWrapper
 
 from billing.models import Meter
+from usage.ingest.arrays import array
 from usage.ingest.items import Item, Refused
 from usage.ingest.spans import Span
 
@@ -109,14 +110,14 @@ def raise_peaks(cursor: CursorWrapper, entries: Sequence[Entry]) -> None:
         entry.units = max(value - peak, 0)
         peaks[entry.place] = max(value, peak)
     risen = [place for place in places if before.get(place) != peaks[place]]
-    cursor.execute(RAISE, [*columns(risen), [peaks[place] for place in risen]])
+    cursor.execute(RAISE, [*columns(risen), array(peaks[place] for place in risen)])
 
 
 def see_values(cursor: CursorWrapper, entries: Sequence[Entry]) -> None:
     if not entries:
         return
     cursor.execute(
-        SEE, [*columns([entry.place for entry in entries]), [entry.distinct_key for entry in entries]]
+        SEE, [*columns([entry.place for entry in entries]), array(entry.distinct_key for entry in entries)]
     )
     new = {tuple(row) for row in cursor.fetchall()}
     for entry in entries:
@@ -125,5 +126,5 @@ def see_values(cursor: CursorWrapper, entries: Sequence[Entry]) -> None:
         new.discard(seen)
 
 
-def columns(places: Sequence[Place]) -> list[list[object]]:
-    return [list(column) for column in zip(*places, strict=True)] or [[], [], []]
+def columns(places: Sequence[Place]) -> list[str]:
+    return [array(place[number] for place in places) for number in range(3)]
