@@ -61,7 +61,7 @@ class EventSerializer(serializers.Serializer[Any]):
 
 
 class EventsSerializer(serializers.Serializer[Any]):
-    events = EventSerializer(many=True, max_length=MOST)
+    events = EventSerializer(many=True, help_text=f"At most {MOST:,}.")
 
 
 class EventResultSerializer(serializers.Serializer[Any]):

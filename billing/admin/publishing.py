@@ -86,7 +86,7 @@ class PublicationPages(ModelAdmin):
             "verb": verb,
             "back": back,
         }
-        subjects = [*plans, *meters]
+        subjects: list[Plan | Meter] = [*plans, *meters]
         context |= self.page_context(
             request, title=title, subject=subjects[0] if len(subjects) == 1 else None
         )
