@@ -237,13 +237,21 @@ def current_entitlement(organization: Organization, *, now: datetime | None = No
     return refresh_entitlement(organization, now=now) if now >= entitlement.valid_until else entitlement
 
 
+# What decides where usage counts.
+COUNTED_BY = (
+    *("quotas", "period_start", "period_end", "carried_from"),
+    *("previous_starts", "previous_end", "valid_until"),
+)
+
+
 def lock_entitlements(organization_ids: Iterable[UUID]) -> dict[UUID, Entitlement]:
     """Lock and return the entitlements of several organizations, by organization; see `lock_entitlement`.
 
     In one order everywhere, so that two who lock several cannot wait for each other. No other table is joined, so
-    that they are read as they are once they are locked.
+    that they are read as they are once they are locked. Of each, periods and quotas are read at once, the rest when it
+    is asked for.
     """
-    rows = Entitlement.objects.filter(organization__in=list(organization_ids))
+    rows = Entitlement.objects.filter(organization__in=list(organization_ids)).only(*COUNTED_BY)
     return {row.organization_id: row for row in rows.select_for_update(no_key=True).order_by("pk")}
 
 
