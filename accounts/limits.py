@@ -17,6 +17,8 @@ MANAGEMENT_WRITES = 60  # Each is several calls to Stripe.
 # because a firm's programs may share an address, and one of them with an old key must not blind the rest to why.
 KEY_REFUSALS = 300
 SERVICE_TOKEN_REFUSALS = 30  # Only the operator's own servers send them.
+# Calls that send usage events, of one service token. Each may bring as many as a thousand.
+EVENT_CALLS = 30_000
 
 
 def seconds_over(request: HttpRequest, *, group: str, caller: str, limit: int) -> int:

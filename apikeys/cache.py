@@ -21,7 +21,7 @@ from apikeys.instants import to_microseconds
 from apikeys.models import APIKey, UncountedUnits
 from apikeys.reservations import uncounted_events
 from billing.entitlements import lock_entitlement, refresh_entitlement
-from billing.models import Entitlement, PlanQuota
+from billing.models import Entitlement, Meter, PlanQuota
 from usage import stream
 from usage.counting import units_in_period
 from usage.redis_client import get_redis
@@ -111,9 +111,9 @@ def copy(organization: Organization, *, now: datetime) -> None:
     for earlier, later in successions(entitlement):
         pipeline.hset(keys.used, f"into:{earlier}", later)
     for row in uncounted:
-        name = counter(row.meter, row.period_start)
-        if name in held:
-            pipeline.hincrby(keys.used, name, row.units)
+        for name in counters_of(entitlement, row):
+            if name in held:
+                pipeline.hincrby(keys.used, name, row.units)
     # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
     # rollups, which are a moment behind the calls. As a span, because `now` is the gate's clock, not Redis's.
     pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)
@@ -148,19 +148,17 @@ def beginnings(
     reserved = uncounted_events(entitlement.organization.ref)
     backlog = [*reserved, *stream.backlog(entitlement.organization_id)]
     found = {}
+    starts = starts_of(entitlement)
     for meter in missing:
-        in_hand = [row for row in uncounted if row.meter == meter and not row.is_stored]
+        in_hand = [row for row in uncounted if row.meter == meter and row.period_start in starts]
         units = 0
-        for start in [
-            entitlement.period_start,
-            *map(datetime.fromisoformat, reversed(entitlement.carried_from)),
-        ]:
+        for start in reversed(starts):
             known = held.get(counter(meter, start))
-            units += sum(row.units for row in in_hand if row.period_start == start)
             if known is not None:
-                # An earlier period's counter holds what it carried on itself.
-                units += int(known)
+                # An earlier period's counter holds what it carried on itself, but nothing of what is uncounted.
+                units += int(known) + sum(row.units for row in in_hand if row.period_start <= start)
                 break
+            units += sum(row.units for row in in_hand if row.period_start == start and not row.is_stored)
             units += units_in_period(
                 organization_id=entitlement.organization_id, meter=meter, period_start=start, backlog=backlog
             )
@@ -170,12 +168,23 @@ def beginnings(
 
 def successions(entitlement: Entitlement) -> list[tuple[str, str]]:
     """Return each counter whose units another one holds too, and that one: who gives back to it gives to both."""
-    starts = [*map(datetime.fromisoformat, entitlement.carried_from), entitlement.period_start]
     return [
         (counter(meter, earlier), counter(meter, later))
         for meter in entitlement.quotas
-        for earlier, later in pairwise(starts)
+        for earlier, later in pairwise(starts_of(entitlement))
     ]
+
+
+def counters_of(entitlement: Entitlement, row: UncountedUnits) -> list[str]:
+    """Return the counters that units of a period count in: its own, and those that it was carried into."""
+    starts = starts_of(entitlement)
+    later = starts[starts.index(row.period_start) + 1 :] if row.period_start in starts else []
+    return [counter(row.meter, start) for start in [row.period_start, *later]]
+
+
+def starts_of(entitlement: Entitlement) -> list[datetime]:
+    """Return the starts of the periods that count together, the current one's last."""
+    return [*map(datetime.fromisoformat, entitlement.carried_from), entitlement.period_start]
 
 
 def facts_of(entitlement: Entitlement) -> dict[str, str]:
@@ -190,7 +199,7 @@ def facts_of(entitlement: Entitlement) -> dict[str, str]:
         "rate": text(entitlement.rate_per_minute),
         "burst": text(entitlement.burst),
     }
-    for meter, quota in entitlement.quotas.items():
+    for meter, quota in gated_quotas(entitlement).items():
         blocks = quota["overage"] == PlanQuota.Overage.BLOCK
         facts[f"included:{meter}"] = text(quota["included"])
         facts[f"quota:{meter}"] = text(quota["included"] if blocks else None)
@@ -199,6 +208,13 @@ def facts_of(entitlement: Entitlement) -> dict[str, str]:
     lately = Q(expires_at=None) | Q(expires_at__gt=clock.now() - EXPIRED_KNOWN)
     keys = APIKey.objects.filter(lately, organization=entitlement.organization_id, revoked_at=None)
     return facts | {f"key:{key.digest}": key_record(key) for key in keys}
+
+
+def gated_quotas(entitlement: Entitlement) -> dict[str, dict[str, Any]]:
+    """Return the quotas that calls can be charged to. What others count comes by events alone."""
+    others = Meter.objects.exclude(aggregation__in=Meter.GATED).filter(slug__in=entitlement.quotas)
+    left_out = set(others.values_list("slug", flat=True))
+    return {meter: quota for meter, quota in entitlement.quotas.items() if meter not in left_out}
 
 
 def key_record(key: APIKey) -> str:

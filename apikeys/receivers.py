@@ -8,19 +8,30 @@ from uuid import UUID
 from django.dispatch import receiver
 
 from accounts.models import Organization
-from apikeys import about, cache, service_access
+from apikeys import about, cache, ingest, service_access
 from apikeys.models import APIKey, ServiceToken
 from apikeys.signals import keys_changed, service_token_changed
 from billing.models import Entitlement
 from billing.signals import entitlement_changed
 from usage.models import UsageEvent
-from usage.signals import events_stored
+from usage.signals import events_stored, units_ingested
 
 
 @receiver(events_stored)
 def note_use(sender: type[UsageEvent], last_served: Mapping[UUID, datetime], **kwargs: object) -> None:
     """Note when keys were last used, a batch of calls at a time."""
     APIKey.objects.note_use(last_served)
+
+
+@receiver(units_ingested)
+def count_ingested(
+    sender: type[UsageEvent],
+    units: Mapping[tuple[UUID, str, datetime], int],
+    refs: Mapping[UUID, str],
+    **kwargs: object,
+) -> None:
+    """Have the quotas' counters follow."""
+    ingest.count(units, refs)
 
 
 @receiver(entitlement_changed)

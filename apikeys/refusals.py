@@ -14,7 +14,7 @@ from apikeys.decision import Decision, Limit, Verdict
 from apikeys.next_plan import NextPlan, find_next_plan
 from apikeys.problems import INVALID_TOKEN, Problem, insufficient_scope
 from billing.limits import counted
-from billing.models import Entitlement
+from billing.models import Entitlement, Meter
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,24 @@ def refusal(decision: Decision, *, scopes: Sequence[str] = ()) -> Problem:
                 status=403,
                 code="not_in_plan",
                 title="Not in your plan",
-                detail=f"Your plan includes no {decision.meter}.",
+                detail=f"Your plan includes no {decision.meter}.{why_not_gated(decision.meter)}",
                 members={"meter": decision.meter, "upgrade_url": billing_page()},
             )
         case _:
             return Problem(**PLAIN[decision.verdict])
+
+
+def why_not_gated(meter: str) -> str:
+    """Return a sentence for who serves the API, where calls cannot be charged to a meter; empty where they can."""
+    try:
+        found = Meter.objects.filter(slug=meter).first()
+    except (OperationalError, InterfaceError):
+        return ""
+    if found is None or found.is_gated:
+        return ""
+    logger.error("A call was to be charged to %s, which only events are counted by", meter)
+    what = found.get_aggregation_display().lower()
+    return f" No plan includes it for calls: its units are the {what}, which only events tell."
 
 
 PLAIN: dict[Verdict, dict[str, Any]] = {

@@ -29,7 +29,8 @@ def gate(
 ) -> Callable[[Function], Function]:
     """Say what calls of a function view, or of one handler method, ask of the gate.
 
-    Above or below `@api_view`. What is left out is the view's `gate_…` attribute, or the default. `reserve` is
+    Above or below `@api_view`. `meter` is one that calls can be charged to, a sum or a count: of any other, calls are
+    refused as not in the plan. What is left out is the view's `gate_…` attribute, or the default. `reserve` is
     the most that the call may cost, of which the view charges what it did: see `charge`. Raises ValueError for
     what cannot be asked.
     """

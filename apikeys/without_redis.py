@@ -71,7 +71,7 @@ class Call:
             entitlement = Entitlement(
                 organization=self.organization, **compute(self.organization, now=self.now)
             )
-        quota = entitlement.quotas.get(self.meter)
+        quota = cache.gated_quotas(entitlement).get(self.meter)
         if self.cost and quota is None:
             return self.answer(Verdict.NOT_IN_PLAN)
         if not self.cost or quota is None:

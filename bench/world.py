@@ -16,7 +16,7 @@ from bench.peers import APPS
 
 # The Team plan as it is sold: a rate and a quota that ends. The peers' throttle has the same rate.
 PER_MINUTE, QUOTA = 500, 100_000
-AUTHORIZE, VERIFY = "/api/v1/gateway/authorize", "/api/v1/keys/verify"
+AUTHORIZE, VERIFY, EVENTS = "/api/v1/gateway/authorize", "/api/v1/keys/verify", "/api/v1/events"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,11 @@ def address_of(number: int) -> str:
 
 def find_tokens() -> dict[str, str]:
     """Return a service token for each endpoint that other servers ask the gate by; without the endpoint, none."""
-    endpoints = (("authorize", AUTHORIZE, "gateway:authorize"), ("verify", VERIFY, "keys:verify"))
+    endpoints = (
+        ("authorize", AUTHORIZE, "gateway:authorize"),
+        ("verify", VERIFY, "keys:verify"),
+        ("events", EVENTS, "events:write"),
+    )
     return {name: issue_token(scope) for name, path, scope in endpoints if exists(path)}
 
 

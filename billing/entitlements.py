@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import transaction
 
@@ -180,8 +181,7 @@ def refresh_entitlement(organization: Organization, *, now: datetime | None = No
     """
     with transaction.atomic():
         entitlement = lock_entitlement(organization)
-        fields = compute(organization, now=now or clock.now())
-        fields["carried_from"] = carried(entitlement, fields)
+        fields = moved_on(entitlement, now=now or clock.now())
         changed = [name for name, value in fields.items() if getattr(entitlement, name) != value]
         if changed:
             before = copy.copy(entitlement)
@@ -199,6 +199,17 @@ def refresh_entitlement(organization: Organization, *, now: datetime | None = No
             )
             entitlement_changed.send(sender=Entitlement, entitlement=entitlement, before=before)
     return entitlement
+
+
+def moved_on(before: Entitlement, *, now: datetime) -> dict[str, Any]:
+    """Return the fields that the entitlement `before` should have at `now`. Writes nothing."""
+    fields = compute(before.organization, now=now)
+    fields["carried_from"] = carried(before, fields)
+    begins = fields["period_start"]
+    if begins != before.period_start and not fields["carried_from"]:
+        fields["previous_starts"] = [*before.carried_from, before.period_start.isoformat()]
+        fields["previous_end"] = min(before.period_end, begins)
+    return fields
 
 
 def carried(before: Entitlement, after: dict[str, Any]) -> list[str]:
@@ -224,6 +235,24 @@ def current_entitlement(organization: Organization, *, now: datetime | None = No
         organization=organization
     )
     return refresh_entitlement(organization, now=now) if now >= entitlement.valid_until else entitlement
+
+
+# What decides where usage counts.
+COUNTED_BY = (
+    *("quotas", "period_start", "period_end", "carried_from"),
+    *("previous_starts", "previous_end", "valid_until"),
+)
+
+
+def lock_entitlements(organization_ids: Iterable[UUID]) -> dict[UUID, Entitlement]:
+    """Lock and return the entitlements of several organizations, by organization; see `lock_entitlement`.
+
+    In one order everywhere, so that two who lock several cannot wait for each other. No other table is joined, so
+    that they are read as they are once they are locked. Of each, periods and quotas are read at once, the rest when it
+    is asked for.
+    """
+    rows = Entitlement.objects.filter(organization__in=list(organization_ids)).only(*COUNTED_BY)
+    return {row.organization_id: row for row in rows.select_for_update(no_key=True).order_by("pk")}
 
 
 def lock_entitlement(organization: Organization) -> Entitlement:

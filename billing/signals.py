@@ -23,3 +23,8 @@ invoice_drafted = Signal()
 # Sent inside the transaction that stores what a meter error is about: usage that Stripe took and does not count.
 # Arguments: event, the ThinEvent; samples, a list of MeterErrorSample, which names some of it and not always all.
 meter_events_rejected = Signal()
+
+
+# Asked before a meter is changed in what others know it by, or deleted. Arguments: meter. A receiver returns the end of
+# a sentence on what of its app refers to the meter, or an empty text.
+meter_references = Signal()

@@ -7,11 +7,18 @@ from django.db import transaction
 from django.dispatch import receiver
 
 from accounts.models import Organization
-from billing.models import MeterErrorSample, ThinEvent
-from billing.signals import invoice_closing, invoice_drafted, meter_events_rejected, repairing
+from billing.models import Meter, MeterErrorSample, ThinEvent
+from billing.signals import (
+    invoice_closing,
+    invoice_drafted,
+    meter_events_rejected,
+    meter_references,
+    repairing,
+)
 from billing.stripe.copying import Outcome
 from billing.tasks import enqueue
 from usage.flush import flush_usage
+from usage.models import MeterReport, UsageRollup
 from usage.rejections import note_rejected
 from usage.repair import repair
 from usage.tasks import flush_before_closing
@@ -42,3 +49,13 @@ def repair_usage(sender: type[Any], organization: Organization, **kwargs: object
     """Mend what differs between what was used and what is billed. Raises StripeUnavailable or StripeRejected."""
     done = repair(organization)
     return Outcome(repaired=done.done, problems=done.left)
+
+
+@receiver(meter_references)
+def tell_of_usage(sender: type[Meter], meter: Meter, **kwargs: object) -> str:
+    """Return whether anything was ever counted by a meter, in words."""
+    is_used = (
+        MeterReport.objects.filter(meter=meter).exists()
+        or UsageRollup.objects.filter(meter=meter.slug).exists()
+    )
+    return "usage was counted by it" if is_used else ""

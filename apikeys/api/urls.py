@@ -2,6 +2,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
 from apikeys.api.echo import Echo, NoSuchEndpoint
+from apikeys.api.events import Events
 from apikeys.api.gateway import Authorize
 from apikeys.api.keys import KeyDetail, KeyRotation, Keys
 from apikeys.api.settle import Settle
@@ -12,6 +13,7 @@ from apikeys.api.verify import Verify
 urlpatterns = [
     path("echo", login_not_required(Echo.as_view()), name="echo"),
     path("gateway/authorize", login_not_required(Authorize.as_view()), name="gateway-authorize"),
+    path("events", login_not_required(Events.as_view()), name="events"),
     path("keys/verify", login_not_required(Verify.as_view()), name="keys-verify"),
     path("keys/verify/settle", login_not_required(Settle.as_view()), name="keys-verify-settle"),
     path("keys", login_not_required(Keys.as_view()), name="api-keys"),

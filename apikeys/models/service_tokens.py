@@ -68,11 +68,15 @@ class ServiceTokenManager(models.Manager.from_queryset(ServiceTokenQuerySet)):  
 
 
 class ServiceToken(models.Model):
-    """A server of the operator's that may ask about keys. Only its SHA-256 and first characters are kept."""
+    """A server of the operator's that may ask about keys, or tell of usage.
+
+    Only its SHA-256 and first characters are kept.
+    """
 
     class Scope(models.TextChoices):
         AUTHORIZE = "gateway:authorize", "Ask for each request of a proxy"
         VERIFY = "keys:verify", "Verify keys"
+        EVENTS = "events:write", "Send usage events"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100, help_text="The server that holds it, such as “edge nginx”.")

@@ -7,11 +7,12 @@ from accounts.models import Organization
 
 
 class UncountedUnits(models.Model):
-    """One call that PostgreSQL let in, with Redis out of reach: the quota's counter does not know of it.
+    """One call that PostgreSQL let in, or events that were ingested, with Redis out of reach: the quota's counter does
+    not know of it.
 
-    Written when the call is let in, under the lock of the organization's entitlement. Taken up, and deleted, when
-    the gate's copy is next filled: a counter that survived is raised by it, and one that did not begins with the
-    ledger's sums and with what is not `is_stored` yet.
+    Written when the call is let in or the events are stored, under the lock of the organization's entitlement. Taken
+    up, and deleted, when the gate's copy is next filled: a counter that survived is raised by it, as are those that its
+    period was carried into, and one that did not begins with the ledger's sums and with what is not `is_stored` yet.
     """
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="uncounted_units")

@@ -9,6 +9,7 @@ admin.site.unregister([model for model in list(admin.site._registry) if model._m
 from billing.admin import (  # noqa: E402  (each registers its models)
     customers,  # noqa: F401
     entitlements,  # noqa: F401
+    meters,  # noqa: F401
     notices,  # noqa: F401
     operations,  # noqa: F401
     overrides,  # noqa: F401

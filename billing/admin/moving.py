@@ -30,7 +30,7 @@ class MovingViews(ModelAdmin):
         if request.method == "POST":
             return self.order(request, plan)
         context = {
-            **self.page_context(request, title=f"Subscribers on older prices of {plan}", plan=plan),
+            **self.page_context(request, title=f"Subscribers on older prices of {plan}", subject=plan),
             "older": older_prices(plan),
             "unpublished": [price for price in plan.prices.select_related("meter") if not price.is_published],
             "moves": [(move, say_progress(move)) for move in with_counts(plan.price_moves.all())[:10]],

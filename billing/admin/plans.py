@@ -22,7 +22,7 @@ from billing.admin.plan_forms import (
     link,
 )
 from billing.admin.publishing import PublishingViews
-from billing.models import Meter, Plan, PlanPrice, PlanQuota
+from billing.models import Plan, PlanPrice, PlanQuota
 from billing.subscribers import count_on_any, count_subscribers, counted, why_kept
 from billing.tasks import enqueue, refresh_entitlements
 from billing.templatetags.money import money
@@ -265,17 +265,3 @@ class PlanAdmin(PublishingViews, MovingViews, ModelAdmin):
     @admin.display
     def deleting(self, plan: Plan) -> str:
         return reason_of(plan) or "Nobody has ever been on it: it can be deleted."
-
-
-@admin.register(Meter)
-class MeterAdmin(ModelAdmin):
-    list_display = ["name", "slug", "unit", "stripe_meter_id"]
-    search_fields = ["name", "slug"]
-    fields = ["name", "slug", "unit", "stripe_meter_id"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Meter | None = None) -> list[str]:
-        # Events and Stripe's meter are known by the slug.
-        return ["stripe_meter_id", "slug"] if obj else ["stripe_meter_id"]
-
-    def has_delete_permission(self, request: HttpRequest, obj: Meter | None = None) -> bool:
-        return False  # Quotas, prices and reports refer to it, and Stripe keeps its meter for good.

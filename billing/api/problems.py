@@ -139,6 +139,31 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         {"units": 4000},
     ),
     "not_found": (Kind(404, "not_found", "Not found"), "You have no such invoice.", {}),
+    "length_required": (
+        Kind(411, "length_required", "Length required"),
+        "Send a Content-Length: a body in chunks is not taken.",
+        {},
+    ),
+    "content_too_large": (
+        Kind(413, "content_too_large", "Content too large"),
+        "1,200 events came at once: 1,000 is the most.",
+        {},
+    ),
+    "unsupported_media_type": (
+        Kind(415, "unsupported_media_type", "Unsupported media type"),
+        "Send events as application/json, application/cloudevents+json or application/cloudevents-batch+json.",
+        {},
+    ),
+    "unsupported_encoding": (
+        Kind(415, "unsupported_encoding", "Unsupported content encoding"),
+        "Send the body as it is, or with Content-Encoding: gzip.",
+        {},
+    ),
+    "events_not_stored": (
+        Kind(503, "events_not_stored", "Temporarily unavailable"),
+        "Whether the events were stored is not known. Send the same again: none is counted twice.",
+        {"retry_after": 1},
+    ),
     "rate_limited": (
         Kind(429, "rate_limited", "Too many requests"),
         "Your Pro plan allows 100 requests a minute. Try again in 12.3 seconds. Team would allow 500 a minute.",

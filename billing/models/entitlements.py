@@ -233,6 +233,13 @@ class Entitlement(models.Model):
         help_text="Starts of earlier periods of the same month, cut short by a change: what was used in them "
         "counts in this one.",
     )
+    previous_starts = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Starts of the last period before this one whose units do not count in it, and of those that it "
+        "carried on, the oldest first.",
+    )
+    previous_end = models.DateTimeField(null=True, blank=True, help_text="When that one ended.")
     grace_end = models.DateTimeField(
         null=True, blank=True, help_text="When the access shrinks, unless the status changes before."
     )

@@ -18,14 +18,27 @@ class Meter(models.Model):
         MAX = "max", "Largest value of a period"
         UNIQUE = "unique", "Number of different values in a period"
 
-    slug = models.CharField(max_length=40, unique=True, validators=[slug_validator])
-    name = models.CharField(max_length=80)
-    unit = models.CharField(max_length=40, default="call", help_text="One unit, as in “call” or “token”.")
+    # What an event of these adds does not hang on others: so calls can be charged to them before they are served.
+    GATED = frozenset({Aggregation.SUM, Aggregation.COUNT})
+
+    slug = models.CharField(
+        max_length=40,
+        unique=True,
+        validators=[slug_validator],
+        error_messages={"unique": "There is a meter with this slug already."},
+        help_text="What views and events call it, such as tokens. It cannot be changed once the meter is published or "
+        "used.",
+    )
+    name = models.CharField(max_length=80, help_text="What invoices and pages call it, such as Tokens.")
+    unit = models.CharField(
+        max_length=40, default="call", help_text="One unit, as in “call” or “token”: an s makes it several."
+    )
     aggregation = models.CharField(
         max_length=10,
         choices=Aggregation,
         default=Aggregation.SUM,
-        help_text="How the events of a period make up its units. It cannot be changed once the meter is published.",
+        help_text="How the events of a period make up its units. Calls can be charged to a sum or a number; the others "
+        "are counted by events alone. It cannot be changed once the meter is published or used.",
     )
     stripe_meter_id = models.CharField(max_length=255, blank=True, editable=False)
 
@@ -39,8 +52,8 @@ class Meter(models.Model):
 
     @property
     def is_gated(self) -> bool:
-        """Whether calls can be charged to it before they are served: what each adds does not hang on the others."""
-        return self.aggregation in {self.Aggregation.SUM, self.Aggregation.COUNT}
+        """Whether calls can be charged to it before they are served."""
+        return self.aggregation in self.GATED
 
     @property
     def event_name(self) -> str:

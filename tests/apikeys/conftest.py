@@ -9,6 +9,7 @@ from redis import Redis
 
 from config import embedded
 from tests.apikeys.reserving import Server
+from tests.apikeys.sending import Sender
 from usage import outage
 from usage.lines import lines
 from usage.redis_client import get_redis
@@ -51,6 +52,12 @@ def own_redis(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
 def server(client: Any, organization: Any, api_key: Any) -> Server:
     """A server that asks about Acme's key."""
     return Server(client, organization, api_key.secret)
+
+
+@pytest.fixture
+def post(client: Any, organization: Any) -> Sender:
+    """One of the operator's services, which sends usage events."""
+    return Sender(client)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from apikeys.tasks import bill_unsettled
 from tests.apikeys import callers, redis_cluster
 from tests.apikeys.test_gate import set_limits, used
 from tests.usage.cast import serve
+from tests.usage.ingesting import event, send, statuses
 from usage.lines import lines
 from usage.models import UsageEvent
 from usage.redis_client import get_redis
@@ -75,6 +76,18 @@ def test_organizations_on_every_node_are_admitted_and_counted(organizations, clu
         assert [admit(secret).used for _ in range(3)] == [1, 2, 3]
         give_back(admit(secret))
         assert used(organization) == 3
+
+
+def test_a_batch_of_events_raises_counters_on_every_node(organizations):
+    for _, secret in organizations:
+        admit(secret)
+
+    sent = [
+        event(organization, str(number), value=5) for number, (organization, _) in enumerate(organizations)
+    ]
+
+    assert statuses(send(*sent)) == ["accepted"] * 12
+    assert [used(organization) for organization, _ in organizations] == [6] * 12
 
 
 def test_all_keys_of_an_organization_lie_in_one_slot(organizations, cluster):

@@ -81,7 +81,10 @@ def test_publish_all_publishes_every_plan_and_meter(admin_client, plans, sandbox
         "tollgate_team",
         "tollgate_enterprise",
     }
-    assert {entry.object_repr for entry in LogEntry.objects.all()} == {"Pro", "Team", "Enterprise"}
+    assert {entry.object_repr for entry in LogEntry.objects.all()} == {
+        *("Pro", "Team", "Enterprise"),
+        *("Requests", "Tokens"),
+    }
 
 
 def test_with_stripe_out_of_reach_a_sentence_says_so_and_nothing_is_lost(
@@ -332,7 +335,8 @@ def test_staff_make_a_catalogue_from_nothing_and_a_customer_pays(
 ) -> None:
     """In the back office alone: a meter, a free plan, a paid one with overage, Publish."""
     admin_client.post(
-        reverse("admin:billing_meter_add"), {"name": "Requests", "slug": "requests", "unit": "call"}
+        reverse("admin:billing_meter_add"),
+        {"name": "Requests", "slug": "requests", "unit": "call", "aggregation": "sum"},
     )
     meter = Meter.objects.get().pk
     add = reverse("admin:billing_plan_add")

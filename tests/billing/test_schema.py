@@ -67,6 +67,7 @@ REPEATABLE = {
     ("put", "/api/v1/spend-caps/{meter}"),
     ("delete", "/api/v1/spend-caps/{meter}"),
     ("post", "/api/v1/keys/verify/settle"),
+    ("post", "/api/v1/events"),  # Each event is known by its source and id.
 }
 
 
