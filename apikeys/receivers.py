@@ -8,19 +8,25 @@ from uuid import UUID
 from django.dispatch import receiver
 
 from accounts.models import Organization
-from apikeys import about, cache, service_access
+from apikeys import about, cache, late, service_access
 from apikeys.models import APIKey, ServiceToken
 from apikeys.signals import keys_changed, service_token_changed
 from billing.models import Entitlement
 from billing.signals import entitlement_changed
+from usage.events import Event
 from usage.models import UsageEvent
-from usage.signals import events_stored
+from usage.signals import event_delayed, events_stored
 
 
 @receiver(events_stored)
 def note_use(sender: type[UsageEvent], last_served: Mapping[UUID, datetime], **kwargs: object) -> None:
     """Note when keys were last used, a batch of calls at a time."""
     APIKey.objects.note_use(last_served)
+
+
+@receiver(event_delayed)
+def charge_delayed(sender: type[UsageEvent], event: Event, **kwargs: object) -> None:
+    late.announce(event)
 
 
 @receiver(entitlement_changed)

@@ -9,7 +9,9 @@ from redis.exceptions import RedisError
 
 from usage import ledger, stream
 from usage.events import Event
+from usage.models import UsageEvent
 from usage.outage import outage
+from usage.signals import event_delayed
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ def house() -> bool:
     for _ in range(len(homeless)):
         event = homeless[0]
         try:
+            event_delayed.send(sender=UsageEvent, event=event)
             ledger.store([event])
         except (OperationalError, InterfaceError):
             if not connection.in_atomic_block:

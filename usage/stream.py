@@ -2,6 +2,7 @@
 acknowledged after its transaction has committed, and taken over from a reader that died before."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ REFUSED = "tollgate:usage:unreadable"
 GROUP = "drain"
 BATCH = 2000
 TAKE_OVER_AFTER_MS = 30_000
+PAUSE_SECONDS = 0.05
 
 
 def append(event: Event, *, failed: Callable[[], None]) -> None:
@@ -79,6 +81,20 @@ def is_stored(up_to: str) -> bool:
     pending: Any = redis.xpending(STREAM, GROUP)
     waiting = bool(pending["pending"]) and order_of(pending["min"]) <= order_of(up_to)
     return order_of(delivered) >= order_of(up_to) and not waiting
+
+
+def wait_until_stored(*, seconds: float) -> bool:
+    """Wait for whoever drains the stream; return whether all that is on it now is stored. Raises RedisError."""
+    lines.confirm()
+    redis = get_redis()
+    if not redis.xlen(STREAM):
+        return True
+    newest, deadline = last_id(), time.monotonic() + seconds
+    while not redis.xinfo_groups(STREAM) or not is_stored(newest):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True
 
 
 def order_of(entry_id: str) -> tuple[int, int]:
