@@ -97,6 +97,11 @@ UNFOLD = {
                         "icon": "cloud_upload",
                         "link": reverse_lazy("admin:usage_meterreport_changelist"),
                     },
+                    {
+                        "title": "Counters",
+                        "icon": "balance",
+                        "link": reverse_lazy("admin:apikeys_counterreading_changelist"),
+                    },
                 ],
             },
             {

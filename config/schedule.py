@@ -58,5 +58,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 30.0,
         "options": {"expires": 30},
     },
+    "measure-counters": {
+        "task": "apikeys.tasks.measure_counters",
+        "schedule": 300.0,
+        "options": {"expires": 300},
+    },
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }

@@ -20,6 +20,7 @@ from apikeys.reservations import Hold, Reservation
 from apikeys.secret import parse
 from apikeys.tasks import bill_unsettled
 from billing.models import Entitlement
+from tests.exhaustive import IS_EXHAUSTIVE
 from tests.usage.cast import make_event
 from usage import ledger
 from usage.counting import NO_KEY
@@ -219,8 +220,11 @@ def pick(calls, number):
     return calls[number % len(calls)] if calls else None
 
 
+@pytest.mark.exhaustive
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=2000 if IS_EXHAUSTIVE else 60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=st.lists(choices, max_size=30))
 def test_a_counter_is_never_below_what_was_used_and_comes_to_exactly_the_ledger(organization, api_key, steps):
