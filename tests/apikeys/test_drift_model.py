@@ -49,7 +49,8 @@ choices = st.one_of(
     st.tuples(st.just("drain")),
     st.tuples(st.just("wait"), st.sampled_from([1, 60, 400, 1000, 2000])),
     st.tuples(st.just("measure")),
-    st.tuples(st.just("measure")),
+    st.tuples(st.just("look twice")),
+    st.tuples(st.just("look twice")),
 )
 
 
@@ -189,6 +190,12 @@ class Book:
         for call in self.running:
             if self.now - call.at >= drift.GRACE:
                 call.is_owed = False
+
+    def look_twice(self):
+        self.measure()
+        self.tick(seconds=1000)
+        self.drain()
+        self.measure()
 
     @property
     def used(self):
