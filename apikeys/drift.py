@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 
 from accounts import clock
@@ -49,7 +49,7 @@ from apikeys.scripts import Script
 from billing.entitlements import lock_entitlement
 from billing.models import Entitlement
 from usage import stream
-from usage.counting import count_up_to
+from usage.counting import Account, count_up_to, units_of
 from usage.events import Event
 from usage.redis_client import get_redis
 
@@ -68,29 +68,18 @@ IS_HELD = "A reservation from before it was read is not settled yet."
 IS_BEHIND = "The drain is behind: what was used is not all in the ledger yet."
 IS_UNCOUNTED = "Calls that PostgreSQL let in are not on the counter yet."
 
-# What the ledger's sums say of several counters at once.
-SUMS = """
-SELECT wanted.number, coalesce(sum(usage_rollup.units), 0)
-FROM unnest(%(numbers)s::int[], %(organizations)s::uuid[], %(meters)s::text[], %(starts)s::timestamptz[])
-    AS wanted (number, organization_id, meter, period_start)
-JOIN usage_rollup USING (organization_id, meter, period_start)
-GROUP BY wanted.number
-"""
-
 
 class Counter(NamedTuple):
-    """A counter of the current period. `starts` are those of all periods whose units are on it."""
+    """A counter of the current period, and what should be on it."""
 
     organization: Organization
     meter: str
     period_start: datetime
-    starts: list[datetime]
+    account: Account
 
     @classmethod
     def of(cls, entitlement: Entitlement, meter: str) -> "Counter":
-        carried = map(datetime.fromisoformat, entitlement.carried_from)
-        starts = [entitlement.period_start, *carried]
-        return cls(entitlement.organization, meter, entitlement.period_start, starts)
+        return cls(entitlement.organization, meter, entitlement.period_start, Account.of(entitlement, meter))
 
     @property
     def field(self) -> str:
@@ -136,7 +125,7 @@ def mark_differing(entitlements: Sequence[Entitlement]) -> int:
     counters = [
         Counter.of(each, meter) for each in entitlements for meter in each.quotas if now < each.period_end
     ]
-    recorded = ledger_sums(counters)
+    recorded = units_of([counter.account for counter in counters])
     # After the ledger: what is in it was charged before, so a counter that is below it lacks something.
     pipeline = get_redis().pipeline(transaction=False)
     for counter in counters:
@@ -151,25 +140,6 @@ def mark_differing(entitlements: Sequence[Entitlement]) -> int:
             marked += mark(counter, ledger=units)
     forget_differences(in_line)
     return marked
-
-
-def ledger_sums(counters: Sequence[Counter]) -> list[int]:
-    """Return the units that the ledger's sums have of each counter's periods."""
-    wanted = [(number, counter, start) for number, counter in enumerate(counters) for start in counter.starts]
-    found = [0] * len(counters)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            SUMS,
-            {
-                "numbers": [number for number, _, _ in wanted],
-                "organizations": [counter.organization.pk for _, counter, _ in wanted],
-                "meters": [counter.meter for _, counter, _ in wanted],
-                "starts": [start for _, _, start in wanted],
-            },
-        )
-        for number, units in cursor.fetchall():
-            found[number] = int(units)
-    return found
 
 
 def mark(counter: Counter, *, ledger: int) -> bool:
@@ -265,7 +235,7 @@ def compare(reading: CounterReading) -> int | None:
             return None
         counter = Counter.of(entitlement, reading.meter)
         called, ingested = count_up_to(
-            marked_at, organization_id=organization.pk, meter=counter.meter, starts=counter.starts
+            marked_at, organization_id=organization.pk, meter=counter.meter, starts=counter.account.starts
         )
         mark = to_microseconds(marked_at)
         answer = MEND.run(

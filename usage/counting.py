@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from billing.models import Entitlement
 from usage.events import Event
 
 # Of events that came in by themselves, with no call: no key was used.
@@ -35,6 +36,48 @@ SELECT
      WHERE organization_id = %(organization)s AND meter = %(meter)s AND period_start = ANY(%(starts)s)
        AND api_key_id = %(no_key)s)
 """
+
+
+# What the sums say of several accounts at once.
+SUMS = """
+SELECT wanted.number, coalesce(sum(usage_rollup.units), 0)
+FROM unnest(%(numbers)s::int[], %(organizations)s::uuid[], %(meters)s::text[], %(starts)s::timestamptz[])
+    AS wanted (number, organization_id, meter, period_start)
+JOIN usage_rollup USING (organization_id, meter, period_start)
+GROUP BY wanted.number
+"""
+
+
+class Account(NamedTuple):
+    """What counts against one quota: an organization's units of a meter in the periods that began at `starts`."""
+
+    organization_id: UUID
+    meter: str
+    starts: list[datetime]
+
+    @classmethod
+    def of(cls, entitlement: Entitlement, meter: str) -> "Account":
+        starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
+        return cls(entitlement.organization_id, meter, starts)
+
+
+def units_of(accounts: Sequence[Account]) -> list[int]:
+    """Return the units that the ledger's sums have of each account."""
+    wanted = [(number, each, start) for number, each in enumerate(accounts) for start in each.starts]
+    found = [0] * len(accounts)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            SUMS,
+            {
+                "numbers": [number for number, _, _ in wanted],
+                "organizations": [each.organization_id for _, each, _ in wanted],
+                "meters": [each.meter for _, each, _ in wanted],
+                "starts": [start for _, _, start in wanted],
+            },
+        )
+        for number, units in cursor.fetchall():
+            found[number] = int(units)
+    return found
 
 
 class Counted(NamedTuple):

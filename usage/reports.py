@@ -15,6 +15,7 @@ from billing.models import Entitlement
 from billing.stripe.customers import find_customer
 from billing.stripe.metering import send_meter_event
 from billing.subscriptions import metered_since
+from usage import alerts
 from usage.models import MeterReport, UsageRollup
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def make_reports(organization: Organization | None = None) -> int:
             for (organization, meter, hour, period_start), units in sums.items()
         )
         UsageRollup.objects.bulk_update(rollups, ["reported_units"], batch_size=1000)
+        alerts.note_crossings((organization, meter) for organization, meter, _, _ in sums)
     return len(sums)
 
 
