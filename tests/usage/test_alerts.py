@@ -37,6 +37,17 @@ def metered(acme, plans):
     return acme
 
 
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@transaction.atomic
+def report_and_die():
+    make_reports()
+    assert told() == [80]
+    raise Killed
+
+
 def use(acme, units):
     acme.use(units)
     make_reports()
@@ -240,13 +251,9 @@ def test_what_is_reported_late_of_a_month_that_is_over_tells_nothing(free):
 def test_a_crash_before_the_units_are_marked_loses_nothing_and_tells_nothing_twice(free):
     free.use(80)
 
-    class Killed(BaseException):
-        pass
+    with pytest.raises(Killed):
+        report_and_die()
 
-    with pytest.raises(Killed), transaction.atomic():
-        make_reports()
-        assert told() == [80]
-        raise Killed
     assert told() == []
     assert not MeterReport.objects.exists()
     assert UsageRollup.objects.get().reported_units == 0
