@@ -66,6 +66,11 @@ def backlog(organization_id: uuid.UUID) -> list[Event]:
         after = f"({page[-1][0]}"
 
 
+def length() -> int:
+    """Return how many entries wait to be stored, those in a drain's hands among them. Raises RedisError."""
+    return int(get_redis().xlen(STREAM))
+
+
 def last_id() -> str:
     """Return the id of the newest entry that was ever appended. Raises redis.exceptions.RedisError."""
     lines.confirm()
