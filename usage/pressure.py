@@ -1,8 +1,9 @@
 """Back-pressure: what happens where events come faster than they are drained.
 
-The stream lies in Redis's memory, about 300 bytes an event. Where it is longer than STREAM_LIMIT, each call writes its
-event to PostgreSQL itself, before it is answered: the stream stops growing, and who calls waits for the store that is
-the bottleneck, which slows them down. Below four fifths of the limit calls go back to the stream.
+The stream lies in Redis's memory, about 200 bytes an event: a million take 200 MB. Where it is longer than
+STREAM_LIMIT, each call writes its event to PostgreSQL itself, before it is answered: the stream stops growing, and who
+calls waits for the store that is the bottleneck, which slows them down. Below four fifths of the limit calls go back
+to the stream.
 
 The length is looked at by each process, at most once a second and by the thread that reads Redis's answers, not on a
 call's way. So the stream may grow beyond the limit by what is appended within a second and a bit.

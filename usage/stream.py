@@ -5,7 +5,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import DataError, IntegrityError
 from redis.exceptions import ResponseError
@@ -69,6 +69,34 @@ def backlog(organization_id: uuid.UUID) -> list[Event]:
 def length() -> int:
     """Return how many entries wait to be stored, those in a drain's hands among them. Raises RedisError."""
     return int(get_redis().xlen(STREAM))
+
+
+class State(NamedTuple):
+    """How the stream stands. `oldest_age` is how long its oldest entry has waited, in seconds; without any, 0."""
+
+    entries: int
+    pending: int
+    oldest_age: float
+    consumers: int
+    unreadable: int
+
+
+def state() -> State:
+    """Raises redis.exceptions.RedisError."""
+    redis: Any = get_redis()
+    lines.confirm()
+    oldest = redis.xrange(STREAM, count=1)
+    seconds, microseconds = redis.time()
+    groups: list[Any] = redis.xinfo_groups(STREAM) if redis.exists(STREAM) else []
+    group = next((each for each in groups if each["name"] == GROUP), {"pending": 0, "consumers": 0})
+    began = order_of(oldest[0][0])[0] / 1000 if oldest else None
+    return State(
+        entries=redis.xlen(STREAM),
+        pending=group["pending"],
+        oldest_age=0 if began is None else max(seconds + microseconds / 1_000_000 - began, 0),
+        consumers=group["consumers"],
+        unreadable=redis.xlen(REFUSED),
+    )
 
 
 def last_id() -> str:

@@ -17,6 +17,9 @@ class CounterReadingQuerySet(models.QuerySet["CounterReading"]):
         """Those whose difference could not be mended for so long that somebody should look."""
         return self.filter(differs_since__lt=now - CounterReading.SHOULD_BE_MENDED_AFTER)
 
+    def mended_lately(self, *, now: datetime) -> "CounterReadingQuerySet":
+        return self.filter(mended_at__gt=now - timedelta(days=1))
+
 
 class CounterReading(models.Model):
     """How far a quota's counter in Redis was from the ledger, and what was done about it: see `apikeys.drift`.
@@ -62,7 +65,15 @@ class CounterReading(models.Model):
         indexes = [
             models.Index(
                 fields=["marked_at"], condition=Q(marked_at__isnull=False), name="counterreading_open"
-            )
+            ),
+            models.Index(
+                fields=["differs_since"],
+                condition=Q(differs_since__isnull=False),
+                name="counterreading_differing",
+            ),
+            models.Index(
+                fields=["mended_at"], condition=Q(mended_at__isnull=False), name="counterreading_mended"
+            ),
         ]
 
     def __str__(self) -> str:
