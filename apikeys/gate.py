@@ -218,5 +218,5 @@ def return_units(
     ref: str, *, counter: str, units: int, came_to: int, born: str, admitted: str | int, is_late: bool
 ) -> None:
     """Raises RedisError."""
-    args = [counter, units, came_to, born, admitted, "late" if is_late else ""]
+    args: list[str | int] = [counter, units, came_to, born, admitted, "late" if is_late else ""]
     GIVE_BACK.run([cache.names(ref).used], args)
