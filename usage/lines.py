@@ -39,7 +39,9 @@ class Line:
     """One connection, used by one thread at a time. Each entry is sent with what to do should it not arrive."""
 
     def __init__(self) -> None:
-        self.connection = get_redis().connection_pool.make_connection()
+        # Not by the pool's own make_connection: that counts what it made for good, and makes a hundred in all.
+        pool = get_redis().connection_pool
+        self.connection = pool.connection_class(**pool.connection_kwargs)
         self.connection.connect()
         self.socket: Any = self.connection._sock  # type: ignore[attr-defined]
         self.reader = Reader(protocolError=Lost, replyError=ResponseError, encoding="utf-8", errors="replace")

@@ -94,14 +94,14 @@ def test_counters_that_drift_are_told(scrape, organization, api_key):
         )
 
 
-def test_redis_is_told_by_its_memory_and_its_files(scrape):
+def test_redis_is_told_by_its_memory_and_its_files(scrape, own_redis):  # noqa: F811
     found = scrape()
 
     assert (found["tollgate_redis_up"], found["tollgate_postgresql_up"]) == (1, 1)
     assert found["tollgate_redis_memory_used_bytes redis"] > 100_000
     assert found["tollgate_redis_memory_max_bytes redis"] == 0
     assert found["tollgate_redis_evicted_keys_total redis"] == 0
-    assert found["tollgate_redis_aof_enabled redis"] == 0  # The tests' own.
+    assert found["tollgate_redis_aof_enabled redis"] == 1
 
 
 def test_the_ledger_has_room_for_three_months(scrape):
