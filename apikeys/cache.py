@@ -23,12 +23,13 @@ from apikeys.reservations import uncounted_events
 from billing.entitlements import lock_entitlement, refresh_entitlement
 from billing.models import Entitlement, Meter, PlanQuota
 from usage import stream
-from usage.counting import units_in_period
+from usage.counting import Counted, count_period
 from usage.redis_client import get_redis
 
 IDLE = timedelta(days=7)  # Memory of organizations that call no more is freed.
 ABSENT = timedelta(minutes=1)
 BORN = "born"  # Of the hash of counters, not of what PostgreSQL knows.
+TAKEN = "taken"  # In it, when counters were last raised by what PostgreSQL had let in: see mark.lua.
 EXPIRED_KNOWN = timedelta(days=30)
 KEPT = timedelta(days=40)  # Counters of past periods, to which late answers may still give back.
 
@@ -106,14 +107,16 @@ def copy(organization: Organization, *, now: datetime) -> None:
     pipeline.hset(keys.facts, mapping=facts)
     pipeline.pexpire(keys.facts, IDLE)
     pipeline.hset(keys.used, BORN, facts[BORN])
-    for name, units in beginnings(entitlement, held, uncounted).items():
-        pipeline.hsetnx(keys.used, name, units)
+    for name, counted in beginnings(entitlement, held, uncounted).items():
+        pipeline.hsetnx(keys.used, name, counted.units)
+        pipeline.hset(keys.used, f"ingested:{name}", counted.ingested)
     for earlier, later in successions(entitlement):
         pipeline.hset(keys.used, f"into:{earlier}", later)
     for row in uncounted:
         for name in counters_of(entitlement, row):
             if name in held:
                 pipeline.hincrby(keys.used, name, row.units)
+                pipeline.hset(keys.used, TAKEN, to_microseconds(now))
     # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
     # rollups, which are a moment behind the calls. As a span, because `now` is the gate's clock, not Redis's.
     pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)
@@ -138,7 +141,7 @@ def is_filled(entitlement: Entitlement, *, now: datetime) -> bool:
 
 def beginnings(
     entitlement: Entitlement, held: Mapping[str, str], uncounted: Sequence[UncountedUnits]
-) -> dict[str, int]:
+) -> dict[str, Counted]:
     """Return the units that counters begin with, by counter, for the meters that have none now."""
     missing = [meter for meter in entitlement.quotas if counter(meter, entitlement.period_start) not in held]
     if not missing:
@@ -151,18 +154,20 @@ def beginnings(
     starts = starts_of(entitlement)
     for meter in missing:
         in_hand = [row for row in uncounted if row.meter == meter and row.period_start in starts]
-        units = 0
+        units = ingested = 0
         for start in reversed(starts):
             known = held.get(counter(meter, start))
             if known is not None:
                 # An earlier period's counter holds what it carried on itself, but nothing of what is uncounted.
                 units += int(known) + sum(row.units for row in in_hand if row.period_start <= start)
+                ingested += int(held.get(f"ingested:{counter(meter, start)}", 0))
                 break
             units += sum(row.units for row in in_hand if row.period_start == start and not row.is_stored)
-            units += units_in_period(
+            recorded = count_period(
                 organization_id=entitlement.organization_id, meter=meter, period_start=start, backlog=backlog
             )
-        found[counter(meter, entitlement.period_start)] = units
+            units, ingested = units + recorded.units, ingested + recorded.ingested
+        found[counter(meter, entitlement.period_start)] = Counted(units, ingested)
     return found
 
 

@@ -1,13 +1,17 @@
 """What a call costs once it has been served."""
 
+from datetime import timedelta
+
 from django.http import HttpRequest
 from rest_framework.request import Request
 
 from apikeys import settlement
 from apikeys.decision import AT, KEY, ORGANIZATION, PERIOD_START, Decision
+from apikeys.late import LATE
 from usage.events import Event
 
 TOO_MANY_REQUESTS = 429
+LATE_MS = LATE // timedelta(milliseconds=1)
 
 
 class CannotCharge(ValueError):
@@ -88,5 +92,5 @@ def settle(call: Call, *, status: int, endpoint: str, method: str, response_ms: 
             status=status,
             response_ms=response_ms,
         )
-    settlement.settle(decision, units=units, event=event)
+    settlement.settle(decision, units=units, event=event, is_late=response_ms >= LATE_MS)
     return decision.cost - units

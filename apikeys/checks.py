@@ -10,7 +10,7 @@ from djstripe import models as djstripe
 from accounts import clock
 from accounts.models import Organization
 from apikeys import cache
-from apikeys.models import APIKey
+from apikeys.models import APIKey, CounterReading
 from billing.doctor import Finding, Fix, Severity, check
 from billing.entitlements import compute, lock_entitlement, refresh_entitlement
 from billing.models import Entitlement
@@ -116,3 +116,22 @@ def refresh_and_drop(organization: Organization) -> None:
     with transaction.atomic():
         refresh_entitlement(organization)
         cache.drop(organization.ref)
+
+
+@check(
+    "counter-drift", "Quotas' counters that have differed from the ledger for hours and could not be mended."
+)
+def unmended_counters() -> Iterator[Finding]:
+    for reading in CounterReading.objects.unmended(now=clock.now()).select_related("organization"):
+        organization = reading.organization
+        way = "above" if reading.difference > 0 else "below"
+        yield Finding(
+            slug="counter-drift",
+            severity=Severity.WARNING,
+            subject=f"{organization.ref}/{reading.meter}",
+            sentence=f"The counter of {organization}'s {reading.meter} was {abs(reading.difference):,} units {way} the "
+            f"ledger, and has differed since {reading.differs_since:%Y-%m-%d %H:%M} UTC. {reading.note}".strip(),
+            advice="The task that measures runs every five minutes: see that Celery's beat, a worker and a drain run. "
+            "An organization that always has calls of more than five minutes on their way is not compared.",
+            organization=organization,
+        )

@@ -4,7 +4,10 @@
 for place = 1, #ARGV, 3 do
   local key, field, units = KEYS[tonumber(ARGV[place])], ARGV[place + 1], ARGV[place + 2]
   while field do
-    if redis.call('HEXISTS', key, field) == 1 then redis.call('HINCRBY', key, field, units) end
+    if redis.call('HEXISTS', key, field) == 1 then
+      redis.call('HINCRBY', key, field, units)
+      redis.call('HINCRBY', key, 'ingested:' .. field, units) -- See drift.py.
+    end
     field = redis.call('HGET', key, 'into:' .. field)
   end
 end

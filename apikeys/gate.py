@@ -196,8 +196,27 @@ def ask_again(ref: str, keys: Sequence[str], args: Sequence[str | int]) -> list[
     return [Verdict.UNAVAILABLE]
 
 
-def give_back(decision: Decision, *, units: int | None = None) -> None:
-    """Return units of an admitted call to the quota's counter: all, unless told how many. Raises RedisError."""
-    field = cache.counter(decision.meter, decision.period_start, livemode=decision.livemode)
+def give_back(decision: Decision, *, units: int | None = None, is_late: bool = False) -> None:
+    """Return units of an admitted call to the quota's counter: all, unless told how many. Raises RedisError.
+
+    `is_late` says that it was admitted LATE ago or longer (see `apikeys.drift`): then it is asked for with no units
+    too, before the call's event is handed over, because they may have been taken off the counter meanwhile.
+    """
     units = decision.cost if units is None else units
-    GIVE_BACK.run([cache.names(decision.ref).used], [field, units, decision.cost - units, decision.born])
+    return_units(
+        decision.ref,
+        counter=cache.counter(decision.meter, decision.period_start, livemode=decision.livemode),
+        units=units,
+        came_to=decision.cost - units,
+        born=decision.born,
+        admitted=decision.answer[AT],
+        is_late=is_late,
+    )
+
+
+def return_units(
+    ref: str, *, counter: str, units: int, came_to: int, born: str, admitted: str | int, is_late: bool
+) -> None:
+    """Raises RedisError."""
+    args: list[str | int] = [counter, units, came_to, born, admitted, "late" if is_late else ""]
+    GIVE_BACK.run([cache.names(ref).used], args)

@@ -1,17 +1,31 @@
 -- Give units back to the quota they were charged to, where that period is still counted, and to those that it was
 -- carried into since. Answers how many.
--- KEYS[1] hash of units used; ARGV counter's field, units, what the call came to, "born" as the gate answered it.
-local field, most = ARGV[1], tonumber(ARGV[2])
+-- KEYS[1] hash of units used; ARGV counter's field, units, what the call came to, "born" as the gate answered it,
+-- when the call was admitted in microseconds, "late" where that was long ago and its event is still to come: see
+-- drift.py.
+local call = redis.call
+local field, most, came_to, admitted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
 -- Where the counter was lost while the call was being served, it began anew without it: nothing of it is to be given
 -- back, and what it came to is not counted yet.
-local is_lost = ARGV[4] ~= '' and redis.call('HGET', KEYS[1], 'born') ~= ARGV[4]
+local is_lost = ARGV[4] ~= '' and call('HGET', KEYS[1], 'born') ~= ARGV[4]
 local given
 while field do
-  local used = tonumber(redis.call('HGET', KEYS[1], field))
+  local held = call('HMGET', KEYS[1], field, 'mark:' .. field, 'mended:' .. field)
+  local used, mark, mended = tonumber(held[1] or ''), tonumber(held[2] or ''), tonumber(held[3] or '')
   if not used then break end
-  local units = is_lost and -tonumber(ARGV[3]) or math.min(used, most)
-  if units ~= 0 then redis.call('HINCRBY', KEYS[1], field, -units) end
+  -- The same where it was taken for one that died, and its units were taken off.
+  local is_gone = is_lost or mended and mended >= admitted
+  local units = is_gone and -came_to or math.min(used, most)
+  if units ~= 0 then call('HINCRBY', KEYS[1], field, -units) end
+  if mark and mark >= admitted then
+    if ARGV[6] == 'late' then
+      -- Who measures would miss the event: measured again later.
+      call('HDEL', KEYS[1], 'mark:' .. field, 'read:' .. field, 'back:' .. field)
+    elseif units ~= 0 then
+      call('HINCRBY', KEYS[1], 'back:' .. field, units)
+    end
+  end
   given = given or math.max(units, 0)
-  field = redis.call('HGET', KEYS[1], 'into:' .. field)
+  field = call('HGET', KEYS[1], 'into:' .. field)
 end
 return given or 0

@@ -8,13 +8,14 @@ from uuid import UUID
 from django.dispatch import receiver
 
 from accounts.models import Organization
-from apikeys import about, cache, ingest, service_access
+from apikeys import about, cache, ingest, late, service_access
 from apikeys.models import APIKey, ServiceToken
 from apikeys.signals import keys_changed, service_token_changed
 from billing.models import Entitlement
 from billing.signals import entitlement_changed
+from usage.events import Event
 from usage.models import UsageEvent
-from usage.signals import events_stored, units_ingested
+from usage.signals import event_delayed, events_stored, units_ingested
 
 
 @receiver(events_stored)
@@ -32,6 +33,11 @@ def count_ingested(
 ) -> None:
     """Have the quotas' counters follow."""
     ingest.count(units, refs)
+
+
+@receiver(event_delayed)
+def charge_delayed(sender: type[UsageEvent], event: Event, **kwargs: object) -> None:
+    late.announce(event)
 
 
 @receiver(entitlement_changed)

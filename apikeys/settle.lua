@@ -26,8 +26,8 @@ if known then return {'known', known} end
 
 local held = call('HGET', KEYS[1], id)
 local is_open = held and string.sub(held, 1, 5) == 'open|'
-local deadline, mode, meter, cost, period = string.match(
-  is_open and held or ARGV[4], '^open|(%d+)|(%l+)|%x+|%d+|[^|]*|[^|]*|([^|]*)|(%d+)|(%d+)|')
+local deadline, mode, admitted, meter, cost, period = string.match(
+  is_open and held or ARGV[4], '^open|(%d+)|(%l+)|%x+|(%d+)|[^|]*|[^|]*|([^|]*)|(%d+)|(%d+)|')
 deadline = tonumber(deadline or now)
 local field = period and (mode == 'test' and 'test:' or '') .. meter .. ':' .. period
 local used = field and tonumber(call('HGET', KEYS[3], field) or '')
@@ -38,7 +38,10 @@ if is_open then
     if used then
       -- And from those that it was carried into since, as give_back.lua does.
       while used do
-        call('HINCRBY', KEYS[3], field, -math.min(used, back))
+        local units = math.min(used, back)
+        call('HINCRBY', KEYS[3], field, -units)
+        local mark = call('HGET', KEYS[3], 'mark:' .. field)
+        if mark and tonumber(mark) >= tonumber(admitted) then call('HINCRBY', KEYS[3], 'back:' .. field, units) end
         field = call('HGET', KEYS[3], 'into:' .. field)
         used = field and tonumber(call('HGET', KEYS[3], field) or '')
       end
@@ -50,6 +53,8 @@ if is_open then
 elseif how == 'sure' then
   -- Lost, and the counter was filled without it: it is charged what it came to.
   if used and units > 0 then call('HINCRBY', KEYS[3], field, units) end
+  -- Who measures the counter would miss its event, which is still to come: measured again later. See drift.py.
+  if used then call('HDEL', KEYS[3], 'mark:' .. field, 'read:' .. field, 'back:' .. field) end
 elseif how ~= 'withdraw' then
   return {'unknown', string.format('%.0f', now)}
 end

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from djstripe import models as djstripe
 
 from accounts.models import Organization
-from billing.models import Meter, PlanQuota, PublishedPrice, SpendCap
-from billing.subscriptions import PlanSubscription, subscription_of
+from billing.models import Entitlement, Meter, PlanQuota, PublishedPrice, SpendCap
+from billing.subscriptions import PlanSubscription, find_live_subscription, subscription_of
 
 Quotas = dict[str, dict[str, Any]]
 HALF = Fraction(1, 2)
@@ -93,6 +93,39 @@ def find_ceiling(
         whole = units_within(cap.amount, tiers)
         return before.units + rest if whole is None else min(whole, before.units + rest)
     return before.units + rest
+
+
+class CapLevel(NamedTuple):
+    """A spend cap, in the currency's minor unit, and at how many units each percentage of it is reached."""
+
+    amount: int
+    currency: str
+    units: dict[int, int]
+
+
+def find_cap_levels(entitlement: Entitlement, meter: Meter, *, levels: Iterable[int]) -> CapLevel | None:
+    """Return the units that cost each of `levels`, in percent of the customer's spend cap; None without one that stops.
+
+    As `find_ceiling` has it: a level is reached with the last unit that its part of the money pays for, where that is
+    one that costs anything, and all of it with the last unit that is let through.
+    """
+    stops_at = entitlement.quotas[meter.slug].get("spend_cap")
+    organization = entitlement.organization
+    cap = organization.spend_caps.filter(meter=meter).select_related("meter", "organization").first()
+    subscription = find_live_subscription(organization)
+    if stops_at is None or cap is None or subscription is None:
+        return None
+    included = entitlement.quotas[meter.slug]["included"]
+    since = min([entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)])
+    units = {}
+    for level in levels:
+        part = SpendCap(
+            organization=organization, meter=meter, amount=cap.amount * level // 100, currency=cap.currency
+        )
+        reached = find_ceiling(part, included, subscription, since=since)
+        # A first unit may cost more than the level: it is reached by that one.
+        units[level] = stops_at if level == 100 or reached is None else max(reached, (included or 0) + 1)
+    return CapLevel(cap.amount, cap.currency, units)
 
 
 def metered_price(subscription: PlanSubscription, meter: Meter) -> dict[str, Any] | None:

@@ -15,10 +15,11 @@ from django.utils import timezone
 from djstripe import models as djstripe
 
 from accounts.models import Organization
-from billing.limits import describe_limits
-from billing.models import Access, Entitlement, Notice, NoticeKind, Plan, Trial
+from billing.ceilings import metered_price, tiers_of
+from billing.limits import counted, describe_limits
+from billing.models import Access, Entitlement, Meter, Notice, NoticeKind, Plan, Trial
 from billing.subscriptions import PlanSubscription, find_live_subscription, owed_invoices
-from billing.templatetags.money import money
+from billing.templatetags.money import money, unit_money
 
 WITH_LIMITS = frozenset(
     {NoticeKind.ACCESS_REDUCED, NoticeKind.RECOVERED, NoticeKind.CANCELLED, NoticeKind.PLAN_CHANGED}
@@ -132,6 +133,45 @@ def of_refused_trial(notice: Notice, entitlement: Entitlement) -> dict[str, Any]
     }
 
 
+def of_quota(notice: Notice, entitlement: Entitlement) -> dict[str, Any]:
+    """Add how much of the quota is used, and what happens at its end: calls are refused, or each unit costs."""
+    found = of_limit(notice)
+    subscription = find_live_subscription(notice.organization)
+    meter = Meter.objects.filter(slug=notice.context["meter"]).first()
+    unit_price = ""
+    if subscription and meter and not notice.context["is_blocked"]:
+        price = metered_price(subscription, meter)
+        tiers = tiers_of(price, meter) if price else None
+        amounts = [tier["unit_amount_decimal"] for tier in tiers or [] if float(tier["unit_amount_decimal"])]
+        unit_price = unit_money(amounts[0], subscription.currency) if amounts else ""
+    label = "See plans with more" if notice.context["is_blocked"] else "See your usage"
+    return found | {
+        "unit_price": unit_price,
+        "action": Action(label, page("billing" if notice.context["is_blocked"] else "usage")),
+    }
+
+
+def of_spend(notice: Notice, entitlement: Entitlement) -> dict[str, Any]:
+    """Add how much of the spend cap is used."""
+    amount = money(notice.context["amount"], notice.context["currency"])
+    return of_limit(notice) | {"amount": amount, "action": Action("Change your spend cap", page("billing"))}
+
+
+def of_limit(notice: Notice) -> dict[str, Any]:
+    context = notice.context
+    runs_out_at = context["runs_out_at"]
+    return {
+        **{name: context[name] for name in ("level", "limit", "used", "unit", "meter_name")},
+        "units": counted(context["limit"], context["unit"]),
+        "percent": context.get("percent"),
+        "is_blocked": context.get("is_blocked"),
+        "is_capped": context.get("is_capped"),
+        "is_all": context["level"] == 100,
+        "period_end": datetime.fromisoformat(context["period_end"]),
+        "runs_out_at": datetime.fromisoformat(runs_out_at) if runs_out_at else None,
+    }
+
+
 CONTEXTS: dict[NoticeKind, Callable[[Notice, Entitlement], dict[str, Any]]] = {
     NoticeKind.TRIAL_ENDING: of_trial,
     NoticeKind.TRIAL_REFUSED: of_refused_trial,
@@ -141,6 +181,8 @@ CONTEXTS: dict[NoticeKind, Callable[[Notice, Entitlement], dict[str, Any]]] = {
     NoticeKind.RECOVERED: of_plan,
     NoticeKind.CANCELLED: of_end,
     NoticeKind.PLAN_CHANGED: of_plan,
+    NoticeKind.QUOTA_REACHED: of_quota,
+    NoticeKind.SPEND_REACHED: of_spend,
 }
 
 

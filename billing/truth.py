@@ -69,6 +69,29 @@ def is_trial_ending(notice: Notice, entitlement: Entitlement, now: datetime) -> 
     return ends_at is not None and ends_at.isoformat() == notice.context["trial_end"] and ends_at > now
 
 
+def is_at_limit(notice: Notice, entitlement: Entitlement, now: datetime) -> bool:
+    """Whether the period goes on and the limit is still the one that was told of, with no higher level noted since."""
+    context = notice.context
+    quota = entitlement.quotas.get(context["meter"])
+    starts = [entitlement.period_start.isoformat(), *entitlement.carried_from]
+    if quota is None or context["since"] not in starts:
+        return False
+    if notice.kind == NoticeKind.QUOTA_REACHED:
+        limits = quota["included"] == context["limit"]
+    else:
+        limits = notice.organization.spend_caps.filter(
+            meter__slug=context["meter"], amount=context["amount"], currency=context["currency"]
+        ).exists()
+    occasion = notice.key.rpartition(" ")[0]
+    noted = Notice.objects.filter(
+        organization=notice.organization_id,
+        kind=notice.kind,
+        context__level__gt=context["level"],
+        key__startswith=f"{occasion} ",
+    )
+    return limits and not noted.exists()
+
+
 CHECKS: dict[NoticeKind, Check] = {
     NoticeKind.TRIAL_ENDING: is_trial_ending,
     NoticeKind.TRIAL_REFUSED: is_over,
@@ -78,4 +101,6 @@ CHECKS: dict[NoticeKind, Check] = {
     NoticeKind.RECOVERED: is_well_again,
     NoticeKind.CANCELLED: is_over,
     NoticeKind.PLAN_CHANGED: is_on_plan,
+    NoticeKind.QUOTA_REACHED: is_at_limit,
+    NoticeKind.SPEND_REACHED: is_at_limit,
 }

@@ -114,6 +114,11 @@ UNFOLD = {
                         "icon": "edit_note",
                         "link": reverse_lazy("admin:usage_correction_changelist"),
                     },
+                    {
+                        "title": "Counters",
+                        "icon": "speed",
+                        "link": reverse_lazy("admin:apikeys_counterreading_changelist"),
+                    },
                 ],
             },
             {

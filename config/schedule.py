@@ -77,5 +77,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour=5, minute=10),
         "kwargs": {"look_back_days": 40},
     },
+    "measure-counters": {
+        "task": "apikeys.tasks.measure_counters",
+        "schedule": 300.0,
+        "options": {"expires": 300},
+    },
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }

@@ -133,6 +133,9 @@ GATE_WITHOUT_REDIS = env.pattern(
     "GATE_WITHOUT_REDIS", "admit|refuse", form="admit or refuse", default="admit"
 )
 
+# Usage events that may wait on Redis's stream before calls write theirs to PostgreSQL themselves.
+STREAM_LIMIT = env.integer("STREAM_LIMIT", default=1_000_000, at_least=1000)
+
 # How many proxies stand in front, each adding one address to X-Forwarded-For. 0: nobody's header is believed.
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0)
 

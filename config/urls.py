@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from apikeys.api.metrics import Metrics
 from apikeys.api.urls import fallback
 from billing import endpoints
 from config import health
@@ -38,6 +39,7 @@ urlpatterns = [
     ),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", login_not_required(Metrics.as_view()), name="metrics"),
 ]
 
 handler500 = "config.errors.server_error"

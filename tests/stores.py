@@ -47,6 +47,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         "CELERY_BROKER_URL",
         "CACHE_URL",
         "GATE_WITHOUT_REDIS",
+        "STREAM_LIMIT",
     ):
         os.environ.pop(name, None)
 

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from hiredis import Reader, pack_command
 from redis.exceptions import ConnectionError as Lost
@@ -39,7 +39,9 @@ class Line:
     """One connection, used by one thread at a time. Each entry is sent with what to do should it not arrive."""
 
     def __init__(self) -> None:
-        self.connection = get_redis().connection_pool.make_connection()
+        # Not by the pool's own make_connection: that counts what it made for good, and makes a hundred in all.
+        pool = get_redis().connection_pool
+        self.connection = pool.connection_class(**pool.connection_kwargs)
         self.connection.connect()
         self.socket: Any = self.connection._sock  # type: ignore[attr-defined]
         self.reader = Reader(protocolError=Lost, replyError=ResponseError, encoding="utf-8", errors="replace")
@@ -139,6 +141,9 @@ class Question:
 class Lines:
     """The process's lines. The one that was put back last is taken first, so that few are in use."""
 
+    # Outlives a fork: what modules have asked for when they were imported.
+    watchers: ClassVar[list[Callable[[], None]]] = []
+
     def __init__(self) -> None:
         self.idle: list[Line] = []
         self.by_cluster: bool | None = None  # Not known before the first command: settings are read then.
@@ -210,6 +215,8 @@ class Lines:
         """
         if self.finds_nodes():
             get_redis().execute_command(*command)
+            if not self.work.is_set():
+                self.wake()
             return
         try:
             line = self.idle.pop()
@@ -259,9 +266,15 @@ class Lines:
             try:
                 self.confirm()
                 self.attempt()
+                for look in self.watchers:
+                    look()
             except Exception:
                 logger.exception("Answers about usage events could not be read")
                 self.work.set()
+
+    def watch(self, look: Callable[[], None]) -> None:
+        """Call `look` every now and then while entries are sent, in a thread of its own."""
+        self.watchers.append(look)
 
     def repeat(self, attempt: Callable[[], bool]) -> None:
         """Call `attempt` every now and then until it returns True."""
@@ -270,7 +283,8 @@ class Lines:
         self.wake()
 
     def attempt(self) -> None:
-        self.attempts = [attempt for attempt in self.attempts if not attempt()]
+        done = [attempt for attempt in list(self.attempts) if attempt()]
+        self.attempts = [attempt for attempt in self.attempts if attempt not in done]
         if self.attempts:
             self.work.set()
 

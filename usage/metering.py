@@ -9,7 +9,10 @@ from redis.exceptions import RedisError
 
 from usage import ledger, stream
 from usage.events import Event
+from usage.models import UsageEvent
 from usage.outage import outage
+from usage.pressure import pressure
+from usage.signals import event_delayed
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +23,12 @@ homeless: deque[Event] = deque()
 def record(event: Event) -> None:
     """Hand an event to the ledger: by the stream, or, with Redis out of reach, straight to PostgreSQL.
 
+    Where the stream is too long it goes to PostgreSQL too: see `usage.pressure`.
     It does not wait for Redis's answer. Should that be a no, or never come, the event goes to PostgreSQL then:
     the ledger takes it once, whichever way it arrives, and however often.
     """
+    if pressure.is_on and pressure.take(event):
+        return
     if not outage.is_on:
         try:
             stream.append(event, failed=partial(store_directly, event))
@@ -49,6 +55,7 @@ def house() -> bool:
     for _ in range(len(homeless)):
         event = homeless[0]
         try:
+            event_delayed.send(sender=UsageEvent, event=event)
             ledger.store([event])
         except (OperationalError, InterfaceError):
             if not connection.in_atomic_block:

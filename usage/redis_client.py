@@ -10,6 +10,8 @@ from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
 
+from usage import restarts
+
 CLUSTER = "+cluster"
 OPTIONS: dict[str, Any] = {
     "decode_responses": True,
@@ -32,9 +34,16 @@ def get_redis() -> Redis:
     if is_cluster():
         parts = urlsplit(settings.REDIS_URL)
         url = urlunsplit(parts._replace(scheme=parts.scheme.removesuffix(CLUSTER)))
-        cluster: Any = RedisCluster.from_url(url, **OPTIONS)
+        cluster: Any = RedisCluster.from_url(url, redis_connect_func=restarts.look_at_node, **OPTIONS)
         client: Redis = cluster
         return client
     # A connection that Redis has hung up on is tried anew at once; with Redis down nobody is kept waiting.
     retry = Retry(NoBackoff(), 1)
-    return Redis.from_url(settings.REDIS_URL, health_check_interval=30, retry=retry, **OPTIONS)
+    options: dict[str, Any] = OPTIONS | {"redis_connect_func": greet, "retry": retry}
+    return Redis.from_url(settings.REDIS_URL, health_check_interval=30, **options)
+
+
+def greet(connection: Any) -> None:
+    """Do what redis-py does with a new connection, and then see whose counters are at its other end."""
+    connection.on_connect()
+    restarts.look(connection)

@@ -15,7 +15,7 @@ from billing.errors import StripeRejected, StripeUnavailable
 from billing.locks import customer_lock
 from billing.stripe.metering import send_meter_event
 from billing.stripe.metering_stream import MOST_AT_ONCE
-from usage import claims, streaming
+from usage import alerts, claims, streaming
 from usage.claims import SENT, TOO_OLD, Outcome, claim, is_dated_right, is_too_old, keep
 from usage.models import MeterReport, UsageRollup
 
@@ -68,6 +68,7 @@ def make_reports(organization: Organization | None = None) -> int:
             if (organization_id, meter, hour, period_start) not in untold
         )
         UsageRollup.objects.bulk_update(rollups, ["reported_units"], batch_size=1000)
+        alerts.note_crossings((organization_id, meter) for organization_id, meter, _, _ in sums)
     return len(sums)
 
 

@@ -10,3 +10,5 @@ events_stored = Signal()
 # organizations locked. Arguments: units, a mapping of (organization's id, meter, period's start) to the units that
 # were added, and refs, the organizations' refs by id.
 units_ingested = Signal()
+# Sent before an event is stored that had to be kept in memory, because neither store would take it. Argument: event.
+event_delayed = Signal()

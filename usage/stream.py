@@ -2,9 +2,10 @@
 acknowledged after its transaction has committed, and taken over from a reader that died before."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import DataError, IntegrityError
 from redis.exceptions import ResponseError
@@ -21,6 +22,7 @@ REFUSED = "tollgate:usage:unreadable"
 GROUP = "drain"
 BATCH = 2000
 TAKE_OVER_AFTER_MS = 30_000
+PAUSE_SECONDS = 0.05
 
 
 def append(event: Event, *, failed: Callable[[], None]) -> None:
@@ -64,6 +66,39 @@ def backlog(organization_id: uuid.UUID) -> list[Event]:
         after = f"({page[-1][0]}"
 
 
+def length() -> int:
+    """Return how many entries wait to be stored, those in a drain's hands among them. Raises RedisError."""
+    return int(get_redis().xlen(STREAM))
+
+
+class State(NamedTuple):
+    """How the stream stands. `oldest_age` is how long its oldest entry has waited, in seconds; without any, 0."""
+
+    entries: int
+    pending: int
+    oldest_age: float
+    consumers: int
+    unreadable: int
+
+
+def state() -> State:
+    """Raises redis.exceptions.RedisError."""
+    redis: Any = get_redis()
+    lines.confirm()
+    oldest = redis.xrange(STREAM, count=1)
+    seconds, microseconds = redis.time()
+    groups: list[Any] = redis.xinfo_groups(STREAM) if redis.exists(STREAM) else []
+    group = next((each for each in groups if each["name"] == GROUP), {"pending": 0, "consumers": 0})
+    began = order_of(oldest[0][0])[0] / 1000 if oldest else None
+    return State(
+        entries=redis.xlen(STREAM),
+        pending=group["pending"],
+        oldest_age=0 if began is None else max(seconds + microseconds / 1_000_000 - began, 0),
+        consumers=group["consumers"],
+        unreadable=redis.xlen(REFUSED),
+    )
+
+
 def last_id() -> str:
     """Return the id of the newest entry that was ever appended. Raises redis.exceptions.RedisError."""
     lines.confirm()
@@ -79,6 +114,20 @@ def is_stored(up_to: str) -> bool:
     pending: Any = redis.xpending(STREAM, GROUP)
     waiting = bool(pending["pending"]) and order_of(pending["min"]) <= order_of(up_to)
     return order_of(delivered) >= order_of(up_to) and not waiting
+
+
+def wait_until_stored(*, seconds: float) -> bool:
+    """Wait for whoever drains the stream; return whether all that is on it now is stored. Raises RedisError."""
+    lines.confirm()
+    redis = get_redis()
+    if not redis.xlen(STREAM):
+        return True
+    newest, deadline = last_id(), time.monotonic() + seconds
+    while not redis.xinfo_groups(STREAM) or not is_stored(newest):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True
 
 
 def order_of(entry_id: str) -> tuple[int, int]:

@@ -77,6 +77,7 @@ class ServiceToken(models.Model):
         AUTHORIZE = "gateway:authorize", "Ask for each request of a proxy"
         VERIFY = "keys:verify", "Verify keys"
         EVENTS = "events:write", "Send usage events"
+        METRICS = "metrics:read", "Read metrics"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100, help_text="The server that holds it, such as “edge nginx”.")

@@ -19,6 +19,8 @@ class NoticeKind(models.TextChoices):
     RECOVERED = "recovered", "payment recovered"
     CANCELLED = "cancelled", "subscription ended"
     PLAN_CHANGED = "plan_changed", "plan changed"
+    QUOTA_REACHED = "quota_reached", "part of a quota used"
+    SPEND_REACHED = "spend_reached", "part of a spend cap used"
 
 
 class NoticeState(models.TextChoices):

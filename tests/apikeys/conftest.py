@@ -20,8 +20,8 @@ class OwnRedis:
         self.directory = directory
         self.url = ""
 
-    def start(self) -> None:
-        self.url = embedded.start_redis(self.directory, durable=True)
+    def start(self, *, durable: bool = True) -> None:
+        self.url = embedded.start_redis(self.directory, durable=durable)
 
     def stop(self) -> None:
         embedded.stop_redis(self.directory)

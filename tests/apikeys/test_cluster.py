@@ -156,6 +156,23 @@ def test_200_callers_in_four_processes_get_exactly_what_is_left(organizations, c
     assert reasons == {"admitted": 17, "quota_exceeded": 183}
 
 
+def test_a_node_that_comes_back_from_an_older_file_drops_what_it_counted(organizations, cluster):
+    for _, secret in organizations:
+        assert admit(secret).admitted
+    marks = [node.keys("tollgate:run:*") for node in cluster.nodes]
+    assert [len(names) for names in marks] == [1, 1, 1]
+    cluster.nodes[1].set(marks[1][0], "of-another-run")
+
+    get_redis.cache_clear()
+    assert get_redis().ping()
+    for node in get_redis().get_primaries():
+        get_redis().get_redis_connection(node).ping()
+
+    assert cluster.nodes[1].keys("*}:used") == cluster.nodes[1].keys("*}:facts") == []
+    assert len(cluster.nodes[0].keys("*}:used")) == len(cluster.nodes[2].keys("*}:used")) == 4
+    assert [admit(secret).used for _, secret in organizations].count(1) == 4
+
+
 class SecretOnly:
     def __init__(self, secret):
         self.secret = secret

@@ -19,6 +19,14 @@ def hands(sandbox: Any) -> Iterator[Hands]:
 
 
 @pytest.fixture
+def durable_redis(redis: Any) -> Iterator[None]:
+    """Redis as it should be set up. The tests' own keeps nothing on disk."""
+    redis.config_set("appendonly", "yes")
+    yield
+    redis.config_set("appendonly", "no")
+
+
+@pytest.fixture
 def subscribed(sandbox: Any, hands: Hands, webhook_endpoint: Any, organization: Any, plans: Any) -> Any:
     """Acme on Pro, with every webhook so far delivered."""
     subscription = subscribe(sandbox, organization, plan=plans.pro)

@@ -11,7 +11,7 @@ from billing.stripe.customers import ensure_customer
 from tests.billing.cast import publish_all
 from tests.billing.staffing import said, staff
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("durable_redis")]
 
 PAGE = "admin:billing_doctor"
 SEE, MEND = "view_reconcilerun", "mend"

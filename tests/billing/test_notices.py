@@ -15,6 +15,21 @@ from billing.tasks import note_trials_ending
 from tests.billing.stage import BAD_CARD, DAY, GOOD_CARD, HOUR, Stage, lines_of, links_in, open_stage
 
 pytestmark = pytest.mark.django_db
+ALERT = {
+    "meter": "requests",
+    "meter_name": "Requests",
+    "unit": "call",
+    "level": 80,
+    "percent": 82,
+    "used": 82,
+    "limit": 100,
+    "is_blocked": False,
+    "is_capped": True,
+    "amount": 500,
+    "currency": "usd",
+    "period_end": "2026-05-01T00:00:00+00:00",
+    "runs_out_at": "2026-04-20T12:00:00+00:00",
+}
 BILLING_PAGE = "http://127.0.0.1:8000/dashboard/billing/"
 
 
@@ -282,7 +297,7 @@ def test_html_and_text_say_the_same_and_a_name_is_no_markup(stage, plans):
 def test_every_kind_has_its_words(subscribed, kind):
     """Said of a customer who owes: nothing is left blank, every link is absolute, and no secret is told."""
     fail(subscribed)
-    context = {"plan": "pro", "plan_name": "Pro", "old_plan": "Free", "since": ""}
+    context = {"plan": "pro", "plan_name": "Pro", "old_plan": "Free", "since": ""} | ALERT
     notice = Notice.objects.create(organization=subscribed.organization, kind=kind, key="x", context=context)
     letter = delivery.write_letter(notice, subscribed.entitlement, now=subscribed.now)
 

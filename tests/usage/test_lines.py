@@ -195,3 +195,12 @@ def test_an_attempt_is_repeated_until_it_succeeds(own, monkeypatch):
         own.attempt()
         assert len(answers) == left
     assert own.attempts == []
+
+
+def test_lines_may_be_opened_and_closed_for_as_long_as_the_process_runs(redis):
+    for _ in range(300):
+        Line().close()
+
+    line = Line()
+    assert line.call(("PING",)) == "PONG"
+    line.close()

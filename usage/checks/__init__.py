@@ -1,3 +1,3 @@
 """What the doctor looks for in usage. Importing this registers the checks."""
 
-from usage.checks import proofs, reports  # noqa: F401
+from usage.checks import proofs, redis, reports  # noqa: F401

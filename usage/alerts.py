@@ -1,0 +1,149 @@
+"""Word to customers that they have used a half, four fifths or all of a quota, or of their own spend cap.
+
+A crossing is noted in the transaction that marks its units as reported, so no crash loses it, and under a key that
+names it, so nobody is told twice: the meter, the period, the limit and the level. A jump over several levels is told as
+the highest. Units only grow in a period, so whoever has been told of a level is past all lower ones for good. Another
+limit is another crossing: after the quota was raised the same levels are told anew, as they are reached.
+
+What is used is what the quota counts: the period's units and those of periods that it carries on. What was used in a
+period that is over is not told of.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from accounts import clock
+from accounts.models import Organization
+from billing.ceilings import CapLevel, find_cap_levels
+from billing.models import Entitlement, Meter, Notice, NoticeKind, PlanQuota
+from billing.notices import News, note
+from usage.counting import Account, units_of
+
+LEVELS = (50, 80, 100)
+
+
+class Crossing(NamedTuple):
+    organization: Organization
+    news: News
+
+
+def note_crossings(touched: Iterable[tuple[UUID, str]]) -> list[Notice]:
+    """Write down which levels the units of these organizations and meters have reached; return the new notices.
+
+    Part of the transaction that marks the units.
+    """
+    now = clock.now()
+    # In one order everywhere, so that of two runs that note the same none waits for the other and is waited for.
+    pairs = sorted(set(touched))
+    held = Entitlement.objects.select_related("organization").in_bulk({pk for pk, _ in pairs})
+    meters = Meter.objects.in_bulk(field_name="slug")
+    accounts = [
+        Account.of(held[pk], slug)
+        for pk, slug in pairs
+        if pk in held and slug in meters and is_limited(held[pk], slug, now=now)
+    ]
+    found = [
+        Crossing(held[account.organization_id].organization, news)
+        for account, used in zip(accounts, units_of(accounts), strict=True)
+        for news in crossings(held[account.organization_id], meters[account.meter], used=used, now=now)
+    ]
+    return [
+        notice for crossing in without_noted(found) for notice in note(crossing.organization, [crossing.news])
+    ]
+
+
+def is_limited(entitlement: Entitlement, meter: str, *, now: datetime) -> bool:
+    quota = entitlement.quotas.get(meter)
+    return bool(quota and quota["included"] is not None and now < entitlement.period_end)
+
+
+def without_noted(found: list[Crossing]) -> list[Crossing]:
+    """Leave out what was noted before: most of what is found, each time anew."""
+    known = set(
+        Notice.objects.filter(
+            organization__in={each.organization.pk for each in found},
+            kind__in=[NoticeKind.QUOTA_REACHED, NoticeKind.SPEND_REACHED],
+            key__in={each.news.key for each in found},
+        ).values_list("organization_id", "kind", "key")
+    )
+    return [each for each in found if (each.organization.pk, each.news.kind, each.news.key) not in known]
+
+
+def crossings(entitlement: Entitlement, meter: Meter, *, used: int, now: datetime) -> Iterator[News]:
+    """Yield the highest level of the quota that is reached, and of the spend cap."""
+    quota = entitlement.quotas[meter.slug]
+    included, stops_at = quota["included"], quota.get("spend_cap")
+    since = first_start(entitlement)
+    common: dict[str, Any] = {
+        "meter": meter.slug,
+        "meter_name": meter.name,
+        "unit": meter.unit,
+        "since": since,
+        "period_end": entitlement.period_end.isoformat(),
+        "used": used,
+    }
+    level = highest(used, {level: -(-included * level // 100) for level in LEVELS}) if included else 0
+    if level:
+        blocks = quota["overage"] == PlanQuota.Overage.BLOCK
+        yield News(
+            NoticeKind.QUOTA_REACHED,
+            f"{meter.slug} {since} {included} {level}",
+            common
+            | {
+                "level": level,
+                "limit": included,
+                "percent": used * 100 // included,
+                "is_blocked": blocks or (stops_at is not None and stops_at <= included),
+                "is_capped": not blocks and stops_at is not None,
+                "runs_out_at": runs_out_at(entitlement, used, included, now=now),
+            },
+        )
+    # Before the included units are used nothing is spent.
+    if stops_at is None or used <= included:
+        return
+    cap = find_cap_levels(entitlement, meter, levels=LEVELS)
+    if cap:
+        yield from spend_crossing(entitlement, cap, used=used, common=common, now=now)
+
+
+def spend_crossing(
+    entitlement: Entitlement, cap: CapLevel, *, used: int, common: dict[str, Any], now: datetime
+) -> Iterator[News]:
+    level = highest(used, cap.units)
+    if level:
+        yield News(
+            NoticeKind.SPEND_REACHED,
+            f"{common['meter']} {common['since']} {cap.amount} {cap.currency} {level}",
+            common
+            | {
+                "level": level,
+                "limit": cap.units[100],
+                "amount": cap.amount,
+                "currency": cap.currency,
+                "runs_out_at": runs_out_at(entitlement, used, cap.units[100], now=now),
+            },
+        )
+
+
+def highest(used: int, levels: dict[int, int]) -> int:
+    """Return the highest level whose units are used, 0 where none is."""
+    return max((level for level, units in levels.items() if used >= units), default=0)
+
+
+def first_start(entitlement: Entitlement) -> str:
+    """Return when the first of the periods began whose units count in this one: it stays through a change of plan."""
+    return min([entitlement.period_start.isoformat(), *entitlement.carried_from], key=datetime.fromisoformat)
+
+
+def runs_out_at(entitlement: Entitlement, used: int, limit: int, *, now: datetime) -> str:
+    """Return when the limit is reached, used as fast as since the period began; empty where the period ends first.
+
+    A straight line: (now - start) * limit / used.
+    """
+    start = datetime.fromisoformat(first_start(entitlement))
+    if used >= limit:
+        return ""
+    moment = start + (now - start) * limit / used if used else entitlement.period_end
+    return moment.isoformat() if now < moment < entitlement.period_end else ""

@@ -1,0 +1,23 @@
+-- Drop what Redis only copies or counts for PostgreSQL, where it was counted in another run of this server: see
+-- restarts.py. In one step, so that nobody is let in by what is about to go.
+-- KEYS[1] which run the counters belong to. Answers how many keys went.
+local call = redis.call
+local run = string.match(call('INFO', 'server'), 'run_id:(%x+)')
+local known = call('GET', KEYS[1])
+if not run or known == run then return 0 end
+local dropped = 0
+if known then
+  local cursor = '0'
+  repeat
+    local page = call('SCAN', cursor, 'MATCH', 'tollgate:{*}:*', 'COUNT', 1000)
+    cursor = page[1]
+    for _, key in ipairs(page[2]) do
+      if string.match(key, '}:used$') or string.match(key, '}:facts$') then
+        call('UNLINK', key)
+        dropped = dropped + 1
+      end
+    end
+  until cursor == '0'
+end
+call('SET', KEYS[1], run)
+return dropped
