@@ -153,8 +153,8 @@ def reported_by_moment(reports: QuerySet[MeterReport], *, now: datetime) -> dict
     found: dict[Key, list[Reported]] = defaultdict(list)
     grouped = (
         reports.order_by()
-        .annotate(moment=MOMENT)
-        .values_list("organization_id", "meter_id", "period_start", "state", "moment", "correction_id")
+        .annotate(told_at=MOMENT)
+        .values_list("organization_id", "meter_id", "period_start", "state", "told_at", "correction_id")
         .annotate(n=Sum("units"), last=Max("sent_at"))
     )
     for organization, meter, start, state, moment, covered, units, last in grouped:
