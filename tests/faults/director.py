@@ -1,0 +1,428 @@
+"""Plays one schedule in a lane's world: disturbed load, then quiet, then the period's invoices."""
+
+import heapq
+import itertools
+import json
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from dateutil.relativedelta import relativedelta
+from django.db import DatabaseError, InterfaceError, connection
+from redis.exceptions import RedisError
+
+from tests.faults import founding
+from tests.faults.founding import Customer
+from tests.faults.load import ECHO, Call, Line, Load, bearer
+from tests.faults.schedule import USAGE_PATHS, Act, Schedule
+from tests.faults.world import World
+from usage.stream import GROUP, STREAM
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+MAIN = ("web", "drain", "worker", "beat")
+LOST_WITHIN = 0.5  # Seconds before Redis's death of which what it held cannot be read.
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What went with Redis's data: the events that it held, and when, by time.monotonic(), nobody could look."""
+
+    marked: frozenset[str]
+    echoes: Counter[UUID]
+    began: float
+    ended: float
+
+    def may_hold(self, call: Call) -> bool:
+        return call.endpoint in self.marked or (call.ended >= self.began and call.began <= self.ended)
+
+
+@dataclass
+class Played:
+    """What came about."""
+
+    schedule: Schedule
+    customers: dict[str, Customer] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    # By Redis's deaths: units of each organization that were on their way then, which a quota may be passed by.
+    on_the_way: Counter[UUID] = field(default_factory=Counter)
+    renews_at: datetime | None = None
+    move: str = ""
+    moved_between: tuple[float, float] = (0.0, 0.0)
+    moved: str = "not asked"
+
+    @property
+    def accounts(self) -> list[Customer]:
+        return list(self.customers.values())
+
+
+class Director:
+    def __init__(self, world: World, schedule: Schedule, *, token: str) -> None:
+        self.world, self.schedule, self.token = world, schedule, token
+        self.played = Played(schedule)
+        self.began = time.monotonic()
+        self.movers: list[threading.Thread] = []
+        self.quiet = threading.Event()
+
+    def note(self, text: str) -> None:
+        self.played.log.append(f"{time.monotonic() - self.began:6.2f} {self.world.now():%d %H:%M:%S} {text}")
+
+    # Before.
+
+    def prepare(self) -> None:
+        schedule, now = self.schedule, self.world.now()
+        for name in MAIN:
+            self.world.start(name)
+        if schedule.drains > 1:
+            self.world.start("drain-2")
+        if schedule.ends_with_month:
+            end = (now + relativedelta(months=1)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+            self.world.move_to(end - schedule.minutes * MINUTE)
+            self.played.renews_at = end
+        else:
+            end = now + (schedule.minutes + 1) * MINUTE
+            self.played.renews_at = end.replace(second=0, microsecond=0)
+        for name, plan in {"free": "free", "pro": "pro", "team": "team", "mover": schedule.mover}.items():
+            customer = founding.take_in(
+                f"{name}-{schedule.seed}-{int(time.time() * 1000) % 10**7}",
+                plan=plan,
+                renews_at=self.played.renews_at,
+            )
+            self.played.customers[name] = customer
+        self.load = Load(
+            seed=schedule.seed,
+            port=self.world.web_port,
+            token=self.token,
+            customers=self.played.customers,
+        )
+        self.note(f"periods end at {self.played.renews_at:%d %H:%M:%S}")
+
+    # Disturbed.
+
+    def disturb(self) -> None:
+        self.began = time.monotonic()
+        self.load.start()
+        order = itertools.count()
+        agenda: list[tuple[float, int, str, Callable[[], Any]]] = []
+
+        def later(at: float, what: str, work: Callable[[], Any]) -> None:
+            heapq.heappush(agenda, (at, next(order), what, work))
+
+        for act in self.schedule.acts:
+            later(act.at, str(act), lambda act=act: self.do(act, later))
+        later(self.schedule.seconds, "quiet", lambda: None)
+        while agenda:
+            at, _, what, work = heapq.heappop(agenda)
+            time.sleep(max(0.0, self.began + at - time.monotonic()))
+            self.note(what)
+            work()
+        self.load.stop()
+        self.played.calls = self.load.calls
+
+    def do(self, act: Act, later: Callable[[float, str, Callable[[], Any]], None]) -> None:
+        details = act.details
+        back_at = max(time.monotonic() - self.began, act.at) + details.get("away", 0.0)
+        if act.what == "kill" and details["role"] == "web-worker":
+            self.world.kill_web_worker(details["which"])
+        elif act.what == "kill":
+            role = details["role"]
+            if role == "drain" and "drain-2" in self.world.processes and int(act.at * 100) % 2:
+                role = "drain-2"
+            self.world.kill(role)
+            later(back_at, f"start {role}", lambda: self.world.start(role))
+        elif act.what == "redis":
+            self.kill_redis(keeps=details["keeps"])
+            later(back_at, "start redis", self.world.redis.start)
+        elif act.what == "postgres":
+            self.world.postgres.stop(immediately=details["immediately"])
+            later(back_at, "start postgres", self.world.postgres.start)
+        elif act.what == "stripe":
+            self.world.stripe.fail(details["kind"], times=details["times"], path=details["path"])
+        else:
+            {
+                "kill_drain_in_transaction": self.kill_drain_in_transaction,
+                "kill_worker_in_call": self.kill_worker_in_call,
+                "pass": lambda: self.world.move_to(self.world.now() + details["minutes"] * MINUTE),
+                "to_hour_end": self.to_hour_end,
+                "to_period_end": self.to_period_end,
+                "burst": lambda: self.load.burst(details["seconds"]),
+                "move_customer": lambda: self.move_customer(details["how"]),
+            }[act.what]()
+
+    def kill_redis(self, *, keeps: bool) -> None:
+        began = time.monotonic()
+        marked, echoes, units = self.in_redis()
+        for organization, count in units.items():
+            self.played.on_the_way[organization] += count
+        self.world.redis.kill()
+        if not keeps:
+            self.world.redis.forget()
+            loss = Loss(frozenset(marked), echoes, began - LOST_WITHIN, time.monotonic())
+            self.played.losses.append(loss)
+            self.note(f"redis loses {sum(units.values())} units that were not stored")
+
+    def in_redis(self) -> tuple[set[str], Counter[UUID], Counter[UUID]]:
+        """Return what Redis holds that is not in the ledger yet: endpoints, calls of echo, units by organization."""
+        marked, echoes, units = set(), Counter(), Counter()
+        client = self.world.redis.client()
+        try:
+            entries = [fields.get("e", "") for _, fields in client.xrange(STREAM)]
+            for customer in self.played.accounts:
+                held = client.hvals(f"tollgate:{{{customer.ref}}}:reservations")
+                entries += [record.split("|", 3)[3] for record in held]
+        except (RedisError, IndexError):
+            return marked, echoes, units
+        finally:
+            client.close()
+        for entry in entries:
+            fields = entry.split("|", 10)
+            if len(fields) == 11:
+                organization, endpoint = UUID(fields[2]), fields[10]
+                units[organization] += int(fields[5])
+                if endpoint == ECHO:
+                    echoes[organization] += 1
+                else:
+                    marked.add(endpoint)
+        return marked, echoes, units
+
+    def kill_drain_in_transaction(self) -> None:
+        """Let the drain wait in the midst of its statement, and kill it there."""
+        try:
+            with psycopg.connect(self.world.postgres.url, connect_timeout=1) as own:
+                own.execute("SET lock_timeout = '300ms'")
+                own.execute("LOCK TABLE usage_rollup IN SHARE MODE")
+                waits = wait_until(lambda: self.somebody_waits(own), seconds=0.4)
+                self.world.kill("drain")
+                own.rollback()
+            self.note("the drain was killed in its transaction" if waits else "the drain had nothing in hand")
+        except psycopg.Error as error:
+            self.note(f"the drain was not caught: {str(error).splitlines()[0]}")
+            self.world.kill("drain")
+        self.world.start("drain")
+
+    def somebody_waits(self, own: psycopg.Connection[Any]) -> bool:
+        found = own.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%usage_staging%'"
+        ).fetchone()
+        return bool(found and found[0])
+
+    def kill_worker_in_call(self) -> None:
+        """Let Stripe take its time with a report, and kill the worker before it has the answer."""
+        self.world.stripe.fail("slow", times=1, path=USAGE_PATHS, seconds=0.3)
+        asked = wait_until(self.is_slow, seconds=0.8)
+        self.world.kill("worker")
+        self.world.start("worker")
+        self.note("the worker was killed in its call" if asked else "the worker was not calling")
+
+    def is_slow(self) -> bool:
+        faults = self.world.stripe.control("GET", "/sandbox/faults")
+        return not any(fault["kind"] == "slow" for fault in faults)
+
+    def to_hour_end(self) -> None:
+        now = self.world.now()
+        end = now.replace(minute=0, second=0, microsecond=0) + HOUR
+        limit = self.limit()
+        if end < limit:
+            self.world.move_to(end - timedelta(seconds=0.6))
+
+    def to_period_end(self) -> None:
+        assert self.played.renews_at is not None
+        if self.world.now() < self.played.renews_at - timedelta(seconds=2):
+            self.world.move_to(self.played.renews_at - timedelta(seconds=1.6))
+
+    def limit(self) -> datetime:
+        """Until when the clock may be moved before the invoices are final: an hour after the period's end."""
+        assert self.played.renews_at is not None
+        return self.played.renews_at + timedelta(minutes=20)
+
+    def move_customer(self, how: str) -> None:
+        thread = threading.Thread(target=self.keep_moving, args=(how,), daemon=True)
+        self.movers.append(thread)
+        thread.start()
+
+    def keep_moving(self, how: str) -> None:
+        """Ask for a change of subscription until it is answered, as a customer's program would."""
+        played, customer = self.played, self.played.customers["mover"]
+        line, headers = Line(self.world.web_port), bearer(customer.secret)
+        headers["Idempotency-Key"] = f"move-{self.schedule.seed}"
+        played.move = how
+        began = time.monotonic()
+        tries = 0
+        while True:
+            if played.moved == "not asked":
+                played.moved_between = (time.monotonic(), 0.0)
+            tries += 1
+            played.moved = "asked"
+            try:
+                if how == "upgrade":
+                    plan = "team" if customer.plan == "pro" else "enterprise"
+                    answer = line.ask("PATCH", "/api/v1/subscription", headers, {"plan": plan})
+                else:
+                    when = "now" if how == "cancel_now" else "period_end"
+                    answer = line.ask("DELETE", f"/api/v1/subscription?when={when}", headers)
+            except ConnectionRefusedError:
+                answer = None
+            if answer is not None:
+                played.moved = f"{answer[0]} {answer[1].get('code', '')}".strip()
+                self.note(f"{how}: {played.moved} {answer[1].get('detail', '')}")
+                if answer[0] < 500 and answer[0] not in {409, 429}:
+                    break
+            if self.quiet.is_set() and time.monotonic() - began > 12:
+                break
+            time.sleep(0.2)
+        played.moved_between = (played.moved_between[0], time.monotonic())
+        line.close()
+
+    # Quiet.
+
+    def restore(self) -> None:
+        """Let everything run again, without faults, and say what is still to be said."""
+        self.quiet.set()
+        self.world.stripe.heal()
+        for name in list(self.world.processes):
+            self.world.start(name)
+        settled = wait_until(lambda: not self.load.settle_the_rest(), seconds=8, pause=0.1)
+        for thread in self.movers:
+            thread.join(timeout=15)
+        self.note(f"quiet: {'all' if settled else 'NOT all'} reservations are settled")
+
+    def take_over(self) -> None:
+        """Let what dead drains had in hand be old enough to be taken over, and a drain look for it now.
+
+        Half a minute by Redis's clock, which nobody can move.
+        """
+        client = self.world.redis.client()
+        with suppress(RedisError):
+            for entry in client.xpending_range(STREAM, GROUP, "-", "+", 10_000):
+                client.xclaim(
+                    STREAM, GROUP, entry["consumer"], 0, [entry["message_id"]], idle=120_000, justid=True
+                )
+        client.close()
+        self.world.kill("drain")
+        self.world.start("drain")
+
+    def look(self) -> dict[str, int]:
+        """Return what is not at rest yet, by what it is; empty where all is."""
+        found: Counter[str] = Counter()
+        client = self.world.redis.client()
+        ids = [customer.id for customer in self.played.accounts]
+        try:
+            found["entries on the stream"] = client.xlen(STREAM)
+            with suppress(RedisError):
+                found["entries in a drain's hand"] = client.xpending(STREAM, GROUP)["pending"]
+            for customer in self.played.accounts:
+                found["reservations"] += client.hlen(f"tollgate:{{{customer.ref}}}:reservations")
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT count(*) FROM usage_rollup WHERE organization_id = ANY(%s) AND units > reported_units",
+                    [ids],
+                )
+                found["rollups not reported"] = cursor.fetchone()[0]
+                cursor.execute(
+                    "SELECT state, count(*) FROM usage_meterreport"
+                    " WHERE organization_id = ANY(%s) AND state <> 'sent' GROUP BY state",
+                    [ids],
+                )
+                for state, count in cursor.fetchall():
+                    found[f"reports {state}"] = count
+        except RedisError as error:
+            found[f"Redis: {error}"] = 1
+        except (DatabaseError, InterfaceError) as error:
+            connection.close()
+            found[f"PostgreSQL: {str(error).splitlines()[0]}"] = 1
+        finally:
+            client.close()
+        return {what: count for what, count in found.items() if count}
+
+    def settle(self, *, until: datetime, least: timedelta, seconds: float) -> dict[str, int]:
+        """Let time pass until all is at rest, `least` of it, and at most to `until`; return what is not at rest."""
+        deadline, earliest = time.monotonic() + seconds, self.world.now() + least
+        step, looks, taken_over = MINUTE, 0, 0.0
+        while True:
+            left = self.look()
+            at_rest = not left and self.world.now() >= earliest
+            looks = looks + 1 if at_rest else 0
+            if looks >= 2:
+                return {}
+            if time.monotonic() > deadline:
+                return left
+            if left.get("entries in a drain's hand") and time.monotonic() - taken_over > 1.5:
+                self.take_over()
+                taken_over = time.monotonic()
+            following = self.world.now() + (3 * MINUTE if self.world.now() < earliest else step)
+            if not at_rest and following < until:
+                self.world.move_to(following)
+            time.sleep(0.12)
+
+    def hear_webhooks(self, *, seconds: float) -> int:
+        """Wait until Stripe has told its news; return how many are left. Sent again where Stripe would wait longer."""
+        deadline, asked = time.monotonic() + seconds, set[tuple[str, int]]()
+        while rows := self.world.stripe.undelivered():
+            if time.monotonic() > deadline:
+                return len(rows)
+            for row in rows:
+                if row["attempts"] >= 2 and (row["event"], row["attempts"]) not in asked:
+                    asked.add((row["event"], row["attempts"]))
+                    with suppress(AssertionError):
+                        self.world.stripe.resend(row["event"])
+            time.sleep(0.05)
+        return 0
+
+    def close_periods(self) -> None:
+        """Let the hour pass after which Stripe makes the renewals' invoices final."""
+        assert self.played.renews_at is not None
+        self.world.move_to(self.played.renews_at + HOUR + 2 * MINUTE)
+
+    def leave(self) -> None:
+        """End what would be renewed in the midst of a later schedule."""
+        for customer in self.played.accounts:
+            if customer.subscription_id:
+                with suppress(AssertionError):
+                    self.world.stripe.end_subscription(customer.subscription_id)
+        self.world.retire("drain-2")
+
+    def diagnose(self) -> str:
+        """Return what there is to see of a schedule that did not come to rest."""
+        lines = [f"processes: { {name: self.world.runs(name) for name in self.world.processes} }"]
+        with suppress(Exception):
+            client = self.world.redis.client()
+            lines.append(f"groups: {client.xinfo_groups(STREAM)}")
+            lines.append(f"consumers: {client.xinfo_consumers(STREAM, GROUP)}")
+            lines.append(f"unreadable: {client.xlen('tollgate:usage:unreadable')}")
+        try:
+            ids = [customer.id for customer in self.played.accounts]
+            with connection.cursor() as cursor:
+                for query in (
+                    "SELECT organization_id, meter, hour, period_start, units, state, tries, last_error,"
+                    " first_sent_at, claimed_at, sent_at FROM usage_meterreport WHERE organization_id = ANY(%s)"
+                    " ORDER BY created_at",
+                    "SELECT organization_id, period_start, period_end, status, subscription_id, carried_from"
+                    " FROM billing_entitlement WHERE organization_id = ANY(%s)",
+                ):
+                    cursor.execute(query, [ids])
+                    lines += [" | ".join(map(str, row)) for row in cursor.fetchall()]
+        except Exception:  # noqa: BLE001  # A diagnosis says what it can.
+            lines.append(traceback.format_exc(limit=2))
+        with suppress(Exception):
+            lines.append(f"webhooks: {json.dumps(self.world.stripe.undelivered())[:2000]}")
+            lines.append(f"rejected usage: {json.dumps(self.world.stripe.rejected())[:2000]}")
+        return "\n".join(lines)
+
+
+def wait_until(look: Callable[[], Any], *, seconds: float, pause: float = 0.01) -> bool:
+    deadline = time.monotonic() + seconds
+    while not look():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True
