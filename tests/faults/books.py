@@ -84,7 +84,7 @@ def _grouped(query: str, ids: list[UUID], *, also: str = "") -> Iterable[tuple[A
     key = "organization_id, meter, period_start"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"{query.format(key=key)} WHERE organization_id = ANY(%s) GROUP BY {key}{also}",  # noqa: S608
+            f"{query.format(key=key)} WHERE organization_id = ANY(%s) GROUP BY {key}{also}",
             [ids],
         )
         for organization, meter, start, *values in cursor.fetchall():

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from tests.faults.schedule import USAGE_PATHS, Act, Schedule
 from tests.faults.world import World
 from usage.stream import GROUP, STREAM
 
+NEVER = datetime.max.replace(tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 MAIN = ("web", "drain", "worker", "beat")
@@ -56,9 +57,11 @@ class Played:
     losses: list[Loss] = field(default_factory=list)
     # By Redis's deaths: units of each organization that were on their way then, which a quota may be passed by.
     on_the_way: Counter[UUID] = field(default_factory=Counter)
-    renews_at: datetime | None = None
+    renews_at: datetime = NEVER
     move: str = ""
-    moved_between: tuple[float, float] = (0.0, 0.0)
+    moved_from: float = 0.0
+    # Of the mover's subscription, in unix seconds.
+    ended_at: int | None = None
     moved: str = "not asked"
 
     @property
@@ -72,7 +75,7 @@ class Director:
         self.played = Played(schedule)
         self.began = time.monotonic()
         self.movers: list[threading.Thread] = []
-        self.quiet = threading.Event()
+        self.over = threading.Event()
 
     def note(self, text: str) -> None:
         self.played.log.append(f"{time.monotonic() - self.began:6.2f} {self.world.now():%d %H:%M:%S} {text}")
@@ -211,6 +214,7 @@ class Director:
         self.world.start("drain")
 
     def somebody_waits(self, own: psycopg.Connection[Any]) -> bool:
+        own.execute("SELECT pg_stat_clear_snapshot()")  # Else a transaction sees what it saw first.
         found = own.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%usage_staging%'"
         ).fetchone()
@@ -236,13 +240,11 @@ class Director:
             self.world.move_to(end - timedelta(seconds=0.6))
 
     def to_period_end(self) -> None:
-        assert self.played.renews_at is not None
         if self.world.now() < self.played.renews_at - timedelta(seconds=2):
             self.world.move_to(self.played.renews_at - timedelta(seconds=1.6))
 
     def limit(self) -> datetime:
         """Until when the clock may be moved before the invoices are final: an hour after the period's end."""
-        assert self.played.renews_at is not None
         return self.played.renews_at + timedelta(minutes=20)
 
     def move_customer(self, how: str) -> None:
@@ -256,12 +258,9 @@ class Director:
         line, headers = Line(self.world.web_port), bearer(customer.secret)
         headers["Idempotency-Key"] = f"move-{self.schedule.seed}"
         played.move = how
-        began = time.monotonic()
-        tries = 0
-        while True:
+        while not self.over.is_set():
             if played.moved == "not asked":
-                played.moved_between = (time.monotonic(), 0.0)
-            tries += 1
+                played.moved_from = time.monotonic()
             played.moved = "asked"
             try:
                 if how == "upgrade":
@@ -277,23 +276,17 @@ class Director:
                 self.note(f"{how}: {played.moved} {answer[1].get('detail', '')}")
                 if answer[0] < 500 and answer[0] not in {409, 429}:
                     break
-            if self.quiet.is_set() and time.monotonic() - began > 12:
-                break
             time.sleep(0.2)
-        played.moved_between = (played.moved_between[0], time.monotonic())
         line.close()
 
     # Quiet.
 
     def restore(self) -> None:
         """Let everything run again, without faults, and say what is still to be said."""
-        self.quiet.set()
         self.world.stripe.heal()
         for name in list(self.world.processes):
             self.world.start(name)
         settled = wait_until(lambda: not self.load.settle_the_rest(), seconds=8, pause=0.1)
-        for thread in self.movers:
-            thread.join(timeout=15)
         self.note(f"quiet: {'all' if settled else 'NOT all'} reservations are settled")
 
     def take_over(self) -> None:
@@ -316,6 +309,7 @@ class Director:
         found: Counter[str] = Counter()
         client = self.world.redis.client()
         ids = [customer.id for customer in self.played.accounts]
+        found["changes of subscription under way"] = sum(thread.is_alive() for thread in self.movers)
         try:
             found["entries on the stream"] = client.xlen(STREAM)
             with suppress(RedisError):
@@ -356,7 +350,7 @@ class Director:
                 return {}
             if time.monotonic() > deadline:
                 return left
-            if left.get("entries in a drain's hand") and time.monotonic() - taken_over > 1.5:
+            if left.get("entries in a drain's hand") and time.monotonic() - taken_over > 1:
                 self.take_over()
                 taken_over = time.monotonic()
             following = self.world.now() + (3 * MINUTE if self.world.now() < earliest else step)
@@ -364,27 +358,13 @@ class Director:
                 self.world.move_to(following)
             time.sleep(0.12)
 
-    def hear_webhooks(self, *, seconds: float) -> int:
-        """Wait until Stripe has told its news; return how many are left. Sent again where Stripe would wait longer."""
-        deadline, asked = time.monotonic() + seconds, set[tuple[str, int]]()
-        while rows := self.world.stripe.undelivered():
-            if time.monotonic() > deadline:
-                return len(rows)
-            for row in rows:
-                if row["attempts"] >= 2 and (row["event"], row["attempts"]) not in asked:
-                    asked.add((row["event"], row["attempts"]))
-                    with suppress(AssertionError):
-                        self.world.stripe.resend(row["event"])
-            time.sleep(0.05)
-        return 0
-
     def close_periods(self) -> None:
         """Let the hour pass after which Stripe makes the renewals' invoices final."""
-        assert self.played.renews_at is not None
         self.world.move_to(self.played.renews_at + HOUR + 2 * MINUTE)
 
     def leave(self) -> None:
         """End what would be renewed in the midst of a later schedule."""
+        self.over.set()
         for customer in self.played.accounts:
             if customer.subscription_id:
                 with suppress(AssertionError):
@@ -392,13 +372,16 @@ class Director:
         self.world.retire("drain-2")
 
     def diagnose(self) -> str:
-        """Return what there is to see of a schedule that did not come to rest."""
+        """Return what there is to see of a schedule that did not come to rest; the rest is in the logs."""
+        self.world.tell()
         lines = [f"processes: { {name: self.world.runs(name) for name in self.world.processes} }"]
         with suppress(Exception):
             client = self.world.redis.client()
             lines.append(f"groups: {client.xinfo_groups(STREAM)}")
             lines.append(f"consumers: {client.xinfo_consumers(STREAM, GROUP)}")
             lines.append(f"unreadable: {client.xlen('tollgate:usage:unreadable')}")
+            queued = Counter(json.loads(each)["headers"]["task"] for each in client.lrange("celery", 0, -1))
+            lines.append(f"tasks that wait: {dict(queued)}, taken: {client.hlen('unacked')}")
         try:
             ids = [customer.id for customer in self.played.accounts]
             with connection.cursor() as cursor:
@@ -408,10 +391,15 @@ class Director:
                     " ORDER BY created_at",
                     "SELECT organization_id, period_start, period_end, status, subscription_id, carried_from"
                     " FROM billing_entitlement WHERE organization_id = ANY(%s)",
+                    "SELECT pid, state, wait_event_type, wait_event, now() - xact_start, left(query, 200)"
+                    " FROM pg_stat_activity WHERE datname = current_database() AND %s IS NOT NULL"
+                    " AND state <> 'idle'",
+                    "SELECT pid, locktype, relation::regclass, mode, granted, objid FROM pg_locks"
+                    " WHERE (locktype = 'advisory' OR NOT granted) AND %s IS NOT NULL",
                 ):
                     cursor.execute(query, [ids])
                     lines += [" | ".join(map(str, row)) for row in cursor.fetchall()]
-        except Exception:  # noqa: BLE001  # A diagnosis says what it can.
+        except Exception:  # A diagnosis says what it can.
             lines.append(traceback.format_exc(limit=2))
         with suppress(Exception):
             lines.append(f"webhooks: {json.dumps(self.world.stripe.undelivered())[:2000]}")

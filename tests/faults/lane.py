@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Lane:
         self.world.begin()
         from tests.faults import founding  # noqa: PLC0415  # Models, which want settings.
 
+        self.world.hear_webhooks(seconds=60)
         self.token = founding.issue_token()
         self.meters = {founding.METER: founding.meter_id()}
         self.product = founding.meter_product()
@@ -43,7 +45,7 @@ class Lane:
         result: dict[str, Any] = {"seed": seed, "acts": [str(act) for act in schedule.acts]}
         try:
             result |= self.play_with(director)
-        except Exception:  # noqa: BLE001  # One schedule's failure is a line of the report.
+        except Exception:  # One schedule's failure is a line of the report.
             result |= {"wrong": [traceback.format_exc()], "counts": {}}
         result["log"] = director.played.log
         if result["wrong"]:
@@ -67,17 +69,21 @@ class Lane:
         if self.world.now() < played.renews_at:
             self.world.move_to(played.renews_at)
         left = director.settle(
-            until=played.renews_at + timedelta(minutes=57), least=timedelta(minutes=12), seconds=20
+            until=played.renews_at + timedelta(minutes=57), least=timedelta(minutes=12), seconds=40
         )
         times.append(time.monotonic())
         director.note(f"at rest{f', but for {left}' if left else ''}")
         director.close_periods()
-        unheard = director.hear_webhooks(seconds=10)
-        left = director.settle(until=self.world.now() + timedelta(minutes=50), least=timedelta(0), seconds=10)
+        unheard = self.world.hear_webhooks(seconds=20)
+        left = director.settle(until=self.world.now() + timedelta(minutes=50), least=timedelta(0), seconds=20)
         director.note(f"periods are over{f', but for {left}' if left else ''}")
         times.append(time.monotonic())
         counted = books.read_books(played.accounts, stripe=stripe, meters=self.meters, now=self.world.now())
         invoices = {name: stripe.invoices(each.stripe_id) for name, each in played.customers.items()}
+        mover = played.customers["mover"]
+        played.ended_at = stripe.api(f"/v1/subscriptions/{mover.subscription_id}")["ended_at"]
+        if played.move == "upgrade":
+            invoices["mover"].append(stripe.next_invoice(mover.subscription_id) | {"status": "open"})
         verdict = judge(played, counted, invoices=invoices, product=self.product)
         wrong = verdict.wrong
         wrong += [f"Not at rest: {count} {what}" for what, count in left.items()]
@@ -85,7 +91,7 @@ class Lane:
             wrong.append(f"{unheard} webhooks are still to be delivered")
         wrong += [f"Not settled: {call.endpoint} {call.answers}" for call in director.load.unsettled()]
         times.append(time.monotonic())
-        spans = [round(b - a, 2) for a, b in zip(times, times[1:], strict=False)]
+        spans = [round(b - a, 2) for a, b in pairwise(times)]
         return {
             "counts": verdict.counts.as_dict(),
             "wrong": wrong,

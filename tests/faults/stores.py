@@ -79,7 +79,7 @@ class Postgres:
                 return
 
     def stop(self, *, immediately: bool) -> None:
-        """Immediately: as in a crash, with the log to be replayed at the next start. Else what is open is rolled back."""
+        """Immediately: as in a crash, to be replayed at the next start. Else what is open is rolled back first."""
         if self.process is None:
             return
         self.process.send_signal(signal.SIGQUIT if immediately else signal.SIGINT)

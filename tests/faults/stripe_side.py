@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import urllib.parse
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,10 @@ class StripeSide:
             if invoice["lines"]["has_more"]:
                 invoice["lines"]["data"] = self.listed(f"/v1/invoices/{invoice['id']}/lines")
         return [invoice for invoice in found if invoice["status"] != "void"]
+
+    def next_invoice(self, subscription_id: str) -> dict[str, Any]:
+        """Return what the subscription's next invoice would be by now."""
+        content = urllib.parse.urlencode({"subscription": subscription_id}).encode()
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/x-www-form-urlencoded"}
+        found: dict[str, Any] = self._send("POST", "/v1/invoices/create_preview", content, headers)
+        return found

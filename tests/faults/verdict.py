@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tests.faults import books as bookkeeping
@@ -127,7 +128,6 @@ def _check_invoices(
     played: Played, books: Books, verdict: Verdict, *, invoices: dict[str, list[dict[str, Any]]], product: str
 ) -> None:
     """Invoices of the periods that are over, of those who pay."""
-    assert played.renews_at is not None
     for name, customer in played.customers.items():
         if not customer.subscription_id:
             continue
@@ -135,17 +135,18 @@ def _check_invoices(
         used = sum(
             units
             for period, units in books.ledger.items()
-            if period[0] == customer.id and period[2] < played.renews_at
+            if period[0] == customer.id and is_invoiced(played, name, period[2])
         )
         verdict.counts.invoiced += invoiced
         verdict.counts.to_invoice += used
         if invoiced == used:
             continue
         if name == "mover" and played.move == "cancel_now":
-            # What was served after the last report before the end is on no invoice, and neither is what Free gives.
-            began, ended = played.moved_between
+            # What was served between the last report and the end is on no invoice.
             late = sum(
-                call.most for call in played.calls if call.customer == customer and call.ended >= began
+                call.most
+                for call in played.calls
+                if call.customer == customer and call.ended >= played.moved_from
             )
             if 0 < used - invoiced <= late:
                 verdict.counts.unbilled_at_end += used - invoiced
@@ -154,6 +155,15 @@ def _check_invoices(
             f"{customer.name}: {used} units in periods that are over, {invoiced} on invoices"
             + (f" ({played.move}: {played.moved})" if name == "mover" else "")
         )
+
+
+def is_invoiced(played: Played, name: str, period_start: datetime) -> bool:
+    """Whether the units of a period are on the invoices that are looked at."""
+    if name == "mover" and played.ended_at is not None:
+        return int(period_start.timestamp()) < played.ended_at  # Then Free begins.
+    if name == "mover" and played.move == "upgrade":
+        return True  # The next invoice, as it would be by now, is among them.
+    return period_start < played.renews_at
 
 
 def told(call: Call) -> str:

@@ -162,6 +162,31 @@ class World:
             if workers:
                 workers[int(chance * len(workers))].kill()
 
+    def hear_webhooks(self, *, seconds: float) -> int:
+        """Wait until Stripe has told its news; return how many are left. Sent again where Stripe would wait longer."""
+        deadline, asked = time.monotonic() + seconds, set[tuple[str, int]]()
+        while rows := self.stripe.undelivered():
+            if time.monotonic() > deadline:
+                return len(rows)
+            for row in rows:
+                if row["attempts"] >= 2 and (row["event"], row["attempts"]) not in asked:
+                    asked.add((row["event"], row["attempts"]))
+                    with suppress(AssertionError):
+                        self.stripe.resend(row["event"])
+            time.sleep(0.05)
+        return 0
+
+    def tell(self) -> None:
+        """Have every process of the product write to its log what it is doing."""
+        from tests.faults.zygote import TELL  # noqa: PLC0415  # Which imports what wants settings.
+
+        for running in self.processes.values():
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(running.process_id)
+                for each in [process, *process.children()]:
+                    each.send_signal(TELL)
+        time.sleep(0.1)
+
     def now(self) -> datetime:
         return self.clock.now()
 

@@ -4,6 +4,7 @@ So a killed process is back in some ten milliseconds. An order is a line of JSON
 answer is the child's process id. It ends with the lane, and its children with it.
 """
 
+import faulthandler
 import gc
 import json
 import os
@@ -18,6 +19,8 @@ from tests.faults.dying import die_with_parent
 from tests.faults.roles import ROLES
 
 LONGEST = 65536
+# Has a process write to its log where each of its threads is.
+TELL = signal.SIGRTMIN + 5
 
 
 class Zygote:
@@ -72,11 +75,12 @@ def become(role: str, arguments: dict[str, Any], log: str) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        faulthandler.register(TELL, all_threads=True)
         ROLES[role](**arguments)
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
-    except BaseException:  # noqa: BLE001  # Whatever it is belongs in the log.
+    except BaseException:  # Whatever it is belongs in the log.
         traceback.print_exc()
     finally:
         sys.stdout.flush()
