@@ -365,10 +365,14 @@ class Director:
     def leave(self) -> None:
         """End what would be renewed in the midst of a later schedule."""
         self.over.set()
-        for customer in self.played.accounts:
-            if customer.subscription_id:
-                with suppress(AssertionError):
-                    self.world.stripe.end_subscription(customer.subscription_id)
+        stripe = self.world.stripe
+        subscriptions = [each.subscription_id for each in self.played.accounts if each.subscription_id]
+        # Nobody looks any more, and taking the news in would cost the next schedule its time.
+        stripe.control("POST", "/sandbox/faults", {"kind": "webhook_lost"})
+        for subscription_id in subscriptions:
+            with suppress(AssertionError):
+                stripe.end_subscription(subscription_id)
+        stripe.heal()
         self.world.retire("drain-2")
 
     def diagnose(self) -> str:

@@ -103,7 +103,6 @@ def take_in(name: str, *, plan: str, renews_at: datetime) -> Customer:
 def subscribe(organization: Organization, stripe_id: str, slug: str, renews_at: datetime) -> str:
     api: Any = get_client().v1
     method = api.payment_methods.attach("pm_card_visa", {"customer": stripe_id})
-    api.customers.update(stripe_id, {"invoice_settings": {"default_payment_method": method.id}})
     created = api.subscriptions.create(
         {
             "customer": stripe_id,
@@ -111,6 +110,7 @@ def subscribe(organization: Organization, stripe_id: str, slug: str, renews_at: 
                 {"price": price.stripe_price_id} for price in Plan.objects.get(slug=slug).offered_prices()
             ],
             "metadata": {"tollgate_plan": slug},
+            "default_payment_method": method.id,
             "billing_cycle_anchor": int(renews_at.timestamp()),
             "proration_behavior": "none",
         }

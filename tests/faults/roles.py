@@ -24,8 +24,8 @@ from tests.faults.shared_clock import SharedClock, keep_time
 # Imported for what they bring into memory.
 WARM = (celery.bin.worker, celery.worker.consumer.consumer, kombu.transport.redis)
 # What beat does every 15 seconds it does that many times as often: a schedule lasts a few seconds.
-QUICKER = 40
-SHORTEST = 0.4
+QUICKER = 25
+SHORTEST = 0.5
 
 
 def warm_up() -> None:
@@ -84,7 +84,7 @@ def drain(*, clock: str) -> None:
 
 def worker(*, clock: str, name: str) -> None:
     keep_time(SharedClock(Path(clock)))
-    celery_app.conf.update(worker_hijack_root_logger=False, worker_enable_remote_control=False)
+    celery_app.conf.update(worker_hijack_root_logger=False)
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
     celery_app.worker_main(["worker", "--pool=solo", "--concurrency=1", f"--hostname={name}@%h", *quiet])
 
@@ -98,7 +98,7 @@ def beat(*, clock: str, schedule: str) -> None:
         if not isinstance(entry["schedule"], crontab)
     }
     celery_app.conf.worker_hijack_root_logger = False
-    Beat(app=celery_app, schedule=schedule, max_interval=0.2, loglevel="WARNING", quiet=True).run()
+    Beat(app=celery_app, schedule=schedule, max_interval=0.25, loglevel="WARNING", quiet=True).run()
     sys.stdout.flush()
 
 

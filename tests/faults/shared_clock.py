@@ -14,7 +14,7 @@ from pathlib import Path
 
 from accounts import clock
 
-EVERY_SECONDS = 0.005
+EVERY_SECONDS = 0.008
 FORM = struct.Struct("<q")
 NEVER_LEFT: list[AbstractContextManager[clock.Hands]] = []  # A process has no other time.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
