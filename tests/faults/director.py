@@ -41,9 +41,17 @@ class Loss:
     echoes: Counter[UUID]
     began: float
     ended: float
+    file: str = "lost"
 
     def may_hold(self, call: Call) -> bool:
-        return call.endpoint in self.marked or (call.ended >= self.began and call.began <= self.ended)
+        return call.endpoint in self.marked or self.is_within(call)
+
+    def is_within(self, call: Call) -> bool:
+        return call.ended >= self.began and call.began <= self.ended
+
+    def may_revive(self, call: Call) -> bool:
+        """Whether a reservation that was settled may be open again, by an older file: nobody settles it, and it is due."""
+        return self.file == "older" and call.kind == "reserve" and self.is_within(call)
 
 
 @dataclass
@@ -144,8 +152,15 @@ class Director:
             self.world.kill(role)
             later(back_at, f"start {role}", lambda: self.world.start(role))
         elif act.what == "redis":
-            self.kill_redis(keeps=details["keeps"])
-            later(back_at, "start redis", self.world.redis.start)
+            size, since = self.world.redis.log.stat().st_size, time.monotonic()
+            dies_at = act.at + details["behind"]
+
+            def die() -> None:
+                self.kill_redis(details["file"], size=size, since=since)
+                back_at = max(time.monotonic() - self.began, dies_at) + details["away"]
+                later(back_at, "start redis", self.world.redis.start)
+
+            later(dies_at, "redis dies", die)
         elif act.what == "postgres":
             self.world.postgres.stop(immediately=details["immediately"])
             later(back_at, "start postgres", self.world.postgres.start)
@@ -162,17 +177,23 @@ class Director:
                 "move_customer": lambda: self.move_customer(details["how"]),
             }[act.what]()
 
-    def kill_redis(self, *, keeps: bool) -> None:
-        began = time.monotonic()
+    def kill_redis(self, file: str, *, size: int, since: float) -> None:
+        """Kill it; `size` was that of its file at `since`, to which an older one is cut."""
+        looked = time.monotonic()
         marked, echoes, units = self.in_redis()
         for organization, count in units.items():
             self.played.on_the_way[organization] += count
         self.world.redis.kill()
-        if not keeps:
+        if file == "kept":
+            return
+        began = looked - LOST_WITHIN
+        if file == "older":
+            self.world.redis.cut(size)
+            began = since - LOST_WITHIN
+        else:
             self.world.redis.forget()
-            loss = Loss(frozenset(marked), echoes, began - LOST_WITHIN, time.monotonic())
-            self.played.losses.append(loss)
-            self.note(f"redis loses {sum(units.values())} units that were not stored")
+        self.played.losses.append(Loss(frozenset(marked), echoes, began, time.monotonic(), file))
+        self.note(f"redis has {sum(units.values())} units that were not stored, and an {file} file")
 
     def in_redis(self) -> tuple[set[str], Counter[UUID], Counter[UUID]]:
         """Return what Redis holds that is not in the ledger yet: endpoints, calls of echo, units by organization."""

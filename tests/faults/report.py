@@ -17,7 +17,9 @@ COLUMNS = {
 }
 ALLOWED = {
     "lost_with_redis": "units lost with Redis's data",
-    "over_quota": "units over a hard quota",
+    "revived": "units of reservations that an older file opened again",
+    "over_quota": "units over a hard quota after Redis lost data",
+    "over_quota_kept": "units over a hard quota after Redis was away and kept its data",
     "unbilled_at_end": "units after the last report of a cancelled subscription",
 }
 
@@ -56,7 +58,18 @@ def write(results: list[dict[str, Any]], *, seconds: float, lanes: int) -> str:
         "",
     ]
     lines += failures(failed)
-    head = ["seed", *COLUMNS.values(), "difference", "lost", "over", "unbilled", "seconds", "what happened"]
+    head = [
+        "seed",
+        *COLUMNS.values(),
+        "difference",
+        "lost",
+        "revived",
+        "over",
+        "over (kept)",
+        "unbilled",
+        "seconds",
+        "what happened",
+    ]
     lines += ["| " + " | ".join(head) + " |", "|" + "---:|" * (len(head) - 1) + "---|"]
     for result in results:
         counts = result["counts"]

@@ -8,6 +8,8 @@ from typing import Any
 # whose event Redis had not taken yet, and that were to go to PostgreSQL by another way. See docs/operating.md.
 WEB_NEEDS_BEFORE, WEB_NEEDS_AFTER = 0.6, 3.0
 
+# What Redis comes back with: all it had, what it had a moment before, as after a crash of its machine, or nothing.
+FILES = ("kept", "older", "lost")
 KILLS = {"drain": 5, "worker": 4, "web": 2, "web-worker": 3, "beat": 1}
 STRIPE_FAULTS = ("rate_limit", "server_error", "server_error_after", "timeout_before", "timeout_after")
 USAGE_PATHS = "/v*/billing/meter_event*"
@@ -45,7 +47,7 @@ class Schedule:
 
     @property
     def loses_redis(self) -> bool:
-        return any(act.what == "redis" and not act.details["keeps"] for act in self.acts)
+        return any(act.what == "redis" and act.details["file"] != "kept" for act in self.acts)
 
 
 def draw(seed: int) -> Schedule:
@@ -88,8 +90,10 @@ def deaths(chance: random.Random, seconds: float) -> list[Act]:
 def stores(chance: random.Random, seconds: float) -> list[Act]:
     acts = []
     if chance.random() < 0.55:
-        away, keeps = chance.uniform(0.0, 0.5), chance.random() < 0.75
-        acts.append(Act(chance.uniform(0.3, seconds), "redis", {"keeps": keeps, "away": away}))
+        (file,) = chance.choices(FILES, [6, 2, 2])
+        behind = chance.uniform(0.2, 1.0) if file == "older" else 0.0
+        details = {"file": file, "behind": behind, "away": chance.uniform(0.0, 0.5)}
+        acts.append(Act(chance.uniform(0.3, max(0.4, seconds - behind)), "redis", details))
     if chance.random() < 0.45:
         details = {"immediately": chance.random() < 0.7, "away": chance.uniform(0.0, 0.4)}
         acts.append(Act(chance.uniform(0.3, seconds), "postgres", details))
@@ -125,20 +129,17 @@ def loads(chance: random.Random, seconds: float) -> list[Act]:
 
 def spare(acts: list[Act]) -> list[Act]:
     """Leave the web server alone where its death would take answered calls with it, because Redis has just died."""
-    deaths_of_redis = [act.at for act in acts if act.what == "redis"]
-
-    def is_spared(act: Act) -> bool:
-        return (
+    spans = [
+        (died - WEB_NEEDS_BEFORE, died + act.details["away"] + WEB_NEEDS_AFTER)
+        for act in acts
+        if act.what == "redis" and (died := act.at + act.details["behind"])
+    ]
+    return [
+        act
+        for act in acts
+        if not (
             act.what == "kill"
             and act.details["role"].startswith("web")
-            and any(
-                at - WEB_NEEDS_BEFORE < act.at < at + act_away(acts) + WEB_NEEDS_AFTER
-                for at in deaths_of_redis
-            )
+            and any(begins < act.at < ends for begins, ends in spans)
         )
-
-    return [act for act in acts if not is_spared(act)]
-
-
-def act_away(acts: list[Act]) -> float:
-    return max(act.details["away"] for act in acts if act.what == "redis")
+    ]

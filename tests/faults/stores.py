@@ -112,6 +112,7 @@ class Redis:
             "save": "",
             "appendonly": "yes",
             "appendfsync": "everysec",
+            "auto-aof-rewrite-percentage": "0",
             "maxmemory-policy": "noeviction",
         }
         command = [find_redis()]
@@ -146,6 +147,15 @@ class Redis:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    @property
+    def log(self) -> Path:
+        return self.data / "appendonly.aof"
+
+    def cut(self, size: int) -> None:
+        """Lose the end of what is on disk, as a crash of the machine does: the next start begins with what is left."""
+        with self.log.open("r+b") as file:
+            file.truncate(size)
 
     def forget(self) -> None:
         """Lose what is on disk: the next start begins with nothing."""

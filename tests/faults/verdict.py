@@ -24,7 +24,9 @@ class Counts:
     unknown: int = 0
     acknowledged: int = 0
     lost_with_redis: int = 0
+    revived: int = 0
     over_quota: int = 0
+    over_quota_kept: int = 0
     unbilled_at_end: int = 0
     ledger: int = 0
     rollups: int = 0
@@ -71,6 +73,10 @@ def _check_marked(played: Played, verdict: Verdict) -> None:
         events, units = stored.pop(call.endpoint, (0, 0))
         if events > 1:
             verdict.wrong.append(f"{told(call)}: {events} events are in the ledger")
+        elif (
+            units > call.most and units == call.units and any(loss.may_revive(call) for loss in played.losses)
+        ):
+            verdict.counts.revived += units - call.most
         elif units > call.most:
             verdict.wrong.append(f"{told(call)}: {units} units are in the ledger")
         elif units < call.least:
@@ -94,8 +100,7 @@ def _check_echoes(played: Played, verdict: Verdict) -> None:
         missing = least - stored
         if missing > 0:
             lost = sum(
-                loss.echoes[customer.id]
-                + sum(call.ended >= loss.began and call.began <= loss.ended for call in calls)
+                loss.echoes[customer.id] + sum(loss.is_within(call) for call in calls)
                 for loss in played.losses
             )
             if missing > lost:
@@ -109,14 +114,25 @@ def _check_echoes(played: Played, verdict: Verdict) -> None:
 
 def _check_quotas(played: Played, books: Books, verdict: Verdict) -> None:
     redis_died = any(act.what == "redis" for act in played.schedule.acts)
+    keeps = not played.schedule.loses_redis
     for name, customer in played.customers.items():
         quota = HARD_QUOTAS.get(customer.plan)
         if quota is None or (name == "mover" and played.move):
             continue
         for period, units in books.ledger.items():
             if period[0] == customer.id and period[1] == METER and units > quota:
-                verdict.counts.over_quota += units - quota
+                if keeps:
+                    verdict.counts.over_quota_kept += units - quota
+                else:
+                    verdict.counts.over_quota += units - quota
                 allowed = played.on_the_way[customer.id] + IN_HAND if redis_died else 0
+                # An older file's counter has not heard of what was served after it.
+                allowed += sum(
+                    call.most
+                    for call in played.calls
+                    if call.customer == customer
+                    and any(loss.file == "older" and loss.is_within(call) for loss in played.losses)
+                )
                 if units - quota > allowed:
                     verdict.wrong.append(
                         f"{customer.name}: {units} units in the period from {period[2]:%d %H:%M:%S}, "
