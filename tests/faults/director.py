@@ -50,7 +50,7 @@ class Loss:
         return call.ended >= self.began and call.began <= self.ended
 
     def may_revive(self, call: Call) -> bool:
-        """Whether a reservation that was settled may be open again, by an older file: nobody settles it, and it is due."""
+        """Whether a reservation that was settled may be open again, by an older file, and be billed when it is due."""
         return self.file == "older" and call.kind == "reserve" and self.is_within(call)
 
 
@@ -78,8 +78,9 @@ class Played:
 
 
 class Director:
-    def __init__(self, world: World, schedule: Schedule, *, token: str) -> None:
+    def __init__(self, world: World, schedule: Schedule, *, token: str, takes_events: bool) -> None:
         self.world, self.schedule, self.token = world, schedule, token
+        self.takes_events = takes_events
         self.played = Played(schedule)
         self.began = time.monotonic()
         self.movers: list[threading.Thread] = []
@@ -115,6 +116,7 @@ class Director:
             port=self.world.web_port,
             token=self.token,
             customers=self.played.customers,
+            takes_events=self.takes_events,
         )
         self.note(f"periods end at {self.played.renews_at:%d %H:%M:%S}")
 
@@ -307,8 +309,8 @@ class Director:
         self.world.stripe.heal()
         for name in list(self.world.processes):
             self.world.start(name)
-        settled = wait_until(lambda: not self.load.settle_the_rest(), seconds=8, pause=0.1)
-        self.note(f"quiet: {'all' if settled else 'NOT all'} reservations are settled")
+        settled = wait_until(lambda: not self.load.finish(), seconds=12, pause=0.1)
+        self.note(f"quiet: {'all' if settled else 'NOT all'} calls are answered that are repeated")
 
     def take_over(self) -> None:
         """Let what dead drains had in hand be old enough to be taken over, and a drain look for it now.

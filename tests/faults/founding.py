@@ -64,8 +64,7 @@ def make_tables() -> None:
 
 
 def issue_token() -> str:
-    scopes = [ServiceToken.Scope.AUTHORIZE, ServiceToken.Scope.VERIFY]
-    return ServiceToken.objects.issue(name="faults", scopes=scopes)[1]
+    return ServiceToken.objects.issue(name="faults", scopes=ServiceToken.Scope.values)[1]
 
 
 def meter_id() -> str:

@@ -28,9 +28,13 @@ class Lane:
     def begin(self) -> None:
         self.world.begin()
         from tests.faults import founding  # noqa: PLC0415  # Models, which want settings.
+        from tests.faults.load import EVENTS, Line, bearer  # noqa: PLC0415
 
         self.world.hear_webhooks(seconds=60)
         self.token = founding.issue_token()
+        # Only from the release on that has the endpoint.
+        answer = Line(self.world.web_port).ask("POST", EVENTS, bearer(self.token), {"events": []})
+        self.takes_events = answer is not None and answer[0] != 404
         self.meters = {founding.METER: founding.meter_id()}
         self.product = founding.meter_product()
 
@@ -41,7 +45,7 @@ class Lane:
         started = time.monotonic()
         marks = {log: log.stat().st_size for log in self.world.logs() if log.exists()}
         schedule = draw(seed)
-        director = Director(self.world, schedule, token=self.token)
+        director = Director(self.world, schedule, token=self.token, takes_events=self.takes_events)
         result: dict[str, Any] = {"seed": seed, "acts": [str(act) for act in schedule.acts]}
         try:
             result |= self.play_with(director)
@@ -57,7 +61,7 @@ class Lane:
 
     def play_with(self, director: Any) -> dict[str, Any]:
         from tests.faults import books  # noqa: PLC0415  # As above.
-        from tests.faults.verdict import judge, outcomes  # noqa: PLC0415
+        from tests.faults.verdict import judge, outcomes, told  # noqa: PLC0415
 
         played, stripe = director.played, self.world.stripe
         times = [time.monotonic()]
@@ -89,7 +93,7 @@ class Lane:
         wrong += [f"Not at rest: {count} {what}" for what, count in left.items()]
         if unheard:
             wrong.append(f"{unheard} webhooks are still to be delivered")
-        wrong += [f"Not settled: {call.endpoint} {call.answers}" for call in director.load.unsettled()]
+        wrong += [f"Without a last word: {told(call)}" for call in director.load.unfinished()]
         times.append(time.monotonic())
         spans = [round(b - a, 2) for a, b in pairwise(times)]
         return {

@@ -6,15 +6,24 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
-from tests.faults.founding import Customer
+from accounts import clock
+from tests.faults.founding import METER, Customer
 
 TIMEOUT = 8
 ECHO = "/api/v1/echo"
+EVENTS = "/api/v1/events"
 SHARES = {"free": 2, "pro": 4, "team": 5, "mover": 4}
 KINDS = {"echo": 10, "authorize": 4, "verify": 4, "reserve": 4}
+# Events pass a hard quota, as nobody asks the gate about them: those who have none send them.
+EVENTS_SHARE = 4
+SENDERS = {"team": 3, "mover": 2}
+MOST_EVENTS = 6
+BACKDATED = 0.3  # Of batches: by up to a minute.
 LEAVES = 0.2  # Of reservations, that nobody settles.
 # Waits between two calls of one caller, in seconds on average.
 PAUSE = 0.02
@@ -38,10 +47,20 @@ class Call:
     most: int = 0
     reservation: str = ""
     settled_units: int = 0
+    batch: "Batch | None" = None
     answers: list[str] = field(default_factory=list)
 
     def conclude(self, outcome: str, *, least: int, most: int) -> None:
         self.ended, self.outcome, self.least, self.most = time.monotonic(), outcome, least, most
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events that are sent together, again and again until they are acknowledged."""
+
+    body: dict[str, Any]
+    calls: list[Call]
+    is_acknowledged: bool = False
 
 
 Answer = tuple[int, dict[str, Any]]
@@ -87,9 +106,13 @@ class Line:
 class Load:
     """Several callers at once, for as long as the schedule is disturbed."""
 
-    def __init__(self, *, seed: int, port: int, token: str, customers: dict[str, Customer]) -> None:
+    def __init__(
+        self, *, seed: int, port: int, token: str, customers: dict[str, Customer], takes_events: bool
+    ) -> None:
         self.seed, self.port, self.token, self.customers = seed, port, token, customers
+        self.kinds = KINDS | ({"events": EVENTS_SHARE} if takes_events else {})
         self.calls: list[Call] = []
+        self.batches: list[Batch] = []
         self.bursts_until = 0.0
         self.stopping = threading.Event()
         self.threads: list[threading.Thread] = []
@@ -120,7 +143,10 @@ class Load:
         while not self.stopping.is_set():
             count += 1
             name = pick(chance, SHARES)
-            kind = pick(chance, KINDS)
+            kind = pick(chance, self.kinds)
+            if kind == "events":
+                self.send_events(line, chance, f"/faults/{self.seed}/{number}/{count}")
+                continue
             units = 1 if kind == "echo" else chance.randint(1, 4)
             endpoint = ECHO if kind == "echo" else f"/faults/{self.seed}/{number}/{count}"
             call = Call(self.customers[name], kind, endpoint, units, time.monotonic())
@@ -182,19 +208,61 @@ class Load:
             billed = int(answer[1].get("units", 0))
             call.conclude("settled otherwise", least=billed, most=billed)
 
-    def settle_the_rest(self) -> int:
-        """Settle once more what got no answer; return how many are still without one."""
-        line = Line(self.port)
-        for call in self.unsettled():
-            try:
-                self.settle(line, call)
-            except ConnectionRefusedError:
-                break
-        line.close()
-        return len(self.unsettled())
+    def send_events(self, line: Line, chance: random.Random, source: str) -> None:
+        """Tell of usage, each event under a source of its own, which is its endpoint in the ledger."""
+        customer = self.customers[pick(chance, SENDERS)]
+        ago = chance.uniform(0, 60) if chance.random() < BACKDATED else None
+        calls, events = [], []
+        for number in range(chance.randint(1, MOST_EVENTS)):
+            call = Call(customer, "events", f"{source}/{number}", chance.randint(1, 4), time.monotonic())
+            event = {"source": call.endpoint, "id": "1", "organization": customer.ref, "meter": METER}
+            event |= {"value": call.units}
+            if ago is not None:
+                moment = clock.now() - timedelta(seconds=ago)
+                event["time"] = moment.isoformat()
+            calls.append(call)
+            events.append(event)
+        batch = Batch({"events": events}, calls)
+        for call in calls:
+            call.conclude("unacknowledged", least=0, most=call.units)
+            call.batch = batch
+        self.calls += calls
+        self.batches.append(batch)
+        for _ in range(3):
+            with suppress(ConnectionRefusedError):
+                self.send(line, batch)
+            if batch.is_acknowledged or self.stopping.wait(0.1):
+                return
 
-    def unsettled(self) -> Sequence[Call]:
-        return [call for call in self.calls if call.outcome == "unsettled"]
+    def send(self, line: Line, batch: Batch) -> None:
+        """Send a batch, and write down what is said of each event. May be repeated."""
+        answer = line.ask("POST", EVENTS, bearer(self.token), batch.body)
+        if answer is None or answer[0] != 200:
+            for call in batch.calls:
+                call.answers.append("none" if answer is None else f"{answer[0]} {answer[1].get('code', '')}")
+            return
+        for call, result in zip(batch.calls, answer[1]["results"], strict=True):
+            call.answers.append(f"{result['status']} {result['code'] or ''}")
+            if result["status"] == "refused":
+                call.conclude("event refused", least=0, most=0)
+            else:
+                call.conclude("acknowledged", least=call.units, most=call.units)
+        batch.is_acknowledged = True
+
+    def finish(self) -> int:
+        """Repeat what got no answer and may be repeated; return how many calls are still without one."""
+        line = Line(self.port)
+        with suppress(ConnectionRefusedError):
+            for call in self.unfinished():
+                if call.batch is None:
+                    self.settle(line, call)
+                elif not call.batch.is_acknowledged:
+                    self.send(line, call.batch)
+        line.close()
+        return len(self.unfinished())
+
+    def unfinished(self) -> Sequence[Call]:
+        return [call for call in self.calls if call.outcome in {"unsettled", "unacknowledged"}]
 
 
 def take(call: Call, answer: Answer | None) -> None:

@@ -89,8 +89,8 @@ def deaths(chance: random.Random, seconds: float) -> list[Act]:
 
 def stores(chance: random.Random, seconds: float) -> list[Act]:
     acts = []
-    if chance.random() < 0.55:
-        (file,) = chance.choices(FILES, [6, 2, 2])
+    if chance.random() < 0.6:
+        (file,) = chance.choices(FILES, [5, 3, 3])
         behind = chance.uniform(0.2, 1.0) if file == "older" else 0.0
         details = {"file": file, "behind": behind, "away": chance.uniform(0.0, 0.5)}
         acts.append(Act(chance.uniform(0.3, max(0.4, seconds - behind)), "redis", details))
