@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from tests.faults import founding
 from tests.faults.founding import Customer
-from tests.faults.load import ECHO, Call, Line, Load, bearer
+from tests.faults.load import Call, Line, Load, bearer
 from tests.faults.schedule import USAGE_PATHS, Act, Schedule
 from tests.faults.world import World
 from usage.stream import GROUP, STREAM
@@ -30,6 +30,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 MAIN = ("web", "drain", "worker", "beat")
+MOST_UNITS = 4  # Of a call.
 LOST_WITHIN = 0.5  # Seconds before Redis's death of which what it held cannot be read.
 
 
@@ -202,23 +203,25 @@ class Director:
         marked, echoes, units = set(), Counter(), Counter()
         client = self.world.redis.client()
         try:
-            entries = [fields.get("e", "") for _, fields in client.xrange(STREAM)]
+            entries = [text for _, fields in client.xrange(STREAM) for text in fields.values()]
             for customer in self.played.accounts:
                 held = client.hvals(f"tollgate:{{{customer.ref}}}:reservations")
-                entries += [record.split("|", 3)[3] for record in held]
-        except (RedisError, IndexError):
+                entries += [record.split("|", 3)[-1] for record in held]
+        except RedisError:
             return marked, echoes, units
         finally:
             client.close()
-        for entry in entries:
-            fields = entry.split("|", 10)
-            if len(fields) == 11:
-                organization, endpoint = UUID(fields[2]), fields[10]
-                units[organization] += int(fields[5])
-                if endpoint == ECHO:
-                    echoes[organization] += 1
-                else:
+        for customer in self.played.accounts:
+            for entry in entries:
+                # Whatever an entry's form is, it names the organization, and ends with the endpoint.
+                if customer.id.hex not in entry.replace("-", ""):
+                    continue
+                endpoint = entry.rpartition("|")[2]
+                units[customer.id] += units_in(entry)
+                if endpoint.startswith("/faults/"):
                     marked.add(endpoint)
+                else:
+                    echoes[customer.id] += 1
         return marked, echoes, units
 
     def kill_drain_in_transaction(self) -> None:
@@ -429,9 +432,31 @@ class Director:
         except Exception:  # A diagnosis says what it can.
             lines.append(traceback.format_exc(limit=2))
         with suppress(Exception):
+            for name, customer in self.played.customers.items():
+                invoices = self.world.stripe.invoices(customer.stripe_id)
+                lines += [f"{name}: {line}" for invoice in invoices for line in told(invoice)]
             lines.append(f"webhooks: {json.dumps(self.world.stripe.undelivered())[:2000]}")
             lines.append(f"rejected usage: {json.dumps(self.world.stripe.rejected())[:2000]}")
         return "\n".join(lines)
+
+
+def told(invoice: dict[str, Any]) -> list[str]:
+    """Return an invoice's lines, a sentence each."""
+    head = f"{invoice['id']} {invoice['billing_reason']} {invoice['status']}"
+    head += f" of {datetime.fromtimestamp(invoice['created'], UTC):%d %H:%M:%S}"
+    return [
+        f"{head}: {line['quantity']} × {line['pricing']['price_details']['product']}, "
+        + " to ".join(
+            f"{datetime.fromtimestamp(line['period'][edge], UTC):%d %H:%M:%S}" for edge in ("start", "end")
+        )
+        for line in invoice["lines"]["data"]
+    ]
+
+
+def units_in(entry: str) -> int:
+    """Return the units of an event on the stream; at most those of any call where its form is another one."""
+    fields = entry.split("|")
+    return int(fields[5]) if len(fields) > 5 and fields[5].isdigit() else MOST_UNITS
 
 
 def wait_until(look: Callable[[], Any], *, seconds: float, pause: float = 0.01) -> bool:
