@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 from dateutil.relativedelta import relativedelta
 from django.db import DatabaseError, InterfaceError, connection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tests.faults import founding
 from tests.faults.founding import Customer
@@ -203,7 +203,7 @@ class Director:
         marked, echoes, units = set(), Counter(), Counter()
         client = self.world.redis.client()
         try:
-            entries = [text for _, fields in client.xrange(STREAM) for text in fields.values()]
+            entries = [text for fields in not_stored(client) for text in fields.values()]
             for customer in self.played.accounts:
                 held = client.hvals(f"tollgate:{{{customer.ref}}}:reservations")
                 entries += [record.split("|", 3)[-1] for record in held]
@@ -337,7 +337,7 @@ class Director:
         ids = [customer.id for customer in self.played.accounts]
         found["changes of subscription under way"] = sum(thread.is_alive() for thread in self.movers)
         try:
-            found["entries on the stream"] = client.xlen(STREAM)
+            found["entries that nobody has read"] = len(not_read(client))
             with suppress(RedisError):
                 found["entries in a drain's hand"] = client.xpending(STREAM, GROUP)["pending"]
             for customer in self.played.accounts:
@@ -438,6 +438,25 @@ class Director:
             lines.append(f"webhooks: {json.dumps(self.world.stripe.undelivered())[:2000]}")
             lines.append(f"rejected usage: {json.dumps(self.world.stripe.rejected())[:2000]}")
         return "\n".join(lines)
+
+
+def not_read(client: Any) -> list[dict[str, str]]:
+    """Return the entries that no drain has taken yet."""
+    try:
+        groups = client.xinfo_groups(STREAM)
+    except ResponseError:
+        return []  # There is no stream.
+    delivered = next((each["last-delivered-id"] for each in groups if each["name"] == GROUP), "0-0")
+    return [fields for _, fields in client.xrange(STREAM, min=f"({delivered}")]
+
+
+def not_stored(client: Any) -> list[dict[str, str]]:
+    """Return the entries that no drain has acknowledged."""
+    taken = []
+    with suppress(ResponseError):
+        for each in client.xpending_range(STREAM, GROUP, "-", "+", 10_000):
+            taken += client.xrange(STREAM, each["message_id"], each["message_id"])
+    return [*not_read(client), *(fields for _, fields in taken)]
 
 
 def told(invoice: dict[str, Any]) -> list[str]:
