@@ -77,7 +77,10 @@ def meter_product() -> str:
 
 @dataclass(frozen=True)
 class Customer:
-    """An organization of a schedule, as whoever plays it has to know it. `plan` is what it begins with."""
+    """An organization of a schedule, as whoever plays it has to know it. `plan` is what it begins with.
+
+    `pays_since` is in unix seconds; None where it does not.
+    """
 
     id: UUID
     ref: str
@@ -87,6 +90,7 @@ class Customer:
     key_id: UUID
     stripe_id: str
     subscription_id: str
+    pays_since: int | None
 
 
 def take_in(name: str, *, plan: str, renews_at: datetime) -> Customer:
@@ -94,12 +98,24 @@ def take_in(name: str, *, plan: str, renews_at: datetime) -> Customer:
     owner = User.objects.create_user(f"{name}@customers.example", None)
     organization = Organization.objects.open(name=name, owner=owner)
     stripe_id = str(ensure_customer(organization).id)
-    subscription_id = "" if plan == "free" else subscribe(organization, stripe_id, plan, renews_at)
+    subscription_id, pays_since = "", None
+    if plan != "free":
+        subscription_id, pays_since = subscribe(organization, stripe_id, plan, renews_at)
     key, secret = APIKey.objects.issue(organization=organization, name="load")
-    return Customer(organization.pk, organization.ref, name, plan, secret, key.pk, stripe_id, subscription_id)
+    return Customer(
+        organization.pk,
+        organization.ref,
+        name,
+        plan,
+        secret,
+        key.pk,
+        stripe_id,
+        subscription_id,
+        pays_since,
+    )
 
 
-def subscribe(organization: Organization, stripe_id: str, slug: str, renews_at: datetime) -> str:
+def subscribe(organization: Organization, stripe_id: str, slug: str, renews_at: datetime) -> tuple[str, int]:
     api: Any = get_client().v1
     method = api.payment_methods.attach("pm_card_visa", {"customer": stripe_id})
     created = api.subscriptions.create(
@@ -116,4 +132,4 @@ def subscribe(organization: Organization, stripe_id: str, slug: str, renews_at: 
     )
     sync_subscriptions(stripe_id)
     refresh_entitlement(organization)
-    return str(created.id)
+    return str(created.id), int(created.start_date)

@@ -13,6 +13,7 @@ from accounts import clock
 from billing.models import Meter
 from billing.stripe.client import get_client
 from billing.stripe.metering import send_meter_event
+from tests.billing.acme import START
 from tests.faults import books as bookkeeping
 from tests.faults.books import Account, Books
 from tests.faults.director import Loss, Played
@@ -65,6 +66,7 @@ def customer(acme, plans):
         plan="team",
         stripe_id=acme.customer_id,
         subscription_id=acme.subscription_id,
+        pays_since=int(START.timestamp()),
         renews_at=renews_at,
         entitlement=acme.entitlement(),
     )

@@ -177,6 +177,9 @@ def _check_invoices(
 
 def is_invoiced(played: Played, name: str, period_start: datetime) -> bool:
     """Whether the units of a period are on the invoices that are looked at."""
+    customer = played.customers[name]
+    if customer.pays_since is None or int(period_start.timestamp()) < customer.pays_since:
+        return False  # It was on Free: an event may lie before the subscription began.
     if name == "mover" and played.ended_at is not None:
         return int(period_start.timestamp()) < played.ended_at  # Then Free begins.
     if name == "mover" and played.move == "upgrade":
