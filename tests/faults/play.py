@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import queue
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.faults import report
 from tests.faults.dying import die_with_parent
@@ -91,7 +94,8 @@ def play(seeds: Iterable[int], *, lanes: int, tell: Callable[[Result], None] | N
     for seed in seeds:
         waiting.put(seed)
     results: list[Result] = []
-    run = VAR / f"run-{time.time_ns() // 1_000_000 % 10**9}"
+    clear_up_after_the_killed()
+    run = VAR / f"run-{os.getpid()}"
     processes = [LaneProcess(run / f"lane-{number}") for number in range(lanes)]
     broken: queue.SimpleQueue[LaneProcess | None] = queue.SimpleQueue()
     mended = {id(lane): threading.Event() for lane in processes}
@@ -114,7 +118,7 @@ def play(seeds: Iterable[int], *, lanes: int, tell: Callable[[Result], None] | N
         finally:
             broken.put(None)
 
-    run.mkdir(parents=True)
+    run.mkdir(parents=True, exist_ok=True)
     try:
         for lane in processes:
             lane.start()
@@ -138,6 +142,12 @@ def play(seeds: Iterable[int], *, lanes: int, tell: Callable[[Result], None] | N
             lane.stop()
         shutil.rmtree(run, ignore_errors=True)
     return results
+
+
+def clear_up_after_the_killed() -> None:
+    for directory in VAR.glob("run-*"):
+        if not psutil.pid_exists(int(directory.name.removeprefix("run-"))):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def main() -> int:
