@@ -174,3 +174,23 @@ def events_of(organization: UUID, endpoint: str) -> int:
             [organization, endpoint],
         )
         return int(cursor.fetchone()[0])
+
+
+def can_correct() -> bool:
+    """Whether this release puts on a later invoice what came too late for its own."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('usage_correction') IS NOT NULL")
+        return bool(cursor.fetchone()[0])
+
+
+def corrected_units(ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the units of corrections that Stripe has, or that cost nothing, by organization."""
+    if not can_correct():
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT organization_id, sum(units) FROM usage_correction"
+            " WHERE organization_id = ANY(%s) AND state IN ('sent', 'free') GROUP BY organization_id",
+            [list(ids)],
+        )
+        return {organization: int(units) for organization, units in cursor.fetchall()}

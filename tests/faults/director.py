@@ -1,11 +1,10 @@
 """Plays one schedule in a lane's world: disturbed load, then quiet, then the period's invoices."""
 
 import heapq
+import io
 import itertools
-import json
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,11 +15,13 @@ from uuid import UUID
 
 import psycopg
 from dateutil.relativedelta import relativedelta
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, InterfaceError, connection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from tests.faults import founding
+from tests.faults import books, founding
 from tests.faults.founding import Customer
+from tests.faults.in_redis import not_read, on_the_way
 from tests.faults.load import Call, Line, Load, bearer
 from tests.faults.schedule import USAGE_PATHS, Act, Schedule
 from tests.faults.world import World
@@ -30,7 +31,6 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 MAIN = ("web", "drain", "worker", "beat")
-MOST_UNITS = 4  # Of a call.
 LOST_WITHIN = 0.5  # Seconds before Redis's death of which what it held cannot be read.
 
 
@@ -183,7 +183,7 @@ class Director:
     def kill_redis(self, file: str, *, size: int, since: float) -> None:
         """Kill it; `size` was that of its file at `since`, to which an older one is cut."""
         looked = time.monotonic()
-        marked, echoes, units = self.in_redis()
+        marked, echoes, units = on_the_way(self.world.redis, self.played.accounts)
         for organization, count in units.items():
             self.played.on_the_way[organization] += count
         self.world.redis.kill()
@@ -197,32 +197,6 @@ class Director:
             self.world.redis.forget()
         self.played.losses.append(Loss(frozenset(marked), echoes, began, time.monotonic(), file))
         self.note(f"redis has {sum(units.values())} units that were not stored, and an {file} file")
-
-    def in_redis(self) -> tuple[set[str], Counter[UUID], Counter[UUID]]:
-        """Return what Redis holds that is not in the ledger yet: endpoints, calls of echo, units by organization."""
-        marked, echoes, units = set(), Counter(), Counter()
-        client = self.world.redis.client()
-        try:
-            entries = [text for fields in not_stored(client) for text in fields.values()]
-            for customer in self.played.accounts:
-                held = client.hvals(f"tollgate:{{{customer.ref}}}:reservations")
-                entries += [record.split("|", 3)[-1] for record in held]
-        except RedisError:
-            return marked, echoes, units
-        finally:
-            client.close()
-        for customer in self.played.accounts:
-            for entry in entries:
-                # Whatever an entry's form is, it names the organization, and ends with the endpoint.
-                if customer.id.hex not in entry.replace("-", ""):
-                    continue
-                endpoint = entry.rpartition("|")[2]
-                units[customer.id] += units_in(entry)
-                if endpoint.startswith("/faults/"):
-                    marked.add(endpoint)
-                else:
-                    echoes[customer.id] += 1
-        return marked, echoes, units
 
     def kill_drain_in_transaction(self) -> None:
         """Let the drain wait in the midst of its statement, and kill it there."""
@@ -388,6 +362,16 @@ class Director:
         """Let the hour pass after which Stripe makes the renewals' invoices final."""
         self.world.move_to(self.played.renews_at + HOUR + 2 * MINUTE)
 
+    def correct(self, customers: list[Customer]) -> None:
+        """Have what came too late for its invoice put on the next one, as staff would, where this release can."""
+        if not customers or not books.can_correct():
+            return
+        said = io.StringIO()
+        refs = [customer.ref for customer in customers]
+        with suppress(CommandError):
+            call_command("reconcile", organization=refs, repair=True, stdout=said, stderr=said)
+        self.note(f"reconcile --repair: {said.getvalue()}")
+
     def leave(self) -> None:
         """End what would be renewed in the midst of a later schedule."""
         self.over.set()
@@ -400,82 +384,6 @@ class Director:
                 stripe.end_subscription(subscription_id)
         stripe.heal()
         self.world.retire("drain-2")
-
-    def diagnose(self) -> str:
-        """Return what there is to see of a schedule that did not come to rest; the rest is in the logs."""
-        self.world.tell()
-        lines = [f"processes: { {name: self.world.runs(name) for name in self.world.processes} }"]
-        with suppress(Exception):
-            client = self.world.redis.client()
-            lines.append(f"groups: {client.xinfo_groups(STREAM)}")
-            lines.append(f"consumers: {client.xinfo_consumers(STREAM, GROUP)}")
-            lines.append(f"unreadable: {client.xlen('tollgate:usage:unreadable')}")
-            queued = Counter(json.loads(each)["headers"]["task"] for each in client.lrange("celery", 0, -1))
-            lines.append(f"tasks that wait: {dict(queued)}, taken: {client.hlen('unacked')}")
-        try:
-            ids = [customer.id for customer in self.played.accounts]
-            with connection.cursor() as cursor:
-                for query in (
-                    "SELECT organization_id, meter, hour, period_start, units, state, tries, last_error,"
-                    " first_sent_at, claimed_at, sent_at FROM usage_meterreport WHERE organization_id = ANY(%s)"
-                    " ORDER BY created_at",
-                    "SELECT organization_id, period_start, period_end, status, subscription_id, carried_from"
-                    " FROM billing_entitlement WHERE organization_id = ANY(%s)",
-                    "SELECT pid, state, wait_event_type, wait_event, now() - xact_start, left(query, 200)"
-                    " FROM pg_stat_activity WHERE datname = current_database() AND %s IS NOT NULL"
-                    " AND state <> 'idle'",
-                    "SELECT pid, locktype, relation::regclass, mode, granted, objid FROM pg_locks"
-                    " WHERE (locktype = 'advisory' OR NOT granted) AND %s IS NOT NULL",
-                ):
-                    cursor.execute(query, [ids])
-                    lines += [" | ".join(map(str, row)) for row in cursor.fetchall()]
-        except Exception:  # A diagnosis says what it can.
-            lines.append(traceback.format_exc(limit=2))
-        with suppress(Exception):
-            for name, customer in self.played.customers.items():
-                invoices = self.world.stripe.invoices(customer.stripe_id)
-                lines += [f"{name}: {line}" for invoice in invoices for line in told(invoice)]
-            lines.append(f"webhooks: {json.dumps(self.world.stripe.undelivered())[:2000]}")
-            lines.append(f"rejected usage: {json.dumps(self.world.stripe.rejected())[:2000]}")
-        return "\n".join(lines)
-
-
-def not_read(client: Any) -> list[dict[str, str]]:
-    """Return the entries that no drain has taken yet."""
-    try:
-        groups = client.xinfo_groups(STREAM)
-    except ResponseError:
-        return []  # There is no stream.
-    delivered = next((each["last-delivered-id"] for each in groups if each["name"] == GROUP), "0-0")
-    return [fields for _, fields in client.xrange(STREAM, min=f"({delivered}")]
-
-
-def not_stored(client: Any) -> list[dict[str, str]]:
-    """Return the entries that no drain has acknowledged."""
-    taken = []
-    with suppress(ResponseError):
-        for each in client.xpending_range(STREAM, GROUP, "-", "+", 10_000):
-            taken += client.xrange(STREAM, each["message_id"], each["message_id"])
-    return [*not_read(client), *(fields for _, fields in taken)]
-
-
-def told(invoice: dict[str, Any]) -> list[str]:
-    """Return an invoice's lines, a sentence each."""
-    head = f"{invoice['id']} {invoice['billing_reason']} {invoice['status']}"
-    head += f" of {datetime.fromtimestamp(invoice['created'], UTC):%d %H:%M:%S}"
-    return [
-        f"{head}: {line['quantity']} × {line['pricing']['price_details']['product']}, "
-        + " to ".join(
-            f"{datetime.fromtimestamp(line['period'][edge], UTC):%d %H:%M:%S}" for edge in ("start", "end")
-        )
-        for line in invoice["lines"]["data"]
-    ]
-
-
-def units_in(entry: str) -> int:
-    """Return the units of an event on the stream; at most those of any call where its form is another one."""
-    fields = entry.split("|")
-    return int(fields[5]) if len(fields) > 5 and fields[5].isdigit() else MOST_UNITS
 
 
 def wait_until(look: Callable[[], Any], *, seconds: float, pause: float = 0.01) -> bool:

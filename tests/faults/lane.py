@@ -40,7 +40,8 @@ class Lane:
 
     def play(self, seed: int) -> dict[str, Any]:
         """Play the seed's schedule and return a line of the report."""
-        from tests.faults.director import Director  # noqa: PLC0415  # As above.
+        from tests.faults.diagnosis import diagnose  # noqa: PLC0415  # As above.
+        from tests.faults.director import Director  # noqa: PLC0415
 
         started = time.monotonic()
         marks = {log: log.stat().st_size for log in self.world.logs() if log.exists()}
@@ -53,7 +54,7 @@ class Lane:
             result |= {"wrong": [traceback.format_exc()], "counts": {}}
         result["log"] = director.played.log
         if result["wrong"]:
-            result["diagnosis"] = director.diagnose()
+            result["diagnosis"] = diagnose(self.world, director.played)
             self.keep_logs(seed, result, marks)
         director.leave()
         result["seconds"] = round(time.monotonic() - started, 2)
@@ -61,7 +62,7 @@ class Lane:
 
     def play_with(self, director: Any) -> dict[str, Any]:
         from tests.faults import books  # noqa: PLC0415  # As above.
-        from tests.faults.verdict import judge, outcomes, told  # noqa: PLC0415
+        from tests.faults.verdict import judge, outcomes, told, used_and_invoiced  # noqa: PLC0415
 
         played, stripe = director.played, self.world.stripe
         times = [time.monotonic()]
@@ -88,6 +89,9 @@ class Lane:
         played.ended_at = stripe.api(f"/v1/subscriptions/{mover.subscription_id}")["ended_at"]
         if played.move == "upgrade":
             invoices["mover"].append(stripe.next_invoice(mover.subscription_id) | {"status": "open"})
+        found = used_and_invoiced(played, counted, invoices=invoices, product=self.product)
+        short = [played.customers[name] for name, (used, invoiced) in found.items() if invoiced < used]
+        director.correct(short)
         verdict = judge(played, counted, invoices=invoices, product=self.product)
         wrong = verdict.wrong
         wrong += [f"Not at rest: {count} {what}" for what, count in left.items()]

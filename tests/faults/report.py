@@ -14,6 +14,7 @@ COLUMNS = {
     "stripe": "Stripe",
     "to_invoice": "to invoice",
     "invoiced": "invoiced",
+    "corrected": "corrected",
 }
 ALLOWED = {
     "lost_with_redis": "units lost with Redis's data",
@@ -30,7 +31,7 @@ def difference(result: dict[str, Any]) -> int:
     if not counts:
         return 0
     places = [counts["rollups"], counts["reported"], counts["stripe"]]
-    billed = counts["to_invoice"] - counts["invoiced"] - counts["unbilled_at_end"]
+    billed = counts["to_invoice"] - counts["invoiced"] - counts["corrected"] - counts["unbilled_at_end"]
     return sum(abs(units - counts["ledger"]) for units in places) + abs(billed)
 
 
@@ -50,7 +51,7 @@ def write(results: list[dict[str, Any]], *, seconds: float, lanes: int) -> str:
         f"{sums['calls']} calls, {sums['served']} served, {sums['unknown']} without an answer, "
         f"{sums['acknowledged']} events acknowledged. Units: ledger {sums['ledger']}, rollups {sums['rollups']}, "
         f"reported {sums['reported']}, at Stripe {sums['stripe']}; to be invoiced {sums['to_invoice']}, "
-        f"invoiced {sums['invoiced']}.",
+        f"invoiced {sums['invoiced']}, corrected {sums['corrected']}.",
         "",
         "What is said to be possible, and how much of it there was: "
         + "; ".join(f"{sums[name]} {what}" for name, what in ALLOWED.items())

@@ -95,7 +95,7 @@ def stores(chance: random.Random, seconds: float) -> list[Act]:
         details = {"file": file, "behind": behind, "away": chance.uniform(0.0, 0.5)}
         acts.append(Act(chance.uniform(0.3, max(0.4, seconds - behind)), "redis", details))
     if chance.random() < 0.45:
-        details = {"immediately": chance.random() < 0.7, "away": chance.uniform(0.0, 0.4)}
+        details = {"immediately": chance.random() < 0.6, "away": chance.uniform(0.0, 0.4)}
         acts.append(Act(chance.uniform(0.3, seconds), "postgres", details))
     return acts
 

@@ -8,7 +8,7 @@ from typing import Any
 from tests.faults import books as bookkeeping
 from tests.faults.books import Books
 from tests.faults.director import Played
-from tests.faults.founding import BILLED, HARD_QUOTAS, METER
+from tests.faults.founding import HARD_QUOTAS, METER
 from tests.faults.load import ECHO, Call
 
 # A hard quota may be passed by what was being served when Redis went, at most: each caller's one call.
@@ -28,6 +28,7 @@ class Counts:
     over_quota: int = 0
     over_quota_kept: int = 0
     unbilled_at_end: int = 0
+    corrected: int = 0
     ledger: int = 0
     rollups: int = 0
     reported: int = 0
@@ -144,22 +145,36 @@ def _check_quotas(played: Played, books: Books, verdict: Verdict) -> None:
                     )
 
 
+def used_and_invoiced(
+    played: Played, books: Books, *, invoices: dict[str, list[dict[str, Any]]], product: str
+) -> dict[str, tuple[int, int]]:
+    """Return how much of a meter was used in the periods that are over, and is on invoices, by who pays."""
+    found = {}
+    for name, customer in played.customers.items():
+        if customer.subscription_id:
+            used = sum(
+                units
+                for period, units in books.ledger.items()
+                if period[0] == customer.id and is_invoiced(played, name, period[2])
+            )
+            found[name] = used, bookkeeping.invoiced_units(invoices[name], product=product)
+    return found
+
+
 def _check_invoices(
     played: Played, books: Books, verdict: Verdict, *, invoices: dict[str, list[dict[str, Any]]], product: str
 ) -> None:
     """Invoices of the periods that are over, of those who pay."""
-    for name, customer in played.customers.items():
-        if not customer.subscription_id:
-            continue
-        invoiced = bookkeeping.invoiced_units(invoices[name], product=product)
-        used = sum(
-            units
-            for period, units in books.ledger.items()
-            if period[0] == customer.id and is_invoiced(played, name, period[2])
-        )
-        verdict.counts.invoiced += invoiced
-        verdict.counts.to_invoice += used
-        if invoiced == used:
+    counts = verdict.counts
+    corrected = bookkeeping.corrected_units([account.id for account in played.accounts])
+    found = used_and_invoiced(played, books, invoices=invoices, product=product)
+    for name, (used, invoiced) in found.items():
+        customer, later = played.customers[name], corrected.get(played.customers[name].id, 0)
+        counts.invoiced += invoiced
+        counts.to_invoice += used
+        counts.corrected += later
+        missing = used - invoiced - later
+        if not missing:
             continue
         if name == "mover" and played.move == "cancel_now":
             # What was served between the last report and the end is on no invoice.
@@ -168,11 +183,12 @@ def _check_invoices(
                 for call in played.calls
                 if call.customer == customer and call.ended >= played.moved_from
             )
-            if 0 < used - invoiced <= late:
-                verdict.counts.unbilled_at_end += used - invoiced
+            if 0 < missing <= late:
+                counts.unbilled_at_end += missing
                 continue
         verdict.wrong.append(
             f"{customer.name}: {used} units in periods that are over, {invoiced} on invoices"
+            + (f", {later} corrected" if later else "")
             + (f" ({played.move}: {played.moved})" if name == "mover" else "")
         )
 
@@ -197,6 +213,3 @@ def told(call: Call) -> str:
 
 def outcomes(calls: list[Call]) -> Counter[str]:
     return Counter(f"{call.kind} {call.outcome}" for call in calls)
-
-
-__all__ = ["BILLED", "Counts", "Verdict", "judge", "outcomes"]
