@@ -43,7 +43,7 @@ class Line:
         pool = get_redis().connection_pool
         self.connection = pool.connection_class(**pool.connection_kwargs)
         self.connection.connect()
-        self.socket: Any = self.connection._sock  # type: ignore[attr-defined]
+        self.socket: Any = self.connection._sock
         self.reader = Reader(protocolError=Lost, replyError=ResponseError, encoding="utf-8", errors="replace")
         self.unread: list[Failed] = []
         self.is_fresh = True
