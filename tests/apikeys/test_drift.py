@@ -1,20 +1,24 @@
 """Counters that are above or below the ledger, and what brings them in line."""
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from redis.exceptions import ConnectionError as Lost
 
 from accounts import clock
-from apikeys import cache, drift, gate, late
+from apikeys import cache, drift, gate, late, settlement, without_redis
 from apikeys.calls import Call, settle
 from apikeys.gate import admit
 from apikeys.late import LATE
 from apikeys.models import CounterReading, UncountedUnits
-from apikeys.reservations import Hold, Reservation
+from apikeys.reservation_settlement import settle as settle_reservation
+from apikeys.reservations import Hold, Reservation, names
+from apikeys.secret import parse
 from apikeys.tasks import bill_unsettled, measure_counters
 from apikeys.without_redis import take_up
 from billing.models import Entitlement
+from tests.apikeys.reserving import outcome
 from tests.apikeys.test_gate import set_limits, used
 from tests.billing.doctoring import found, only
 from tests.usage.cast import make_event
@@ -52,6 +56,16 @@ def end(decision, *, units=None, status=200, after=timedelta()):
 def serve(api_key, *, calls):
     for _ in range(calls):
         end(call(api_key))
+
+
+def reserve(api_key, *, cost):
+    decision = admit(api_key.secret, cost=cost, hold=Hold.of(endpoint="verify", method=""))
+    return Reservation.read(decision.ref, decision.reservation)
+
+
+def let_in_by_postgresql(api_key, *, cost, now):
+    parsed = parse(api_key.secret)
+    return without_redis.decide(parsed, meter="requests", cost=cost, scopes=(), address="", now=now)
 
 
 def drain():
@@ -114,15 +128,17 @@ def test_calls_that_were_on_their_way_at_the_first_look_and_ended_stay_counted(o
 
 
 def test_what_is_given_back_at_once_is_not_taken_off_as_well(organization, api_key, hands):
+    serve(api_key, calls=2)
     lost, failing = call(api_key, cost=3), call(api_key, cost=4)
     hands.move(NOON + timedelta(seconds=1))
     drift.measure()
     end(failing, status=503)
+    drain()
     hands.move(NOON + timedelta(hours=1))
     drift.measure()
 
     assert lost.cost == 3
-    assert used(organization) == 0
+    assert used(organization) == in_ledger() == 2
 
 
 def test_a_call_that_ends_after_it_was_taken_for_dead_is_charged_again(organization, api_key, hands):
@@ -137,15 +153,22 @@ def test_a_call_that_ends_after_it_was_taken_for_dead_is_charged_again(organizat
     assert used(organization) == 5
 
 
-def test_a_slow_call_that_ends_in_time_puts_the_measuring_off(organization, api_key, hands):
+def test_a_slow_call_whose_event_is_still_to_come_is_not_taken_for_dead(
+    organization, api_key, hands, monkeypatch
+):
     slow = call(api_key, cost=6)
     hands.move(NOON + timedelta(seconds=1))
     drift.measure()
-    hands.move(NOON + drift.GRACE)
+    hands.move(NOON + timedelta(hours=1))
 
-    end(slow, after=drift.GRACE)  # Its event is not on the stream yet when the counter is asked.
+    def record_after_a_look(event):
+        assert drift.measure().mended == 0
+        metering.record(event)
 
-    assert drift.measure().mended == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(settlement, "metering", SimpleNamespace(record=record_after_a_look))
+        end(slow, after=drift.GRACE)
+
     assert used(organization) == 6 == in_ledger()
 
 
@@ -210,6 +233,73 @@ def test_a_counter_is_not_compared_while_a_reservation_is_held(organization, api
     assert used(organization) == in_ledger() == 4
 
 
+def test_what_a_reservation_gives_back_is_not_taken_off_as_well(organization, api_key, hands):
+    serve(api_key, calls=2)
+    reservation = reserve(api_key, cost=5)
+    call(api_key)
+    hands.move(NOON + timedelta(seconds=1))
+    drift.measure()
+    settle_reservation(reservation, outcome(2))
+    drain()
+    hands.move(NOON + timedelta(hours=1))
+    drift.measure()
+
+    assert used(organization) == in_ledger() == 4
+
+
+def test_a_lost_reservation_that_is_settled_puts_the_measuring_off(organization, api_key, hands):
+    reservation = reserve(api_key, cost=5)
+    get_redis().delete(cache.names(organization.ref).used, names(organization.ref, "").held)
+    call(api_key)  # Fills a counter that knows nothing of it, and dies.
+    hands.move(NOON + timedelta(seconds=1))
+    drift.measure()
+    settle_reservation(reservation, outcome(5))
+    drain()
+    assert used(organization) == 6
+    hands.move(NOON + timedelta(hours=1))
+    drift.measure()
+    assert used(organization) == 6  # Read anew.
+
+    look_twice(hands)
+
+    assert used(organization) == in_ledger() == 5
+
+
+def test_a_counter_is_not_read_shortly_after_postgresql_s_calls_came_on_it(organization, api_key, hands):
+    """The process that let the call in had a clock ten seconds ahead of Redis's."""
+    serve(api_key, calls=1)
+    end(let_in_by_postgresql(api_key, cost=4, now=NOON + timedelta(seconds=10)))
+    take_up()
+    serve(api_key, calls=1)
+    hands.move(NOON + timedelta(seconds=1))
+
+    assert drift.measure().marked == 0
+    look_twice(hands)
+    assert used(organization) == in_ledger() == 6
+
+
+def test_a_counter_that_postgresql_s_calls_came_on_after_it_was_read_is_read_anew(
+    organization, api_key, hands
+):
+    """Again by a clock that differs: Redis had been asked before, and the call is of before that."""
+    call(api_key)
+    hands.move(NOON + timedelta(seconds=1))
+    drift.measure()
+    end(let_in_by_postgresql(api_key, cost=4, now=NOON))
+    hands.move(NOON + timedelta(hours=1))
+    drift.measure()
+    assert CounterReading.objects.get().note == drift.IS_UNCOUNTED
+    take_up()
+    serve(api_key, calls=1)
+    drain()
+
+    drift.measure()
+    assert used(organization) == 1 + 4 + 1
+    look_twice(hands, first=timedelta(hours=1))
+
+    assert used(organization) == in_ledger() == 5
+
+
 def test_a_counter_below_the_ledger_is_raised_at_the_first_look(organization, api_key, hands):
     serve(api_key, calls=8)
     drain()
@@ -264,6 +354,28 @@ def test_events_without_a_call_stay_counted_whatever_their_time(organization, ap
     drift.measure()
 
     assert used(organization) == in_ledger() == 4
+
+
+def test_of_events_that_never_came_only_what_cannot_be_under_way_is_taken_off(organization, api_key, hands):
+    serve(api_key, calls=1)
+    keys, field = (
+        cache.names(organization.ref),
+        cache.counter("requests", organization.entitlement.period_start),
+    )
+
+    def charge(units):
+        get_redis().hincrby(keys.used, field, units)
+        get_redis().hincrby(keys.used, f"ingested:{field}", units)
+
+    charge(3)  # And died before it committed.
+    hands.move(NOON + timedelta(seconds=1))
+    drain()
+    drift.measure()
+    charge(2)  # To be committed in a moment.
+    hands.move(NOON + timedelta(hours=1))
+    drift.measure()
+
+    assert used(organization) == 1 + 2
 
 
 def test_a_counter_that_agrees_with_the_ledger_is_not_measured(organization, api_key, hands):
