@@ -12,7 +12,7 @@ from typing import Any
 from bench.stats import Figure
 from bench.stores import VAR
 
-PARTS = ("gate", "over_http", "servers", "memory")
+PARTS = ("gate", "over_http", "servers", "memory", "drain")
 QUIET = 1.0  # Processes that run or want to, on average.
 
 

@@ -10,6 +10,8 @@ MICROSECOND = timedelta(microseconds=1)
 HEX = 16
 SEPARATOR = "|"
 FIELDS = 11
+# What PostgreSQL's bigint and integer hold.
+MOST_UNITS, MOST = 2**63 - 1, 2**31 - 1
 
 
 class Event:
@@ -124,10 +126,11 @@ class Event:
         return f"<Event {self.encode()}>"
 
     def encode(self) -> str:
-        # The endpoint comes last: it alone may hold the separator.
+        # First what no two events share: the drain then takes all the rest at once (see `usage.batches`). The
+        # endpoint comes last: it alone may hold the separator.
         return (
-            f"{self._id}|{self._occurred}|{self._organization}|{self._api_key}|{self.meter}|{self.units}|"
-            f"{self._period}|{self.method}|{self.status}|{self.response_ms}|{self.endpoint}"
+            f"{self._id}|{self._occurred}|{self.response_ms}|{self._organization}|{self._api_key}|{self.meter}|"
+            f"{self.units}|{self._period}|{self.method}|{self.status}|{self.endpoint}"
         )
 
     @classmethod
@@ -140,13 +143,13 @@ class Event:
             event = cls.from_json(text) if text[:1] == "[" else cls.from_fields(text)
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(f"Not a usage event: {text[:200]!r}") from error
-        if event.units < 0:
+        if not 0 <= event.units <= MOST_UNITS or not -MOST <= event.response_ms <= MOST:
             raise ValueError(f"Not a usage event: {text[:200]!r}")
         return event
 
     @classmethod
     def from_fields(cls, text: str) -> "Event":
-        id_, occurred, organization, api_key, meter, units, period, method, status, ms, endpoint = text.split(
+        id_, occurred, ms, organization, api_key, meter, units, period, method, status, endpoint = text.split(
             SEPARATOR, FIELDS - 1
         )
         return cls(

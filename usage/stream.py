@@ -3,15 +3,22 @@ acknowledged after its transaction has committed, and taken over from a reader t
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from struct import error as StructError
 from typing import Any
 
 from django.db import DataError, IntegrityError
 from redis.exceptions import ResponseError
 
+from accounts import clock
+from billing.periods import Period
+from usage.batches import Batch, microseconds
 from usage.events import Event
-from usage.ledger import store
+from usage.ledger import store, store_new
 from usage.lines import lines
+from usage.partitions import OutOfReach, ready_span
+from usage.reading import PAGE, Entry, Reader
 from usage.redis_client import get_redis
 
 logger = logging.getLogger(__name__)
@@ -20,7 +27,9 @@ STREAM = "tollgate:usage:events"
 REFUSED = "tollgate:usage:unreadable"
 GROUP = "drain"
 BATCH = 2000
+MOST = 50_000  # Entries that are stored in one transaction where the drain is behind.
 TAKE_OVER_AFTER_MS = 30_000
+FORGET_AFTER_MS = 3_600_000
 
 
 def append(event: Event, *, failed: Callable[[], None]) -> None:
@@ -90,57 +99,122 @@ class Drain:
     """One reader of the stream. Several share the work, each under a name of its own."""
 
     def __init__(self, *, consumer: str | None = None) -> None:
-        self.redis = get_redis()
         self.consumer = consumer or uuid.uuid4().hex
-        try:
-            self.redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
+        self.reader = Reader(STREAM, GROUP, self.consumer)
+        self.span: Period | None = None
 
     def run_once(self, *, block_ms: int | None = None) -> int:
         """Store one batch; return how many entries it had. Waits up to `block_ms` for the first one."""
         lines.confirm()  # What this very process has handed over is there before it is read.
-        batches: Any = self.redis.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count=BATCH, block=block_ms)
-        return self.store(batches[0][1]) if batches else 0
+        first = self.reader.read(block_ms=block_ms)
+        if not first:
+            return 0
+        entries: list[Entry] = []
+        span = self.find_span()
+        batch = Batch(start=microseconds(span.start), end=microseconds(span.end))
+        try:
+            with closing(self.pages(first, entries)) as pages:
+                store_new(batch, map(batch.add, pages))
+        except (IntegrityError, DataError, StructError):
+            # One is there already, or cannot be stored: which, the exact way tells.
+            self.span = None
+            return self.store(entries)
+        kept: set[bytes] = set()
+        if batch.odd:
+            odd = set(batch.odd)
+            kept = self.store_exactly([entry for entry in entries if entry[1] in odd])
+        self.reader.acknowledge([id_ for id_, _ in entries if id_ not in kept])
+        return len(entries)
+
+    def pages(self, page: list[Entry], entries: list[Entry]) -> Iterator[list[bytes]]:
+        """Yield what the pages say, the first and all that follow it up to MOST entries, and keep them in `entries`.
+
+        While one is being stored Redis looks for the next.
+        """
+        try:
+            while page:
+                entries += page
+                if len(page) == PAGE and len(entries) < MOST:
+                    self.reader.begin_reading()
+                    yield [text for _, text in page]
+                    page = self.reader.finish_reading()
+                else:
+                    yield [text for _, text in page]
+                    return
+        finally:
+            if self.reader.asked:
+                entries += self.reader.finish_reading()
+
+    def find_span(self) -> Period:
+        """Return the time whose events can be copied straight into the ledger, because its months are there."""
+        now = clock.now()
+        if self.span is None or now not in self.span:
+            self.span = ready_span(now)
+        return self.span
 
     def take_over(self, *, idle_ms: int = TAKE_OVER_AFTER_MS) -> int:
         """Store what a reader took and has not acknowledged for `idle_ms`; return how many entries that was."""
-        claimed: Any = self.redis.xautoclaim(STREAM, GROUP, self.consumer, min_idle_time=idle_ms, count=BATCH)
-        return self.store(claimed[1])
+        return self.store(self.reader.claim(idle_ms=idle_ms))
+
+    def recover(self) -> int:
+        """Store what this reader itself took and could not finish, because a store failed; return how much that was."""
+        found = 0
+        while entries := self.reader.claim(idle_ms=0, of=self.consumer):
+            found += self.store(entries)
+        return found
+
+    def clean_up(self, *, idle_ms: int = FORGET_AFTER_MS) -> int:
+        """Take the names of readers off the group that died long ago; return how many."""
+        return self.reader.remove(idle_ms=idle_ms)
 
     def leave(self) -> None:
         """Take this reader off the group, unless entries still hang on its name."""
-        for consumer in self.redis.xinfo_consumers(STREAM, GROUP):
-            if consumer["name"] == self.consumer and not consumer["pending"]:
-                self.redis.xgroup_delconsumer(STREAM, GROUP, self.consumer)
+        self.reader.remove(self.consumer)
+        self.reader.close()
 
-    def store(self, entries: list[tuple[str, dict[str, str]]]) -> int:
-        if not entries:
-            return 0
-        events = []
-        for _, fields in entries:
-            try:
-                events.append(Event.decode(fields["e"]))
-            except (ValueError, KeyError):
-                self.set_aside(fields.get("e", ""))
-        try:
-            store(events)
-        except (IntegrityError, DataError):
-            # One of them cannot be stored, whatever the reason: find out which, and keep the rest.
-            for event in events:
-                try:
-                    store([event])
-                except (IntegrityError, DataError):
-                    self.set_aside(event.encode())
-        ids = [entry_id for entry_id, _ in entries]
-        pipeline = self.redis.pipeline()
-        pipeline.xack(STREAM, GROUP, *ids)
-        pipeline.xdel(STREAM, *ids)
-        pipeline.execute()
+    def store(self, entries: list[Entry]) -> int:
+        """Store entries some of which may be in the ledger already; return how many there are."""
+        kept = self.store_exactly(entries)
+        self.reader.acknowledge([id_ for id_, _ in entries if id_ not in kept])
         return len(entries)
 
-    def set_aside(self, entry: str) -> None:
-        """Keep an entry for a person to look at: a bad one must neither stop the rest nor vanish."""
-        logger.exception("An entry of the usage stream could not be stored and was set aside in %s", REFUSED)
-        self.redis.xadd(REFUSED, {"e": entry})
+    def store_exactly(self, entries: list[Entry]) -> set[bytes]:
+        """Store what is new and set aside what cannot be stored; return the ids of what could not be set aside."""
+        events: list[tuple[Entry, Event]] = []
+        refused: list[tuple[Entry, str]] = []
+        for entry in entries:
+            try:
+                events.append((entry, Event.decode(entry[1].decode(errors="replace"))))
+            except ValueError as error:
+                refused.append((entry, str(error)))
+        refused += store_all_but(events)
+        return {id_ for (id_, text), why in refused if not set_aside(text, why)}
+
+
+def store_all_but(events: list[tuple[Entry, Event]]) -> list[tuple[Entry, str]]:
+    """Store events, and return those that cannot be, with the reason.
+
+    They are found by halves: one in a batch of thousands costs a dozen further tries, and the others are stored.
+    """
+    try:
+        store([event for _, event in events])
+    except (IntegrityError, DataError, OutOfReach) as error:
+        if len(events) == 1:
+            return [(events[0][0], str(error))]
+        half = len(events) // 2
+        return store_all_but(events[:half]) + store_all_but(events[half:])
+    return []
+
+
+def set_aside(text: bytes, why: str) -> bool:
+    """Keep an entry for a person to look at: a bad one must neither stop the rest nor vanish. Return whether it is.
+
+    Raises RedisError, except where Redis has no room for it: the entry stays where it is then, and is tried again.
+    """
+    logger.error("An entry of the usage stream could not be stored and is set aside in %s: %s", REFUSED, why)
+    try:
+        get_redis().xadd(REFUSED, {"e": text})
+    except ResponseError as error:
+        logger.error("Redis did not take it either: %s", error)
+        return False
+    return True

@@ -1,0 +1,211 @@
+"""A reader of a Redis stream in a consumer group: page by page, in bytes, the next page on its way meanwhile."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from hiredis import Reader as Replies
+from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import RedisError, ResponseError
+
+from usage.lines import Argument, Line
+from usage.redis_client import get_redis, is_cluster
+
+logger = logging.getLogger(__name__)
+
+Id = bytes
+Entry = tuple[Id, bytes]
+
+PAGE = 1000  # Entries a command: Redis answers nobody else while it hands them out, two milliseconds or so.
+# How long a reader may have a batch in hand before what others have stored meanwhile is taken out one by one. Up to
+# then they leave it, because taking out all that is older than anybody's batch is ten times quicker.
+STALLED_MS = 5_000
+# Removing a reader's name takes what hangs on it out of the group, so nothing may come in between.
+REMOVE = """
+local removed = 0
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+    local about = {}
+    for place = 1, #consumer, 2 do about[consumer[place]] = consumer[place + 1] end
+    local meant = about.name == ARGV[2] or (ARGV[2] == '' and about.idle > tonumber(ARGV[3]))
+    if meant and about.pending == 0 then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], about.name)
+        removed = removed + 1
+    end
+end
+return removed
+"""
+
+
+class RawLine(Line):
+    """A line whose answers are bytes: most of them only pass through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reader = Replies(protocolError=Lost, replyError=ResponseError)
+
+
+class Reader:
+    """Reads `stream` as `consumer` of `group`, which it makes where it is missing. Every method raises RedisError."""
+
+    def __init__(self, stream: str, group: str, consumer: str) -> None:
+        self.stream, self.group, self.consumer = stream, group, consumer
+        self.line: RawLine | None = None
+        self.asked = False
+        self.ensure_group()
+
+    def ensure_group(self) -> None:
+        answer = self.ask("XGROUP", "CREATE", self.stream, self.group, "0", "MKSTREAM")
+        if isinstance(answer, Exception) and not str(answer).startswith("BUSYGROUP"):
+            raise answer
+
+    def read(self, *, block_ms: int | None = None) -> list[Entry]:
+        """Return the next page of what nobody has taken yet; wait for its first entry up to `block_ms`."""
+        if block_ms is None:
+            return self.page(self.call(*self.next_page()))
+        return self.page(self.call(*self.next_page("BLOCK", block_ms)))
+
+    def begin_reading(self) -> None:
+        """Ask for a page that `finish_reading` returns."""
+        if is_cluster():
+            return
+        self.open().say(self.next_page())
+        self.asked = True
+
+    def finish_reading(self) -> list[Entry]:
+        if not self.asked:
+            return self.read()
+        self.asked = False
+        try:
+            answer = self.open().hear()
+        except BaseException:
+            self.close()
+            raise
+        return self.page(raised(answer))
+
+    def next_page(self, *options: Argument) -> tuple[Argument, ...]:
+        whose = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", PAGE)
+        return (*whose, *options, "STREAMS", self.stream, ">")
+
+    def page(self, answer: Any) -> list[Entry]:
+        return entries_of(answer[0][1]) if answer else []
+
+    def claim(self, *, idle_ms: int, of: str | None = None) -> list[Entry]:
+        """Take over what a reader, or the one named `of`, has had in hand for `idle_ms`: a page of it.
+
+        What is no longer in the stream, because somebody else has trimmed it, is given up with an error in the log.
+        """
+        whose = [of] if of else []
+        found = self.call("XPENDING", self.stream, self.group, "IDLE", idle_ms, "-", "+", PAGE, *whose)
+        ids: list[Id] = [each[0] for each in found]
+        if not ids:
+            return []
+        claimed = self.call("XCLAIM", self.stream, self.group, self.consumer, idle_ms, *ids)
+        entries = entries_of(each for each in claimed if each and each[1])
+        had = {id_ for id_, _ in entries}
+        self.give_up([id_ for id_ in ids if id_ not in had])
+        return entries
+
+    def give_up(self, ids: Sequence[Id]) -> None:
+        """Acknowledge those of the entries that are gone. Another reader may have claimed, or stored, the others."""
+        lost = 0
+        for id_ in ids:
+            if not self.call("XRANGE", self.stream, id_, id_):
+                lost += self.call("XACK", self.stream, self.group, id_)
+        if lost:
+            logger.error("%d entries were removed from %s before they were stored", lost, self.stream)
+
+    def acknowledge(self, ids: Sequence[Id]) -> None:
+        """Be done with these entries, and take out of the stream what all readers are done with."""
+        if not ids:
+            return
+        self.call_all(("XACK", self.stream, self.group, *some) for some in in_pages(ids))
+        pending = self.call("XPENDING", self.stream, self.group, "-", "+", 1)
+        newest = max(map(order_of, ids))
+        done = (newest[0], newest[1] + 1)
+        if pending:
+            # All before it have been handed out and acknowledged.
+            done = min(done, order_of(pending[0][0]))
+            if pending[0][2] > STALLED_MS:
+                later = [id_ for id_ in ids if order_of(id_) > done]
+                self.call_all(("XDEL", self.stream, *some) for some in in_pages(later))
+        self.call("XTRIM", self.stream, "MINID", f"{done[0]}-{done[1]}")
+
+    def remove(self, consumer: str = "", *, idle_ms: int = 0) -> int:
+        """Take a reader's name off the group, or all that were not heard of for `idle_ms`; return how many.
+
+        Those who have entries in hand stay.
+        """
+        removed: int = self.call("EVAL", REMOVE, 1, self.stream, self.group, consumer, idle_ms)
+        return removed
+
+    def call(self, *command: Argument) -> Any:
+        """Return the answer. A group that is missing, because Redis was emptied, is made anew first."""
+        answer = self.ask(*command)
+        if isinstance(answer, ResponseError) and str(answer).startswith("NOGROUP"):
+            logger.warning("The consumer group of %s is missing, and is made anew", self.stream)
+            self.ensure_group()
+            answer = self.ask(*command)
+        return raised(answer)
+
+    def call_all(self, commands: Iterable[tuple[Argument, ...]]) -> None:
+        """Carry out several commands in one round trip, where Redis is no cluster."""
+        if is_cluster():
+            for command in commands:
+                self.call(*command)
+            return
+        line = self.open()
+        try:
+            said = [line.say(command) for command in commands]
+            answers = [line.hear() for _ in said]
+        except BaseException:
+            self.close()
+            raise
+        for answer in answers:
+            raised(answer)
+
+    def ask(self, *command: Argument) -> Any:
+        """Return the answer, a ResponseError too."""
+        if is_cluster():
+            try:
+                return get_redis().execute_command(*command, NEVER_DECODE=True)
+            except ResponseError as error:
+                return error
+        line = self.open()
+        try:
+            return line.call(command)
+        except BaseException:
+            self.close()
+            raise
+
+    def open(self) -> RawLine:
+        if self.line is None:
+            self.line = RawLine()
+        return self.line
+
+    def close(self) -> None:
+        line, self.line, self.asked = self.line, None, False
+        if line is not None:
+            line.close()
+
+
+def in_pages(ids: Sequence[Id]) -> Iterator[Sequence[Id]]:
+    return (ids[start : start + PAGE] for start in range(0, len(ids), PAGE))
+
+
+def raised(answer: Any) -> Any:
+    if isinstance(answer, RedisError):
+        raise answer
+    return answer
+
+
+def entries_of(answer: Iterable[Any]) -> list[Entry]:
+    """Return entries with the value of their first field; they have one, named e."""
+    return [
+        (id_, next(iter(fields.values())) if isinstance(fields, dict) else fields[1])
+        for id_, fields in answer
+    ]
+
+
+def order_of(entry_id: Id) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition(b"-")
+    return int(milliseconds), int(sequence or 0)
