@@ -6,13 +6,12 @@ others: that is worked out once, for as long as this process lives.
 
 import struct
 from binascii import unhexlify
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from usage.events import EPOCH, MICROSECOND
-from usage.latency import bucket, encode
+from usage.latency import SHIFT, bucket
 
 # PostgreSQL counts its microseconds from 2000 on.
 POSTGRES_EPOCH = 946_684_800_000_000
@@ -137,16 +136,14 @@ class Batch:
             added: dict[bytes, tuple[int, list[int]]] = {}
             for calls in by_rest.values():
                 kind, times = calls.kind, calls.times
-                if not times:
-                    continue
                 known = added.get(kind.rollup)
                 units = kind.units * len(times)
                 added[kind.rollup] = (known[0] + units, known[1] + times) if known else (units, times)
             when = struct.pack(">iq", 8, hour - POSTGRES_EPOCH)
             for rollup, (units, times) in added.items():
-                latency = encode(Counter(map(bucket, times)))
-                head = SUMMED.pack(11, 8, units, 8, len(times), 8, sum(times))
-                yield b"".join((head, array(latency), when, rollup))
+                if times:
+                    head = SUMMED.pack(11, 8, units, 8, len(times), 8, sum(times))
+                    yield b"".join((head, array(histogram(times)), when, rollup))
 
     def last_served(self) -> dict[UUID, datetime]:
         """Return when the latest of the events of each API key was served."""
@@ -157,6 +154,28 @@ class Batch:
                 if calls.last > latest.get(key, 0):
                     latest[key] = calls.last
         return {key: EPOCH + moment * MICROSECOND for key, moment in latest.items()}
+
+
+def histogram(times: list[int]) -> list[int]:
+    """Return calls by response time, as `usage.latency` has them."""
+    counts: dict[int, int] = {}
+    for ms in times:
+        number = BUCKETS[ms]
+        counts[number] = counts.get(number, 0) + 1
+    return [number << SHIFT | calls for number, calls in counts.items()]
+
+
+class Buckets(dict[int, int]):
+    """The bucket of each response time that has come up."""
+
+    def __missing__(self, response_ms: int) -> int:
+        if len(self) >= MOST_KINDS:
+            self.clear()
+        number = self[response_ms] = bucket(response_ms)
+        return number
+
+
+BUCKETS = Buckets()
 
 
 def array(numbers: list[int]) -> bytes:

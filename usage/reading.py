@@ -1,8 +1,8 @@
 """A reader of a Redis stream in a consumer group: page by page, in bytes, the next page on its way meanwhile."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from hiredis import Reader as Replies
 from redis.exceptions import ConnectionError as Lost
@@ -14,7 +14,6 @@ from usage.redis_client import get_redis, is_cluster
 logger = logging.getLogger(__name__)
 
 Id = bytes
-Entry = tuple[Id, bytes]
 
 PAGE = 1000  # Entries a command: Redis answers nobody else while it hands them out, two milliseconds or so.
 # How long a reader may have a batch in hand before what others have stored meanwhile is taken out one by one. Up to
@@ -34,6 +33,25 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
 end
 return removed
 """
+
+
+class Page(NamedTuple):
+    """Entries in the order of the stream: their ids, and the value of the one field that each has."""
+
+    ids: list[Id]
+    texts: list[bytes]
+
+    def add(self, other: "Page") -> None:
+        self.ids.extend(other.ids)
+        self.texts.extend(other.texts)
+
+    def without(self, ids: Container[Id]) -> "Page":
+        return Page.of((id_, text) for id_, text in zip(*self, strict=True) if id_ not in ids)
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[Id, bytes]]) -> "Page":
+        pairs = list(entries)
+        return cls([id_ for id_, _ in pairs], [text for _, text in pairs])
 
 
 class RawLine(Line):
@@ -58,7 +76,7 @@ class Reader:
         if isinstance(answer, Exception) and not str(answer).startswith("BUSYGROUP"):
             raise answer
 
-    def read(self, *, block_ms: int | None = None) -> list[Entry]:
+    def read(self, *, block_ms: int | None = None) -> Page:
         """Return the next page of what nobody has taken yet; wait for its first entry up to `block_ms`."""
         if block_ms is None:
             return self.page(self.call(*self.next_page()))
@@ -71,7 +89,7 @@ class Reader:
         self.open().say(self.next_page())
         self.asked = True
 
-    def finish_reading(self) -> list[Entry]:
+    def finish_reading(self) -> Page:
         if not self.asked:
             return self.read()
         self.asked = False
@@ -86,10 +104,10 @@ class Reader:
         whose = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", PAGE)
         return (*whose, *options, "STREAMS", self.stream, ">")
 
-    def page(self, answer: Any) -> list[Entry]:
-        return entries_of(answer[0][1]) if answer else []
+    def page(self, answer: Any) -> Page:
+        return page_of(answer[0][1]) if answer else Page([], [])
 
-    def claim(self, *, idle_ms: int, of: str | None = None) -> list[Entry]:
+    def claim(self, *, idle_ms: int, of: str | None = None) -> Page:
         """Take over what a reader, or the one named `of`, has had in hand for `idle_ms`: a page of it.
 
         What is no longer in the stream, because somebody else has trimmed it, is given up with an error in the log.
@@ -98,12 +116,12 @@ class Reader:
         found = self.call("XPENDING", self.stream, self.group, "IDLE", idle_ms, "-", "+", PAGE, *whose)
         ids: list[Id] = [each[0] for each in found]
         if not ids:
-            return []
+            return Page([], [])
         claimed = self.call("XCLAIM", self.stream, self.group, self.consumer, idle_ms, *ids)
-        entries = entries_of(each for each in claimed if each and each[1])
-        had = {id_ for id_, _ in entries}
+        page = page_of([each for each in claimed if each and each[1]])
+        had = set(page.ids)
         self.give_up([id_ for id_ in ids if id_ not in had])
-        return entries
+        return page
 
     def give_up(self, ids: Sequence[Id]) -> None:
         """Acknowledge those of the entries that are gone. Another reader may have claimed, or stored, the others."""
@@ -115,12 +133,12 @@ class Reader:
             logger.error("%d entries were removed from %s before they were stored", lost, self.stream)
 
     def acknowledge(self, ids: Sequence[Id]) -> None:
-        """Be done with these entries, and take out of the stream what all readers are done with."""
+        """Be done with entries, in the stream's order, and take out of it what all readers are done with."""
         if not ids:
             return
         self.call_all(("XACK", self.stream, self.group, *some) for some in in_pages(ids))
         pending = self.call("XPENDING", self.stream, self.group, "-", "+", 1)
-        newest = max(map(order_of, ids))
+        newest = order_of(ids[-1])
         done = (newest[0], newest[1] + 1)
         if pending:
             # All before it have been handed out and acknowledged.
@@ -198,12 +216,11 @@ def raised(answer: Any) -> Any:
     return answer
 
 
-def entries_of(answer: Iterable[Any]) -> list[Entry]:
-    """Return entries with the value of their first field; they have one, named e."""
-    return [
-        (id_, next(iter(fields.values())) if isinstance(fields, dict) else fields[1])
-        for id_, fields in answer
-    ]
+def page_of(answer: Sequence[Any]) -> Page:
+    ids = [entry[0] for entry in answer]
+    if answer and isinstance(answer[0][1], dict):  # From redis-py's client.
+        return Page(ids, [next(iter(fields.values())) for _, fields in answer])
+    return Page(ids, [entry[1][1] for entry in answer])
 
 
 def order_of(entry_id: Id) -> tuple[int, int]:

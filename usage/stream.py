@@ -3,7 +3,7 @@ acknowledged after its transaction has committed, and taken over from a reader t
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from struct import error as StructError
 from typing import Any
@@ -18,7 +18,7 @@ from usage.events import Event
 from usage.ledger import store, store_new
 from usage.lines import lines
 from usage.partitions import OutOfReach, ready_span
-from usage.reading import PAGE, Entry, Reader
+from usage.reading import PAGE, Id, Page, Reader
 from usage.redis_client import get_redis
 
 logger = logging.getLogger(__name__)
@@ -107,9 +107,9 @@ class Drain:
         """Store one batch; return how many entries it had. Waits up to `block_ms` for the first one."""
         lines.confirm()  # What this very process has handed over is there before it is read.
         first = self.reader.read(block_ms=block_ms)
-        if not first:
+        if not first.ids:
             return 0
-        entries: list[Entry] = []
+        entries = Page([], [])
         span = self.find_span()
         batch = Batch(start=microseconds(span.start), end=microseconds(span.end))
         try:
@@ -119,31 +119,31 @@ class Drain:
             # One is there already, or cannot be stored: which, the exact way tells.
             self.span = None
             return self.store(entries)
-        kept: set[bytes] = set()
         if batch.odd:
             odd = set(batch.odd)
-            kept = self.store_exactly([entry for entry in entries if entry[1] in odd])
-        self.reader.acknowledge([id_ for id_, _ in entries if id_ not in kept])
-        return len(entries)
+            kept = self.store_exactly((id_, text) for id_, text in zip(*entries, strict=True) if text in odd)
+            entries = entries.without(kept)
+        self.reader.acknowledge(entries.ids)
+        return len(entries.ids)
 
-    def pages(self, page: list[Entry], entries: list[Entry]) -> Iterator[list[bytes]]:
+    def pages(self, page: Page, entries: Page) -> Iterator[list[bytes]]:
         """Yield what the pages say, the first and all that follow it up to MOST entries, and keep them in `entries`.
 
         While one is being stored Redis looks for the next.
         """
         try:
-            while page:
-                entries += page
-                if len(page) == PAGE and len(entries) < MOST:
+            while page.ids:
+                entries.add(page)
+                if len(page.ids) == PAGE and len(entries.ids) < MOST:
                     self.reader.begin_reading()
-                    yield [text for _, text in page]
+                    yield page.texts
                     page = self.reader.finish_reading()
                 else:
-                    yield [text for _, text in page]
+                    yield page.texts
                     return
         finally:
             if self.reader.asked:
-                entries += self.reader.finish_reading()
+                entries.add(self.reader.finish_reading())
 
     def find_span(self) -> Period:
         """Return the time whose events can be copied straight into the ledger, because its months are there."""
@@ -159,8 +159,8 @@ class Drain:
     def recover(self) -> int:
         """Store what this reader itself took and could not finish, because a store failed; return how much that was."""
         found = 0
-        while entries := self.reader.claim(idle_ms=0, of=self.consumer):
-            found += self.store(entries)
+        while stored := self.store(self.reader.claim(idle_ms=0, of=self.consumer)):
+            found += stored
         return found
 
     def clean_up(self, *, idle_ms: int = FORGET_AFTER_MS) -> int:
@@ -172,35 +172,35 @@ class Drain:
         self.reader.remove(self.consumer)
         self.reader.close()
 
-    def store(self, entries: list[Entry]) -> int:
-        """Store entries some of which may be in the ledger already; return how many there are."""
-        kept = self.store_exactly(entries)
-        self.reader.acknowledge([id_ for id_, _ in entries if id_ not in kept])
-        return len(entries)
+    def store(self, entries: Page) -> int:
+        """Store entries some of which may be in the ledger already; return how many were dealt with."""
+        done = entries.without(self.store_exactly(zip(*entries, strict=True)))
+        self.reader.acknowledge(done.ids)
+        return len(done.ids)
 
-    def store_exactly(self, entries: list[Entry]) -> set[bytes]:
+    def store_exactly(self, entries: Iterable[tuple[Id, bytes]]) -> set[Id]:
         """Store what is new and set aside what cannot be stored; return the ids of what could not be set aside."""
-        events: list[tuple[Entry, Event]] = []
-        refused: list[tuple[Entry, str]] = []
-        for entry in entries:
+        events: list[tuple[Id, bytes, Event]] = []
+        refused: list[tuple[Id, bytes, str]] = []
+        for id_, text in entries:
             try:
-                events.append((entry, Event.decode(entry[1].decode(errors="replace"))))
+                events.append((id_, text, Event.decode(text.decode(errors="replace"))))
             except ValueError as error:
-                refused.append((entry, str(error)))
+                refused.append((id_, text, str(error)))
         refused += store_all_but(events)
-        return {id_ for (id_, text), why in refused if not set_aside(text, why)}
+        return {id_ for id_, text, why in refused if not set_aside(text, why)}
 
 
-def store_all_but(events: list[tuple[Entry, Event]]) -> list[tuple[Entry, str]]:
+def store_all_but(events: list[tuple[Id, bytes, Event]]) -> list[tuple[Id, bytes, str]]:
     """Store events, and return those that cannot be, with the reason.
 
     They are found by halves: one in a batch of thousands costs a dozen further tries, and the others are stored.
     """
     try:
-        store([event for _, event in events])
+        store([event for _, _, event in events])
     except (IntegrityError, DataError, OutOfReach) as error:
         if len(events) == 1:
-            return [(events[0][0], str(error))]
+            return [(events[0][0], events[0][1], str(error))]
         half = len(events) // 2
         return store_all_but(events[:half]) + store_all_but(events[half:])
     return []
