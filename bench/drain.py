@@ -103,15 +103,14 @@ class Worker:
         self.expect("ready")
 
     def expect(self, word: str) -> None:
-        assert self.process.stdout
-        said = self.process.stdout.readline().strip()
+        said = self.process.stdout.readline().strip() if self.process.stdout else ""
         if said != word:
             raise AssertionError(f"The worker says {said!r}, not {word!r}.")
 
     def go(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        if self.process.stdin:
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
 
     def finish(self) -> None:
         self.expect("done")

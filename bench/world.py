@@ -51,13 +51,14 @@ def make_tables() -> None:
     from django.db import connection
 
     from accounts import clock
-    from usage import partitions
+    from usage import ledger, partitions
 
     settings.MIGRATION_MODULES = dict.fromkeys(config.label for config in apps.get_app_configs())
     call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
     with connection.cursor() as cursor:
         # Without migrations Django makes the ledger a plain table: put the partitioned one in its place.
         cursor.execute(partitions.DROP_TABLE + partitions.CREATE_TABLE)
+        cursor.execute(ledger.ROLLUP_STORAGE)
         partitions.ensure_partitions_ahead(clock.now())
 
 

@@ -133,6 +133,9 @@ GATE_WITHOUT_REDIS = env.pattern(
     "GATE_WITHOUT_REDIS", "admit|refuse", form="admit or refuse", default="admit"
 )
 
+# How many whole months of usage events are kept besides the present one; unset, all of them. Hourly sums always stay.
+LEDGER_MONTHS = env.integer("LEDGER_MONTHS", default=0, at_least=3)
+
 # How many proxies stand in front, each adding one address to X-Forwarded-For. 0: nobody's header is believed.
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0)
 

@@ -41,6 +41,9 @@ CREATE TEMPORARY TABLE IF NOT EXISTS usage_staging (
 COPY = f"COPY usage_staging ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
 # What a rollup is found by: as its unique constraint has it.
 ROLLUP = "organization_id, meter, hour, period_start, api_key_id, endpoint, status"
+# Rollups of the present are added to with every batch. With room beside each row PostgreSQL puts its next version
+# there, and no index learns of it: a third of the time. The migrations say so to the table.
+ROLLUP_STORAGE = "ALTER TABLE usage_rollup SET (fillfactor = 60)"
 # Rollups are touched in one order everywhere, so that two drains cannot wait for each other.
 ADD = f"""
     ORDER BY {ROLLUP}

@@ -1,7 +1,7 @@
 """The ledger's table: range-partitioned by UTC month, so that old months can be dropped whole."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dateutil.relativedelta import relativedelta
 from django.db import connection, transaction
@@ -63,6 +63,17 @@ def has_partition(month: Period) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s)", [partition_name(month)])
         return cursor.fetchone()[0] is not None
+
+
+def existing_months() -> list[Period]:
+    """Return the months that the ledger has, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'usage_event'::regclass"
+        )
+        names = sorted(name for (name,) in cursor.fetchall())
+    starts = [datetime.strptime(name, "usage_event_%Y_%m").replace(tzinfo=UTC) for name in names]
+    return [calendar_month(start) for start in starts]
 
 
 def ensure_partition(moment: datetime) -> str:

@@ -5,6 +5,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from datetime import datetime, timedelta
 from struct import error as StructError
 from typing import Any
 
@@ -14,7 +15,7 @@ from redis.exceptions import ResponseError
 from accounts import clock
 from billing.periods import Period
 from usage.batches import Batch, microseconds
-from usage.events import Event
+from usage.events import EPOCH, Event
 from usage.ledger import store, store_new
 from usage.lines import lines
 from usage.partitions import OutOfReach, ready_span
@@ -27,7 +28,7 @@ STREAM = "tollgate:usage:events"
 REFUSED = "tollgate:usage:unreadable"
 GROUP = "drain"
 BATCH = 2000
-MOST = 50_000  # Entries that are stored in one transaction where the drain is behind.
+MOST = 100_000  # Entries that are stored in one transaction where the drain is behind.
 TAKE_OVER_AFTER_MS = 30_000
 FORGET_AFTER_MS = 3_600_000
 
@@ -78,6 +79,12 @@ def last_id() -> str:
     lines.confirm()
     info: Any = get_redis().xinfo_stream(STREAM)
     return str(info["last-generated-id"])
+
+
+def oldest_at() -> datetime | None:
+    """Return when the oldest entry that is still in the stream was appended. Raises redis.exceptions.RedisError."""
+    first: Any = get_redis().xrange(STREAM, count=1)
+    return EPOCH + timedelta(milliseconds=order_of(first[0][0])[0]) if first else None
 
 
 def is_stored(up_to: str) -> bool:

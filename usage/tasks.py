@@ -1,7 +1,7 @@
 from celery import shared_task
 
 from accounts import clock
-from usage import reports
+from usage import reports, retention
 from usage.partitions import ensure_partitions_ahead
 
 
@@ -15,3 +15,8 @@ def report_usage() -> int:
 @shared_task
 def make_partitions() -> list[str]:
     return ensure_partitions_ahead(clock.now())
+
+
+@shared_task
+def drop_old_partitions() -> list[str]:
+    return retention.drop_old_partitions(clock.now())

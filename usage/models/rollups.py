@@ -26,6 +26,12 @@ class UsageRollupQuerySet(models.QuerySet["UsageRollup"]):
         total: int | None = self.aggregate(total=Sum("units"))["total"]
         return total or 0
 
+    def in_order(self) -> "UsageRollupQuerySet":
+        """In the order in which the drain locks rows, and whoever else does: none then waits for another in a ring."""
+        return self.order_by(
+            "organization_id", "meter", "hour", "period_start", "api_key_id", "endpoint", "status"
+        )
+
     def unreported(self) -> "UsageRollupQuerySet":
         return self.filter(is_unreported=True)
 
