@@ -193,8 +193,11 @@ class Reader:
             return
         line = self.open()
         try:
-            said = [line.say(command) for command in commands]
-            answers = [line.hear() for _ in said]
+            said = 0
+            for command in commands:
+                line.say(command)
+                said += 1
+            answers = [line.hear() for _ in range(said)]
         except BaseException:
             self.close()
             raise

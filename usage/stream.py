@@ -3,7 +3,7 @@ acknowledged after its transaction has committed, and taken over from a reader t
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from datetime import datetime, timedelta
 from struct import error as StructError
@@ -133,7 +133,7 @@ class Drain:
         self.reader.acknowledge(entries.ids)
         return len(entries.ids)
 
-    def pages(self, page: Page, entries: Page) -> Iterator[list[bytes]]:
+    def pages(self, page: Page, entries: Page) -> Generator[list[bytes], None, None]:
         """Yield what the pages say, the first and all that follow it up to MOST entries, and keep them in `entries`.
 
         While one is being stored Redis looks for the next.

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q, Sum
+from django.db.models import ExpressionWrapper, F, Q, Sum
 
 from accounts.models import Organization
 from billing.models import Entitlement
@@ -61,7 +61,9 @@ class UsageRollup(models.Model):
     # A column of its own for the index below. With the two it is made of in the index's condition, PostgreSQL would
     # write every index anew whenever a batch adds to a row.
     is_unreported = models.GeneratedField(
-        expression=Q(units__gt=F("reported_units")), output_field=models.BooleanField(), db_persist=True
+        expression=ExpressionWrapper(Q(units__gt=F("reported_units")), output_field=models.BooleanField()),
+        output_field=models.BooleanField(),
+        db_persist=True,
     )
 
     objects = UsageRollupQuerySet.as_manager()
