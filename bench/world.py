@@ -51,7 +51,7 @@ def make_tables() -> None:
     from django.db import connection
 
     from accounts import clock
-    from usage import days, partitions
+    from usage import days, ledger, partitions
 
     settings.MIGRATION_MODULES = dict.fromkeys(config.label for config in apps.get_app_configs())
     call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
@@ -59,6 +59,7 @@ def make_tables() -> None:
         # Without migrations Django makes the ledger a plain table: put the partitioned one in its place.
         cursor.execute(partitions.DROP_TABLE + partitions.CREATE_TABLE)
         cursor.execute(days.CREATE_TRIGGER)
+        cursor.execute(ledger.ROLLUP_STORAGE)
         partitions.ensure_partitions_ahead(clock.now())
 
 

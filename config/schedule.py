@@ -82,5 +82,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 300.0,
         "options": {"expires": 300},
     },
+    "drop-old-partitions": {
+        "task": "usage.tasks.drop_old_partitions",
+        "schedule": crontab(hour="5", minute="20"),
+    },
     "make-partitions": {"task": "usage.tasks.make_partitions", "schedule": 6 * 3600.0},
 }

@@ -135,6 +135,8 @@ GATE_WITHOUT_REDIS = env.pattern(
 
 # Usage events that may wait on Redis's stream before calls write theirs to PostgreSQL themselves.
 STREAM_LIMIT = env.integer("STREAM_LIMIT", default=1_000_000, at_least=1000)
+# How many whole months of usage events are kept besides the present one; unset, all of them. Hourly sums always stay.
+LEDGER_MONTHS = env.integer("LEDGER_MONTHS", default=0, at_least=3)
 
 # How many proxies stand in front, each adding one address to X-Forwarded-For. 0: nobody's header is believed.
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0)

@@ -10,6 +10,9 @@ MICROSECOND = timedelta(microseconds=1)
 HEX = 16
 SEPARATOR = "|"
 FIELDS = 11
+LONG = 32  # An id has so many digits or more; no response time has.
+# What PostgreSQL's bigint and integer hold.
+MOST_UNITS, MOST = 2**63 - 1, 2**31 - 1
 
 
 class Event:
@@ -124,10 +127,11 @@ class Event:
         return f"<Event {self.encode()}>"
 
     def encode(self) -> str:
-        # The endpoint comes last: it alone may hold the separator.
+        # First what no two events share: the drain then takes all the rest at once (see `usage.batches`). The
+        # endpoint comes last: it alone may hold the separator.
         return (
-            f"{self._id}|{self._occurred}|{self._organization}|{self._api_key}|{self.meter}|{self.units}|"
-            f"{self._period}|{self.method}|{self.status}|{self.response_ms}|{self.endpoint}"
+            f"{self._id}|{self._occurred}|{self.response_ms}|{self._organization}|{self._api_key}|{self.meter}|"
+            f"{self.units}|{self._period}|{self.method}|{self.status}|{self.endpoint}"
         )
 
     @classmethod
@@ -138,17 +142,19 @@ class Event:
         """
         try:
             event = cls.from_json(text) if text[:1] == "[" else cls.from_fields(text)
-        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
             raise ValueError(f"Not a usage event: {text[:200]!r}") from error
-        if event.units < 0:
+        if not 0 <= event.units <= MOST_UNITS or not -MOST <= event.response_ms <= MOST:
             raise ValueError(f"Not a usage event: {text[:200]!r}")
         return event
 
     @classmethod
     def from_fields(cls, text: str) -> "Event":
-        id_, occurred, organization, api_key, meter, units, period, method, status, ms, endpoint = text.split(
-            SEPARATOR, FIELDS - 1
-        )
+        fields = text.split(SEPARATOR, FIELDS - 1)
+        if len(fields[2]) >= LONG:
+            # As the gate writes what it reserves: with the response time where it is not yet known, before the end.
+            fields.insert(2, fields.pop(9))
+        id_, occurred, ms, organization, api_key, meter, units, period, method, status, endpoint = fields
         return cls(
             id=UUID(id_),
             occurred_at=EPOCH + int(occurred) * MICROSECOND,

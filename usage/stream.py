@@ -4,15 +4,23 @@ acknowledged after its transaction has committed, and taken over from a reader t
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from datetime import datetime, timedelta
+from struct import error as StructError
 from typing import Any, NamedTuple
 
 from django.db import DataError, IntegrityError
 from redis.exceptions import ResponseError
 
-from usage.events import Event
-from usage.ledger import store
+from accounts import clock
+from billing.periods import Period
+from usage.batches import Batch, microseconds
+from usage.events import EPOCH, Event
+from usage.ledger import store, store_new
 from usage.lines import lines
+from usage.partitions import OutOfReach, ready_span
+from usage.reading import PAGE, Id, Page, Reader
 from usage.redis_client import get_redis
 
 logger = logging.getLogger(__name__)
@@ -21,8 +29,10 @@ STREAM = "tollgate:usage:events"
 REFUSED = "tollgate:usage:unreadable"
 GROUP = "drain"
 BATCH = 2000
+MOST = 100_000  # Entries that are stored in one transaction where the drain is behind.
 TAKE_OVER_AFTER_MS = 30_000
 PAUSE_SECONDS = 0.05
+FORGET_AFTER_MS = 3_600_000
 
 
 def append(event: Event, *, failed: Callable[[], None]) -> None:
@@ -106,6 +116,12 @@ def last_id() -> str:
     return str(info["last-generated-id"])
 
 
+def oldest_at() -> datetime | None:
+    """Return when the oldest entry that is still in the stream was appended. Raises redis.exceptions.RedisError."""
+    first: Any = get_redis().xrange(STREAM, count=1)
+    return EPOCH + timedelta(milliseconds=order_of(first[0][0])[0]) if first else None
+
+
 def is_stored(up_to: str) -> bool:
     """Whether every entry up to the id `up_to` has been read and acknowledged, by whichever reader."""
     redis = get_redis()
@@ -139,57 +155,122 @@ class Drain:
     """One reader of the stream. Several share the work, each under a name of its own."""
 
     def __init__(self, *, consumer: str | None = None) -> None:
-        self.redis = get_redis()
         self.consumer = consumer or uuid.uuid4().hex
-        try:
-            self.redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
+        self.reader = Reader(STREAM, GROUP, self.consumer)
+        self.span: Period | None = None
 
     def run_once(self, *, block_ms: int | None = None) -> int:
         """Store one batch; return how many entries it had. Waits up to `block_ms` for the first one."""
         lines.confirm()  # What this very process has handed over is there before it is read.
-        batches: Any = self.redis.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count=BATCH, block=block_ms)
-        return self.store(batches[0][1]) if batches else 0
+        first = self.reader.read(block_ms=block_ms)
+        if not first.ids:
+            return 0
+        entries = Page([], [])
+        span = self.find_span()
+        batch = Batch(start=microseconds(span.start), end=microseconds(span.end))
+        try:
+            with closing(self.pages(first, entries)) as pages:
+                store_new(batch, map(batch.add, pages))
+        except (IntegrityError, DataError, StructError):
+            # One is there already, or cannot be stored: which, the exact way tells.
+            self.span = None
+            return self.store(entries)
+        if batch.odd:
+            odd = set(batch.odd)
+            kept = self.store_exactly((id_, text) for id_, text in zip(*entries, strict=True) if text in odd)
+            entries = entries.without(kept)
+        self.reader.acknowledge(entries.ids)
+        return len(entries.ids)
+
+    def pages(self, page: Page, entries: Page) -> Generator[list[bytes], None, None]:
+        """Yield what the pages say, the first and all that follow it up to MOST entries, and keep them in `entries`.
+
+        While one is being stored Redis looks for the next.
+        """
+        try:
+            while page.ids:
+                entries.add(page)
+                if len(page.ids) == PAGE and len(entries.ids) < MOST:
+                    self.reader.begin_reading()
+                    yield page.texts
+                    page = self.reader.finish_reading()
+                else:
+                    yield page.texts
+                    return
+        finally:
+            if self.reader.asked:
+                entries.add(self.reader.finish_reading())
+
+    def find_span(self) -> Period:
+        """Return the time whose events can be copied straight into the ledger, because its months are there."""
+        now = clock.now()
+        if self.span is None or now not in self.span:
+            self.span = ready_span(now)
+        return self.span
 
     def take_over(self, *, idle_ms: int = TAKE_OVER_AFTER_MS) -> int:
         """Store what a reader took and has not acknowledged for `idle_ms`; return how many entries that was."""
-        claimed: Any = self.redis.xautoclaim(STREAM, GROUP, self.consumer, min_idle_time=idle_ms, count=BATCH)
-        return self.store(claimed[1])
+        return self.store(self.reader.claim(idle_ms=idle_ms))
+
+    def recover(self) -> int:
+        """Store what this reader itself took and could not finish, because a store failed; return how much that was."""
+        found = 0
+        while stored := self.store(self.reader.claim(idle_ms=0, of=self.consumer)):
+            found += stored
+        return found
+
+    def clean_up(self, *, idle_ms: int = FORGET_AFTER_MS) -> int:
+        """Take the names of readers off the group that died long ago; return how many."""
+        return self.reader.remove(idle_ms=idle_ms)
 
     def leave(self) -> None:
         """Take this reader off the group, unless entries still hang on its name."""
-        for consumer in self.redis.xinfo_consumers(STREAM, GROUP):
-            if consumer["name"] == self.consumer and not consumer["pending"]:
-                self.redis.xgroup_delconsumer(STREAM, GROUP, self.consumer)
+        self.reader.remove(self.consumer)
+        self.reader.close()
 
-    def store(self, entries: list[tuple[str, dict[str, str]]]) -> int:
-        if not entries:
-            return 0
-        events = []
-        for _, fields in entries:
+    def store(self, entries: Page) -> int:
+        """Store entries some of which may be in the ledger already; return how many were dealt with."""
+        done = entries.without(self.store_exactly(zip(*entries, strict=True)))
+        self.reader.acknowledge(done.ids)
+        return len(done.ids)
+
+    def store_exactly(self, entries: Iterable[tuple[Id, bytes]]) -> set[Id]:
+        """Store what is new and set aside what cannot be stored; return the ids of what could not be set aside."""
+        events: list[tuple[Id, bytes, Event]] = []
+        refused: list[tuple[Id, bytes, str]] = []
+        for id_, text in entries:
             try:
-                events.append(Event.decode(fields["e"]))
-            except (ValueError, KeyError):
-                self.set_aside(fields.get("e", ""))
-        try:
-            store(events)
-        except (IntegrityError, DataError):
-            # One of them cannot be stored, whatever the reason: find out which, and keep the rest.
-            for event in events:
-                try:
-                    store([event])
-                except (IntegrityError, DataError):
-                    self.set_aside(event.encode())
-        ids = [entry_id for entry_id, _ in entries]
-        pipeline = self.redis.pipeline()
-        pipeline.xack(STREAM, GROUP, *ids)
-        pipeline.xdel(STREAM, *ids)
-        pipeline.execute()
-        return len(entries)
+                events.append((id_, text, Event.decode(text.decode(errors="replace"))))
+            except ValueError as error:
+                refused.append((id_, text, str(error)))
+        refused += store_all_but(events)
+        return {id_ for id_, text, why in refused if not set_aside(text, why)}
 
-    def set_aside(self, entry: str) -> None:
-        """Keep an entry for a person to look at: a bad one must neither stop the rest nor vanish."""
-        logger.exception("An entry of the usage stream could not be stored and was set aside in %s", REFUSED)
-        self.redis.xadd(REFUSED, {"e": entry})
+
+def store_all_but(events: list[tuple[Id, bytes, Event]]) -> list[tuple[Id, bytes, str]]:
+    """Store events, and return those that cannot be, with the reason.
+
+    They are found by halves: one in a batch of thousands costs a dozen further tries, and the others are stored.
+    """
+    try:
+        store([event for _, _, event in events])
+    except (IntegrityError, DataError, OutOfReach) as error:
+        if len(events) == 1:
+            return [(events[0][0], events[0][1], str(error))]
+        half = len(events) // 2
+        return store_all_but(events[:half]) + store_all_but(events[half:])
+    return []
+
+
+def set_aside(text: bytes, why: str) -> bool:
+    """Keep an entry for a person to look at: a bad one must neither stop the rest nor vanish. Return whether it is.
+
+    Raises RedisError, except where Redis has no room for it: the entry stays where it is then, and is tried again.
+    """
+    logger.error("An entry of the usage stream could not be stored and is set aside in %s: %s", REFUSED, why)
+    try:
+        get_redis().xadd(REFUSED, {"e": text})
+    except ResponseError as error:
+        logger.error("Redis did not take it either: %s", error)
+        return False
+    return True

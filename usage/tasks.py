@@ -6,7 +6,7 @@ from accounts import clock
 from accounts.models import Organization
 from billing.errors import StripeUnavailable
 from billing.tasks import enqueue
-from usage import corrections, days, rejections, reports, settling
+from usage import corrections, days, rejections, reports, retention, settling
 from usage.flush import flush_usage
 from usage.partitions import ensure_partitions_ahead
 from usage.proof import prove_all
@@ -68,3 +68,8 @@ def prove_usage() -> int:
 def send_corrections() -> int:
     """Put corrections on invoices that wait for it; return how many. Two runs at once share the work."""
     return corrections.send_due()
+
+
+@shared_task
+def drop_old_partitions() -> list[str]:
+    return retention.drop_old_partitions(clock.now())

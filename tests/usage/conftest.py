@@ -2,9 +2,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.apikeys.conftest import own_redis
 from tests.billing.acme import Acme
 from tests.usage.proving import MAY
 from usage.tasks import report_usage
+
+__all__ = ["own_redis"]
 
 
 @pytest.fixture

@@ -65,6 +65,25 @@ def test_an_entry_of_the_last_release_is_read():
     assert Event.decode(event.encode()) == event
 
 
+def test_an_event_as_the_gate_reserves_it_is_read():
+    reserved = f"{UUID(int=5).hex}|{10**15}|{UUID(int=7)}|{UUID(int=1)}|requests|12|{10**14}|GET|0|0|/a|b"
+
+    event = Event.decode(reserved)
+    assert (event.organization_id, event.api_key_id) == (UUID(int=7), UUID(int=1))
+    assert (event.units, event.method, event.status, event.response_ms) == (12, "GET", 0, 0)
+    assert event.endpoint == "/a|b"
+    assert Event.decode(event.encode()) == event
+
+
+@pytest.mark.parametrize("fields", [1, 2, 3, 9, 10])
+def test_an_entry_cut_short_is_refused(fields):
+    event = make_event(organization_id=UUID(int=7), at=AT)
+    ends = "|".join(event.encode().split("|")[:fields])
+
+    with pytest.raises(ValueError, match="Not a usage event"):
+        Event.decode(ends)
+
+
 def test_an_old_entry_without_a_time_zone_is_refused():
     with pytest.raises(ValueError, match="Not a usage event"):
         Event.decode(OLD.replace("+00:00", ""))

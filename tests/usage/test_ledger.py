@@ -5,9 +5,11 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts import clock
 from tests.usage.cast import make_event
 from usage.ledger import store
 from usage.models import UsageEvent, UsageRollup
+from usage.partitions import OutOfReach
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 11, 15, 12, 30, tzinfo=UTC)
@@ -70,12 +72,29 @@ def test_calls_are_counted_by_status(organization):
 
 
 @pytest.mark.parametrize(
-    "moment", [datetime(2019, 2, 28, 23, 59, tzinfo=UTC), datetime(2031, 12, 31, tzinfo=UTC)]
+    "moment", [datetime(2019, 2, 28, 23, 59, tzinfo=UTC), datetime(2026, 12, 31, 23, tzinfo=UTC)]
 )
 def test_an_event_outside_every_partition_is_not_lost(organization, moment):
-    store([make_event(organization_id=organization.pk, at=moment)])
+    with clock.standing_at(AT):
+        store([make_event(organization_id=organization.pk, at=moment)])
 
     assert UsageEvent.objects.get().occurred_at == moment
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1, 1, 2, tzinfo=UTC),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(2027, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, tzinfo=UTC),
+    ],
+)
+def test_no_month_is_made_for_an_absurd_time(organization, moment):
+    with clock.standing_at(AT), pytest.raises(OutOfReach, match="lies outside what the ledger takes"):
+        store([make_event(organization_id=organization.pk, at=moment)])
+
+    assert not UsageEvent.objects.exists()
 
 
 def test_the_ledger_is_partitioned_by_utc_month(organization):

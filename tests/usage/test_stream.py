@@ -23,7 +23,7 @@ def test_served_calls_reach_the_ledger_and_leave_the_stream(api_key, drain, redi
 def test_a_batch_whose_storing_failed_comes_again(api_key, drain, monkeypatch):
     serve(api_key, calls=3)
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "store", lambda events: 1 / 0)
+        patch.setattr(stream, "store_new", lambda batch, rows: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             drain.run_once()
 

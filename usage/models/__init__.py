@@ -3,7 +3,7 @@
 from usage.models.corrections import Correction, CorrectionQuerySet
 from usage.models.days import DayLatency, DaySum, SummedDay
 from usage.models.ingested import DistinctValue, IngestedEvent, PeriodPeak
-from usage.models.ledger import UsageEvent
+from usage.models.ledger import DroppedMonth, UsageEvent
 from usage.models.proofs import Proof, ProofQuerySet
 from usage.models.reports import MeterReport, MeterReportQuerySet
 from usage.models.rollups import UsageRollup, UsageRollupQuerySet
@@ -14,6 +14,7 @@ __all__ = [
     "DayLatency",
     "DaySum",
     "DistinctValue",
+    "DroppedMonth",
     "IngestedEvent",
     "MeterReport",
     "MeterReportQuerySet",

@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from accounts import clock
+
 
 class UsageEvent(models.Model):
     """One billable response, or one event that the operator's own services sent: a row of the ledger, never changed.
@@ -38,3 +40,18 @@ class UsageEvent(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class DroppedMonth(models.Model):
+    """A month of the ledger that retention has dropped. Its rollups stay; events of it that come now are set aside."""
+
+    month = models.DateTimeField(primary_key=True, help_text="Its first moment, UTC.")
+    events = models.BigIntegerField()
+    units = models.DecimalField(max_digits=40, decimal_places=0)
+    dropped_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        db_table = "usage_dropped_month"
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m}"
