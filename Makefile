@@ -9,6 +9,8 @@ SANDBOX_PORT = 12111
 COUNT = 1000
 SEED = 1
 SECONDS = 600
+SCHEDULES = 500
+LANES = 2
 WORKERS = 1
 DEMO =
 ARGS =
@@ -21,7 +23,7 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile -
 SETTINGS = DEBUG=1 DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0 \
 	STRIPE_SECRET_KEY=sk_test_000000000000000000000000
 
-.PHONY: help run test exhaustive histories shuffles fuzz bench lint format listing manage lock clean \
+.PHONY: help run test exhaustive histories shuffles faults fuzz bench lint format listing manage lock clean \
 	env-run env-dev env-bench
 
 help:
@@ -31,6 +33,7 @@ help:
 	@echo 'make exhaustive  every fault at every call and the long stories, of which make test plays a sample'
 	@echo 'make histories  1,000 random two-year subscription lives in the sandbox (COUNT=, SEED=)'
 	@echo 'make shuffles  years of subscriptions with webhooks shuffled, doubled and lost (COUNT=, SEED=)'
+	@echo 'make faults   random schedules of killed processes and stores; a report in $(VAR)/faults (SCHEDULES=, SEED=, LANES=)'
 	@echo 'make fuzz     ten minutes of random calls of the sandbox (SECONDS=, SEED=)'
 	@echo 'make bench     what the gate costs, the servers, the memory; tables and var/bench/*.json (ARGS="gate --unix")'
 	@echo 'make lint     ruff, mypy, import-linter, missing migrations'
@@ -58,6 +61,10 @@ histories: env-dev
 shuffles: env-dev
 	SHUFFLES=$(COUNT) SHUFFLES_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --dist worksteal -q -p no:cacheprovider \
 		tests/billing/scenarios/test_shuffles.py $(ARGS)
+
+faults: env-dev
+	$(BIN)/python -m tests.faults.play --count $(SCHEDULES) --seed $(SEED) --lanes $(LANES) \
+		--report "$(VAR)/faults/report.md"
 
 fuzz: env-dev
 	$(BIN)/python -m tests.sandbox.fuzz.play --seconds $(SECONDS) --seed $(SEED)

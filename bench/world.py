@@ -48,19 +48,12 @@ def make_tables() -> None:
     """Lay an empty database out as the migrations would, without walking through all of dj-stripe's."""
     from django.apps import apps
     from django.conf import settings
-    from django.db import connection
 
-    from accounts import clock
-    from usage import days, ledger, partitions
+    from usage.tables import complete_tables
 
     settings.MIGRATION_MODULES = dict.fromkeys(config.label for config in apps.get_app_configs())
     call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
-    with connection.cursor() as cursor:
-        # Without migrations Django makes the ledger a plain table: put the partitioned one in its place.
-        cursor.execute(partitions.DROP_TABLE + partitions.CREATE_TABLE)
-        cursor.execute(days.CREATE_TRIGGER)
-        cursor.execute(ledger.ROLLUP_STORAGE)
-        partitions.ensure_partitions_ahead(clock.now())
+    complete_tables()
 
 
 def sell(*, per_minute: int, burst: int | None) -> None:

@@ -3,9 +3,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.utils import timezone
 from djstripe import models as djstripe
 
 from accounts import clock
@@ -24,10 +22,11 @@ from sandbox.ids import new_account_id
 from sandbox.state import Sandbox
 from sandbox.transport import SandboxHTTPClient
 from tests.billing.acme import START, Acme
-from usage import days, partitions, stream
+from usage import stream
 from usage.lines import lines
 from usage.outage import outage
 from usage.redis_client import get_redis
+from usage.tables import complete_tables
 
 ACCOUNT = new_account_id()
 
@@ -40,10 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Without migrations Django makes the ledger a plain table: put the partitioned one in its place."""
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(partitions.DROP_TABLE + partitions.CREATE_TABLE)
-        cursor.execute(days.CREATE_TRIGGER)
-        partitions.ensure_partitions_ahead(timezone.now())
+    with django_db_blocker.unblock():
+        complete_tables()
 
 
 @pytest.fixture(autouse=True)

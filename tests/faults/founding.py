@@ -6,10 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management import call_command
-from django.db import connection
 from django.test.utils import override_settings
 
-from accounts import clock
 from accounts.models import Organization, User
 from apikeys.models import APIKey, ServiceToken
 from billing.entitlements import refresh_entitlement
@@ -19,7 +17,7 @@ from billing.stripe.catalog import publish_plan
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
 from billing.stripe.subscriptions import sync_subscriptions
-from usage import partitions
+from usage.tables import complete_tables
 
 METER = "requests"
 # Small enough to be driven into; what goes beyond is refused.
@@ -58,9 +56,7 @@ def found() -> None:
 def make_tables() -> None:
     with override_settings(MIGRATION_MODULES=NoMigrations()):
         call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
-    with connection.cursor() as cursor:
-        cursor.execute(partitions.DROP_TABLE + partitions.CREATE_TABLE)
-    partitions.ensure_partitions_ahead(clock.now())
+    complete_tables()
 
 
 def issue_token() -> str:
