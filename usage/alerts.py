@@ -20,12 +20,14 @@ from billing.ceilings import CapLevel, find_cap_levels
 from billing.models import Entitlement, Meter, Notice, NoticeKind, PlanQuota
 from billing.notices import News, note
 from usage.counting import Account, units_of
+from usage.forecast import forecast
 
 LEVELS = (50, 80, 100)
 
 
 class Crossing(NamedTuple):
     organization: Organization
+    meter: Meter
     news: News
 
 
@@ -45,13 +47,22 @@ def note_crossings(touched: Iterable[tuple[UUID, str]]) -> list[Notice]:
         if pk in held and slug in meters and is_limited(held[pk], slug, now=now)
     ]
     found = [
-        Crossing(held[account.organization_id].organization, news)
+        Crossing(held[account.organization_id].organization, meters[account.meter], news)
         for account, used in zip(accounts, units_of(accounts), strict=True)
         for news in crossings(held[account.organization_id], meters[account.meter], used=used, now=now)
     ]
-    return [
-        notice for crossing in without_noted(found) for notice in note(crossing.organization, [crossing.news])
-    ]
+    written: list[Notice] = []
+    for organization, meter, news in without_noted(found):
+        context = news.context | {"runs_out_at": runs_out_at(held[organization.pk], meter, news, now=now)}
+        written += note(organization, [news._replace(context=context)])
+    return written
+
+
+def runs_out_at(entitlement: Entitlement, meter: Meter, news: News, *, now: datetime) -> str:
+    """Return when the quota, or the spend cap, will be used up at this rate; empty where the period ends first."""
+    expected = forecast(entitlement, meter, now=now)
+    moment = expected.runs_out_at if news.kind == NoticeKind.QUOTA_REACHED else expected.cap_reached_at
+    return moment.isoformat() if moment else ""
 
 
 def is_limited(entitlement: Entitlement, meter: str, *, now: datetime) -> bool:
@@ -97,7 +108,6 @@ def crossings(entitlement: Entitlement, meter: Meter, *, used: int, now: datetim
                 "percent": used * 100 // included,
                 "is_blocked": blocks or (stops_at is not None and stops_at <= included),
                 "is_capped": not blocks and stops_at is not None,
-                "runs_out_at": runs_out_at(entitlement, used, included, now=now),
             },
         )
     # Before the included units are used nothing is spent.
@@ -122,7 +132,6 @@ def spend_crossing(
                 "limit": cap.units[100],
                 "amount": cap.amount,
                 "currency": cap.currency,
-                "runs_out_at": runs_out_at(entitlement, used, cap.units[100], now=now),
             },
         )
 
@@ -135,15 +144,3 @@ def highest(used: int, levels: dict[int, int]) -> int:
 def first_start(entitlement: Entitlement) -> str:
     """Return when the first of the periods began whose units count in this one: it stays through a change of plan."""
     return min([entitlement.period_start.isoformat(), *entitlement.carried_from], key=datetime.fromisoformat)
-
-
-def runs_out_at(entitlement: Entitlement, used: int, limit: int, *, now: datetime) -> str:
-    """Return when the limit is reached, used as fast as since the period began; empty where the period ends first.
-
-    A straight line: (now - start) * limit / used.
-    """
-    start = datetime.fromisoformat(first_start(entitlement))
-    if used >= limit:
-        return ""
-    moment = start + (now - start) * limit / used if used else entitlement.period_end
-    return moment.isoformat() if now < moment < entitlement.period_end else ""
