@@ -227,6 +227,7 @@ def run(*, events: int, rounds: int) -> Report:
         [
             Figure("drain over raw COPY, one process each", ratio(one, medians["copy, one process"]), 2.0),
             Figure("drain over raw COPY, two processes each", ratio(two, medians["copy, two"]), 2.0),
+            # One alone keeps PostgreSQL, Redis and itself at work at once: on two cores little is left for a second.
             Figure("two drains over one, for the same events", ratio(two, one), 0.8),
         ],
         {"seconds": {name: spread.as_dict() for name, spread in spreads.items()}, **found},

@@ -44,9 +44,9 @@ def make_reports(organization: Organization | None = None) -> int:
     unreported = UsageRollup.objects.unreported()
     with transaction.atomic():
         if organization is None:
-            rollups = list(unreported.select_for_update(skip_locked=True).order_by("pk")[:10_000])
+            rollups = list(unreported.select_for_update(skip_locked=True).in_order()[:10_000])
         else:
-            rollups = list(unreported.filter(organization=organization).select_for_update().order_by("pk"))
+            rollups = list(unreported.filter(organization=organization).select_for_update().in_order())
         sums: dict[Key, int] = defaultdict(int)
         for rollup in rollups:
             key = (rollup.organization_id, rollup.meter, rollup.hour, rollup.period_start)

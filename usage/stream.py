@@ -1,5 +1,11 @@
 """The Redis stream between the call that was served and the ledger. At least once: a batch is
-acknowledged after its transaction has committed, and taken over from a reader that died before."""
+acknowledged after its transaction has committed, and taken over from a reader that died before.
+
+What Redis took and the ledger does not have is as safe as Redis is, 200 bytes and a little an event. With appendonly
+and everysec: nothing goes when Redis is killed, a second's or two of calls when its machine is. Without appendonly all
+that waits goes with it, which is what came since the drain's last batch. With no room left Redis refuses an entry,
+and it goes to PostgreSQL; with an eviction policy it may drop the whole stream instead.
+"""
 
 import logging
 import time
