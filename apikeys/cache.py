@@ -29,6 +29,7 @@ from usage.redis_client import get_redis
 IDLE = timedelta(days=7)  # Memory of organizations that call no more is freed.
 ABSENT = timedelta(minutes=1)
 BORN = "born"  # Of the hash of counters, not of what PostgreSQL knows.
+MEASURING = ("mark:", "read:", "back:")  # Of a counter whose drift is being measured: see drift.py.
 TAKEN = "taken"  # In it, when counters were last raised by what PostgreSQL had let in: see mark.lua.
 EXPIRED_KNOWN = timedelta(days=30)
 KEPT = timedelta(days=40)  # Counters of past periods, to which late answers may still give back.
@@ -107,20 +108,23 @@ def copy(organization: Organization, *, now: datetime) -> None:
     pipeline.hset(keys.facts, mapping=facts)
     pipeline.pexpire(keys.facts, IDLE)
     pipeline.hset(keys.used, BORN, facts[BORN])
-    for name, counted in beginnings(entitlement, held, uncounted).items():
-        pipeline.hsetnx(keys.used, name, counted.units)
+    begun = beginnings(entitlement, held, uncounted)
+    for name, counted in begun.items():
+        pipeline.hset(keys.used, name, counted.units)
         pipeline.hset(keys.used, f"ingested:{name}", counted.ingested)
     for earlier, later in successions(entitlement):
         pipeline.hset(keys.used, f"into:{earlier}", later)
     for row in uncounted:
         for name in counters_of(entitlement, row):
-            if name in held:
+            if name in held and name not in begun:
                 pipeline.hincrby(keys.used, name, row.units)
                 pipeline.hset(keys.used, TAKEN, to_microseconds(now))
     # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
     # rollups, which are a moment behind the calls. As a span, because `now` is the gate's clock, not Redis's.
     pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)
     old = [name for name in held if is_old(name, before=entitlement.period_start - KEPT)]
+    if is_doubted(held):
+        old += [name for name in held if name.startswith(MEASURING)]
     if old:
         pipeline.hdel(keys.used, *old)
     pipeline.execute()
@@ -139,11 +143,21 @@ def is_filled(entitlement: Entitlement, *, now: datetime) -> bool:
     return not counters or None not in redis.hmget(keys.used, counters)
 
 
+def is_doubted(held: Mapping[str, str]) -> bool:
+    """Whether counters are of another run of Redis, maybe from an older file: see `usage.restarts`."""
+    return BORN not in held
+
+
 def beginnings(
     entitlement: Entitlement, held: Mapping[str, str], uncounted: Sequence[UncountedUnits]
 ) -> dict[str, Counted]:
-    """Return the units that counters begin with, by counter, for the meters that have none now."""
-    missing = [meter for meter in entitlement.quotas if counter(meter, entitlement.period_start) not in held]
+    """Return the units that counters begin with, by counter, for the meters that have none now.
+
+    For all of them where those that are there are in doubt: no lower then than they stand.
+    """
+    doubted = is_doubted(held)
+    names = {meter: counter(meter, entitlement.period_start) for meter in entitlement.quotas}
+    missing = [meter for meter, name in names.items() if doubted or name not in held]
     if not missing:
         return {}
     # An event goes from a reservation to the stream to the ledger: looked for in that order, it is in one of them.
@@ -154,20 +168,23 @@ def beginnings(
     starts = starts_of(entitlement)
     for meter in missing:
         in_hand = [row for row in uncounted if row.meter == meter and row.period_start in starts]
-        units = ingested = 0
+        units = ingested = least = 0
         for start in reversed(starts):
             known = held.get(counter(meter, start))
             if known is not None:
                 # An earlier period's counter holds what it carried on itself, but nothing of what is uncounted.
-                units += int(known) + sum(row.units for row in in_hand if row.period_start <= start)
-                ingested += int(held.get(f"ingested:{counter(meter, start)}", 0))
-                break
+                stood = units + int(known) + sum(row.units for row in in_hand if row.period_start <= start)
+                if not doubted:
+                    units = stood
+                    ingested += int(held.get(f"ingested:{counter(meter, start)}", 0))
+                    break
+                least = max(least, stood)
             units += sum(row.units for row in in_hand if row.period_start == start and not row.is_stored)
             recorded = count_period(
                 organization_id=entitlement.organization_id, meter=meter, period_start=start, backlog=backlog
             )
             units, ingested = units + recorded.units, ingested + recorded.ingested
-        found[counter(meter, entitlement.period_start)] = Counted(units, ingested)
+        found[names[meter]] = Counted(max(units, least), ingested)
     return found
 
 

@@ -8,9 +8,9 @@ if not now then
   local time = call('TIME')
   now = time[1] * 1000000 + time[2]
 end
-local held = call('HMGET', KEYS[1], field, 'ingested:' .. field, 'into:' .. field, 'taken')
+local held = call('HMGET', KEYS[1], field, 'ingested:' .. field, 'into:' .. field, 'taken', 'born')
 local used, taken = tonumber(held[1] or ''), tonumber(held[4] or '')
-if not used then return {'absent'} end
+if not used or not held[5] then return {'absent'} end
 if held[3] then return {'succeeded'} end
 -- The period comes from another clock: of a call before it nobody could say when it was.
 if now <= tonumber(string.match(field, '(%d+)$')) then return {'early'} end

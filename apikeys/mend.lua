@@ -10,9 +10,10 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 local held = call('HMGET', KEYS[1], field, 'mark:' .. field, 'read:' .. field, 'back:' .. field, 'ingested:' .. field,
-  'into:' .. field, 'taken')
+  'into:' .. field, 'taken', 'born')
 local used, taken = tonumber(held[1] or ''), tonumber(held[7] or '')
-if not used or held[2] ~= ARGV[2] then return {'lost'} end
+-- Without its birth it is of another run of Redis, and about to be made anew.
+if not used or held[2] ~= ARGV[2] or not held[8] then return {'lost'} end
 if now - mark < tonumber(ARGV[5]) then return {'early'} end
 call('HDEL', KEYS[1], 'mark:' .. field, 'read:' .. field, 'back:' .. field)
 if held[6] then return {'lost'} end

@@ -3,11 +3,13 @@
 Its counters are as old as the file then, and so is what it knows of limits and keys. Each run of a server has a
 random id, and the one that counted is kept beside the counters: what came back from a file, or with a replica that
 took over, names another. Every new connection looks, before anything is asked over it, and the first one drops all
-counters and copies in one step: they are filled anew from PostgreSQL and from what is on the stream, call by call.
-Connections of before the restart are gone with it, so nobody is let in by an old counter.
+copies, and takes from all counters the mark of their birth, in one step: call by call they are made anew, each of
+what PostgreSQL and the stream have or, where that is more, of what it stood at. So a file that had all of it loses
+nothing, calls that were being served included, and an older one lets nobody past. Connections of before the restart
+are gone with it, so nobody is let in by an old counter.
 
-What was being served at that moment is in neither place and not in the new counters until it is measured (see
-`apikeys.drift`). While the keys are dropped, about a second for a million of them, Redis answers nobody.
+What was being served at that moment is in no older file, and not in the new counters until it is measured (see
+`apikeys.drift`). While the keys are gone through, about a second for a million of them, Redis answers nobody.
 
 In a cluster each node has a mark of its own, in a slot of its own. Where slots are moved to another node by hand, the
 node that takes over a mark, or lost its own, drops its counters once more than needed. Not seen: data put back into
@@ -28,7 +30,7 @@ DROP = (Path(__file__).parent / "restarts.lua").read_text()
 
 
 def look(connection: Any) -> None:
-    """Drop what was counted in another run of the server at the other end. Raises RedisError.
+    """Look anew at what was counted in another run of the server at the other end. Raises RedisError.
 
     A server that does not say which run it is in, because the login may not ask, is taken as it is.
     """
@@ -68,7 +70,7 @@ def drop(connection: Any, mark: str) -> None:
         logger.warning("Whether Redis was restarted cannot be told: %s", error)
         return
     if dropped:
-        logger.warning("Redis was restarted: %d counters and copies are filled anew", dropped)
+        logger.warning("Redis was restarted: %d counters and copies are looked at anew", dropped)
 
 
 def ask(connection: Any, *command: str | int) -> Any:

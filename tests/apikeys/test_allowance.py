@@ -49,7 +49,7 @@ def caller(acme, api_key, plans):
 def shown(browser):
     """Return the units that the dashboard shows, and those of the usage page's days."""
     (meter,) = browser.get("/dashboard/").context["meters"]
-    return meter.used, browser.get("/dashboard/usage/").context["total_units"]
+    return meter.used, browser.get("/dashboard/usage/").context["overview"].totals.units
 
 
 def test_within_the_same_month_the_count_goes_on_under_the_new_quota(caller, api_key, plans):

@@ -79,6 +79,20 @@ def test_after_a_restart_from_an_older_file_the_next_call_counts_right(organizat
     assert decisions[0].used == 9
 
 
+def test_after_a_restart_with_its_whole_file_calls_that_are_being_served_still_count(
+    organization, api_key, snapshots
+):
+    set_limits(organization, rate=None, quota=10)
+    serve(api_key, calls=2)
+    drain_all()
+    assert admit(api_key.secret).used == 3  # It takes longer than Redis needs to come back.
+    snapshots.take()
+
+    snapshots.kill_and_restore()
+
+    assert admit(api_key.secret).used == 4
+
+
 def test_events_of_the_older_file_that_the_ledger_has_already_count_once(organization, api_key, snapshots):
     set_limits(organization, rate=None, quota=10)
     serve(api_key, calls=3)
@@ -126,7 +140,8 @@ def test_the_stream_the_windows_and_reservations_stay(organization, api_key, sna
     snapshots.kill_and_restore()
 
     redis, names = get_redis(), cache.names(organization.ref)
-    assert not redis.exists(names.used, names.facts)
+    assert not redis.exists(names.facts)
+    assert redis.hget(names.used, cache.BORN) is None
     assert redis.llen(names.window) == 3
     assert redis.xlen("tollgate:usage:events") == 3
     assert redis.exists(f"tollgate:{{{organization.ref}}}:reservations")

@@ -184,6 +184,11 @@ class Migration(migrations.Migration):
             name='organization',
             field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='rollups', to='accounts.organization'),
         ),
+        migrations.AddField(
+            model_name='usagerollup',
+            name='is_unreported',
+            field=models.GeneratedField(db_persist=True, expression=models.ExpressionWrapper(models.Q(('units__gt', models.F('reported_units'))), output_field=models.BooleanField()), output_field=models.BooleanField()),
+        ),
         migrations.AddIndex(
             model_name='usagerollup',
             index=models.Index(condition=models.Q(('is_unreported', True)), fields=['organization'], name='usagerollup_unreported'),
@@ -259,11 +264,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='correction',
             constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['pending', 'sending', 'unknown'])), fields=('organization', 'meter', 'period_start'), name='correction_one_under_way'),
-        ),
-        migrations.AddField(
-            model_name='usagerollup',
-            name='is_unreported',
-            field=models.GeneratedField(db_persist=True, expression=models.ExpressionWrapper(models.Q(('units__gt', models.F('reported_units'))), output_field=models.BooleanField()), output_field=models.BooleanField()),
         ),
         migrations.AddIndex(
             model_name='proof',
