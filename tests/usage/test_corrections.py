@@ -322,17 +322,117 @@ class TestCredits:
         assert of_april(subscribed).status == Proof.Status.PROVEN
 
 
-def test_where_no_invoice_is_to_come_it_waits_and_says_why(april):
-    use_late(april, units=12)
-    report_usage()
-    made = corrections.make(corrections.propose(of_april(april)))
-    cancel_now(april.organization)
+def last_correction(acme):
+    """Return the customer's last invoice, closed, and what it has of corrections, in cents."""
+    acme.wait(hours=2)
+    acme.see()
+    invoice = acme.last_invoice()
+    lines = [each for each in invoice.lines.data if (each.description or "").startswith("Correction")]
+    return invoice, sum(line.amount for line in lines)
 
-    assert corrections.send(made.pk).state == State.PENDING
 
-    proof = of_april(april)
-    assert proof.status == Proof.Status.WAITING
-    assert "The customer has no subscription" in proof.causes[-1]["sentence"]
+class TestOfACustomerWhoseSubscriptionHasEnded:
+    @pytest.fixture
+    def made(self, april):
+        """A correction of $1.20, not sent, of an Acme that has left since."""
+        use_late(april, units=12)
+        report_usage()
+        made = corrections.make(corrections.propose(of_april(april)))
+        april.api.subscriptions.cancel(april.subscription_id)
+        april.see()
+        return made
+
+    def test_it_gets_an_invoice_of_its_own_that_the_card_is_charged_for(self, april, made):
+        sent = corrections.send(made.pk)
+
+        invoice, cents = last_correction(april)
+        assert (sent.state, sent.own_invoice) == (State.SENT, invoice.id)
+        assert (invoice.status, invoice.billing_reason, cents) == ("paid", "manual", 120)
+        assert invoice.amount_paid == 120
+        assert invoice.description == "Correction: 12 calls of 1-30 April 2026, reported late"
+        assert invoice.metadata["tollgate_correction"] == str(made.pk)
+        assert of_april(april).status == Proof.Status.PROVEN
+
+    def test_where_no_card_can_be_charged_the_invoice_is_sent(self, april, made):
+        for method in april.api.payment_methods.list({"customer": april.customer_id}).data:
+            april.api.payment_methods.detach(method.id)
+
+        corrections.send(made.pk)
+
+        invoice, _ = last_correction(april)
+        assert (invoice.status, invoice.collection_method) == ("open", "send_invoice")
+        assert invoice.due_date - invoice.status_transitions.finalized_at <= 14 * 86400
+
+    @pytest.mark.parametrize("fault", ["timeout_after", "timeout_before", "server_error_after"])
+    def test_without_an_answer_no_second_invoice_is_made(self, april, made, sandbox, fault):
+        before = len(april.invoices())
+        trouble = sandbox.faults.add(fault, method="POST", path="/v1/invoices")
+        assert corrections.send(made.pk).state == State.UNKNOWN
+        sandbox.faults.remove(trouble.id)
+        # Stripe may have forgotten the idempotency key by then.
+        april.wait(days=2)
+
+        assert corrections.send_due() == 1
+        assert len(april.api.invoice_items.list({"customer": april.customer_id, "pending": True}).data) == 0
+        assert len(april.invoices()) == before + 1
+        assert last_correction(april)[1] == 120
+
+    def test_one_that_was_to_go_on_the_next_invoice_gets_its_own_once_none_is_to_come(self, april):
+        use_late(april, units=12)
+        report_usage()
+        sent = correct(april)
+        april.api.subscriptions.cancel(april.subscription_id)
+        april.see()
+
+        corrections.send_due()
+        corrections.send_due()
+
+        sent.refresh_from_db()
+        invoice, cents = last_correction(april)
+        assert (invoice.id, cents) == (sent.own_invoice, 120)
+
+    def test_one_that_the_last_invoice_took_up_gets_no_other(self, april):
+        use_late(april, units=12)
+        report_usage()
+        sent = correct(april)
+        go_on_to_june(april)
+        last = april.last_invoice().id
+        cancel_now(april.organization)
+        april.see()
+        before = len(april.invoices())
+
+        corrections.send_due()
+
+        sent.refresh_from_db()
+        assert sent.own_invoice == last
+        assert len(april.invoices()) == before
+
+    def test_nothing_is_made_while_an_invoice_is_to_come(self, april):
+        use_late(april, units=12)
+        report_usage()
+        sent = correct(april)
+        before = len(april.invoices())
+
+        corrections.send_due()
+
+        sent.refresh_from_db()
+        assert (sent.own_invoice, len(april.invoices())) == ("", before)
+
+    def test_a_credit_becomes_the_customer_s_balance(self, subscribed):
+        subscribed.use(130)
+        report_usage()
+        event_at_stripe(subscribed, units=120)
+        subscribed.wait_until(MAY)
+        subscribed.wait(hours=2)
+        subscribed.see()
+        subscribed.api.subscriptions.cancel(subscribed.subscription_id)
+        subscribed.see()
+        proposal = corrections.propose(of_april(subscribed))
+        corrections.send(corrections.make(proposal, by="ann@staff.example").pk)
+
+        invoice, cents = last_correction(subscribed)
+        assert (invoice.status, cents) == ("paid", -1200)
+        assert subscribed.balance() == -1200
 
 
 def test_one_that_stripe_refuses_is_kept_and_no_other_is_made(april, monkeypatch):
