@@ -11,6 +11,7 @@ from accounts import clock
 from billing.errors import StripeRejected
 from billing.stripe.changing import change_plan
 from billing.stripe.ending import cancel_now
+from billing.stripe.subscriptions import sync_subscriptions
 from tests.usage.proving import (
     APRIL,
     MAY,
@@ -433,6 +434,92 @@ class TestOfACustomerWhoseSubscriptionHasEnded:
         invoice, cents = last_correction(subscribed)
         assert (invoice.status, cents) == ("paid", -1200)
         assert subscribed.balance() == -1200
+
+
+class TestWhatIsOnNoInvoiceAtAll:
+    """The subscription was ended at Stripe, at once and without an invoice for what was used."""
+
+    @pytest.fixture
+    def left(self, subscribed):
+        subscribed.use(130)
+        report_usage()
+        subscribed.api.subscriptions.cancel(subscribed.subscription_id)
+        subscribed.see()
+        subscribed.wait_until(MAY)
+        subscribed.see()
+        return subscribed
+
+    def test_is_billed_at_the_price_that_it_was_used_at(self, left):
+        made = correct(left)
+
+        invoice, cents = last_correction(left)
+        assert (made.units, made.amount, made.own_invoice) == (130, 300, invoice.id)
+        assert cents == invoice.amount_paid == 300
+        assert invoice.description == "Correction: 130 calls of 1-11 April 2026, on no invoice so far"
+        proof = of_april(left)
+        assert (proof.status, proof.ledger, proof.invoiced, proof.corrected) == ("proven", 130, None, 130)
+        (cause,) = proof.causes
+        assert cause["sentence"].startswith(
+            "130 units were on no invoice. It was settled by a correction of $3"
+        )
+
+    def test_what_is_found_later_is_priced_on_top_of_it(self, left):
+        correct(left)
+        use_in(left, APRIL + timedelta(days=1), units=5)
+        report_usage()
+
+        assert (correct(left).units, made_so_far(left)) == (5, [(130, 300), (5, 50)])
+        assert of_april(left).status == Proof.Status.PROVEN
+
+    def test_so_is_what_stripe_refused(self, left):
+        use_in(left, APRIL + timedelta(days=1), units=5)
+        refuse()
+
+        correct(left)
+        correct(left)
+
+        assert sorted(made_so_far(left)) == [(5, 0), (130, 350)]
+        assert of_april(left).status == Proof.Status.PROVEN
+
+    def test_is_for_an_invoice_to_come_on_the_first_day(self, subscribed):
+        subscribed.wait_until(MAY - timedelta(hours=1))
+        subscribed.use(130)
+        report_usage()
+        subscribed.api.subscriptions.cancel(subscribed.subscription_id)
+        subscribed.wait_until(MAY + timedelta(hours=20))
+        subscribed.see()
+
+        assert of_april(subscribed).status == Proof.Status.WAITING
+        with pytest.raises(CannotCorrect, match="nothing to correct"):
+            corrections.propose(of_april(subscribed))
+
+    def test_is_not_billed_where_stripe_has_an_invoice_that_was_missing_here(self, subscribed):
+        subscribed.use(130)
+        report_usage()
+        subscribed.api.subscriptions.cancel(subscribed.subscription_id, {"invoice_now": True})
+        sync_subscriptions(subscribed.customer_id)
+        subscribed.wait_until(MAY)
+
+        with pytest.raises(CannotCorrect, match="missing or out of date here"):
+            corrections.propose(of_april(subscribed))
+        assert of_april(subscribed).status == Proof.Status.PROVEN
+
+    def test_is_left_to_a_person_where_somebody_voided_the_invoice(self, subscribed):
+        subscribed.use(130)
+        report_usage()
+        subscribed.pay_with("pm_card_chargeCustomerFail")
+        subscribed.api.subscriptions.cancel(subscribed.subscription_id, {"invoice_now": True})
+        subscribed.api.invoices.void_invoice(subscribed.last_invoice().id)
+        subscribed.wait_until(MAY)
+        subscribed.see()
+
+        with pytest.raises(CannotCorrect, match="look for the one that is missing"):
+            corrections.propose(of_april(subscribed))
+
+
+def made_so_far(acme) -> list[tuple[int, int]]:
+    """Return the units and cents of all corrections there are, the first one first."""
+    return list(Correction.objects.order_by("number").values_list("units", "amount"))
 
 
 def test_one_that_stripe_refuses_is_kept_and_no_other_is_made(april, monkeypatch):
