@@ -6,7 +6,13 @@ from functools import cached_property
 from uuid import UUID
 
 from billing.models import Entitlement
-from billing.subscriptions import PlanSubscription, find_live_subscriptions, metered_since_by
+from billing.subscriptions import (
+    PlanSubscription,
+    find_live_subscriptions,
+    from_timestamp,
+    metered_since_by,
+)
+from usage.closed import ClosedPeriod, invoiced_periods
 from usage.models import MeterReport
 
 
@@ -30,7 +36,8 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
 
     That is inside their hour and their quota period. Where the subscription's price was changed since, what
     lies before the change has been invoiced: units of the same month that had not been reported by then are
-    dated after it. Nothing else moves them, however old they are and whatever was invoiced: see `usage.lateness`.
+    dated after it, also when the month has ended and its invoice is still a draft. Nothing else moves them, however
+    old they are and whatever was invoiced: see `usage.lateness`.
     """
     terms = terms or Terms([report.organization_id])
     # An invoice made in this second holds what lies before it: in an hour's first one that is the hour before.
@@ -43,10 +50,42 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
         report.period_start == entitlement.period_start
         or report.period_start.isoformat() in entitlement.carried_from
     )
-    if not is_this_month:
-        return own
-    since = metered_since_by(terms.subscriptions.get(report.organization_id), report.meter)
+    subscription = terms.subscriptions.get(report.organization_id)
+    since = metered_since_by(subscription, report.meter)
     # From the period's end on it is a renewal that made the new one, and usage stays in the old.
-    if since is None or since >= entitlement.period_end:
+    if is_this_month and since is not None and since < entitlement.period_end:
+        return max(own, since)
+    end = entitlement.period_end if is_this_month else entitlement.period_start
+    if subscription is None or now < end or not is_before(report, end, subscription):
         return own
-    return max(own, since)
+    return still_open(report, own, end=end, subscription=subscription) or own
+
+
+def is_before(report: MeterReport, end: datetime, subscription: PlanSubscription) -> bool:
+    """Whether the report's quota period is the one that ended at `end`."""
+    return report.period_start < end and subscription.period_at(report.period_start).end == end
+
+
+def still_open(
+    report: MeterReport, own: datetime, *, end: datetime, subscription: PlanSubscription
+) -> datetime | None:
+    """Return the first moment from `own` on that no invoice has closed and one to come holds, None where none is.
+
+    Only a period that a change of price cut has one: of any other, `own` is closed up to the `end` or not at all.
+    """
+    periods = invoiced_periods(report.organization, report.meter)
+    moment = own
+    closed = [each for each in periods if isinstance(each, ClosedPeriod)]
+    while over := [each.end for each in closed if each.holds(moment)]:
+        moment = max(over)
+    if moment >= end:
+        return None
+    sold_since = [
+        from_timestamp(item["created"])
+        for item in subscription.items
+        if item["price"]["recurring"].get("meter") == report.meter.stripe_meter_id
+    ]
+    is_sold = any(each <= moment for each in sold_since)
+    # The plan that has begun since may bill none of it: the draft of what was before does.
+    is_drafted = any(each.finalized_at is None and each.holds(moment) for each in periods)
+    return moment if is_sold or is_drafted else None

@@ -4,62 +4,19 @@ They are not dated anew, which would move them into another period's bill. Strip
 summaries agree with the ledger; what the invoice lacks is billed as a correction.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
-
-from djstripe import models as djstripe
+from collections.abc import Sequence
+from datetime import timedelta
 
 from accounts import clock
 from accounts.models import Organization
-from billing.models import Meter, PublishedPrice
-from billing.subscriptions import from_timestamp
+from billing.models import Meter
+from usage.closed import ClosedPeriod, closed_periods
 from usage.dating import moment_of
 from usage.models import MeterReport
 
 State = MeterReport.State
 # Stripe gives whole seconds.
 SECOND = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedPeriod:
-    """What an invoice has billed of a meter for good: the units dated from `start` up to and without `end`."""
-
-    invoice_id: str
-    start: datetime
-    end: datetime
-    finalized_at: datetime
-
-    def holds(self, moment: datetime) -> bool:
-        return self.start <= moment < self.end
-
-
-def closed_periods(organization: Organization, meter: Meter) -> list[ClosedPeriod]:
-    """Return what the organization's invoices have closed of a meter, by the mirror; a void one closed nothing."""
-    prices = set(PublishedPrice.objects.filter(meter=meter).values_list("stripe_price_id", flat=True))
-    invoices = djstripe.Invoice.objects.filter(customer__subscriber=organization)
-    found = set()
-    for data in invoices.exclude(stripe_data__status__in=["draft", "void"]).values_list(
-        "stripe_data", flat=True
-    ):
-        finalized_at = data["status_transitions"]["finalized_at"]
-        if finalized_at is None:
-            continue
-        for start, end in metered_spans(data, meter, prices=prices):
-            found.add(ClosedPeriod(data["id"], start, end, from_timestamp(finalized_at)))
-    return sorted(found, key=lambda period: (period.start, period.finalized_at))
-
-
-def metered_spans(
-    invoice: dict[str, Any], meter: Meter, *, prices: set[str]
-) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the spans of time of which an invoice's lines bill the meter's units."""
-    for line in invoice["lines"]["data"]:
-        details = (line.get("pricing") or {}).get("price_details") or {}
-        if details.get("product") == meter.product_id or details.get("price") in prices:
-            yield from_timestamp(line["period"]["start"]), from_timestamp(line["period"]["end"])
 
 
 def find_missed_invoice(

@@ -135,6 +135,13 @@ def fetch_invoices(customer: djstripe.Customer, *, copier: Copier) -> None:
     copier.take_all(djstripe.Invoice, invoices, mine | {"created": {"gte": since}}, held=unsettled)
 
 
+def fetch_invoices_of(subscription_id: str) -> Outcome:
+    """Fetch all invoices of a subscription. Raises StripeUnavailable or StripeRejected."""
+    copier = Copier(Outcome())
+    copier.take_all(djstripe.Invoice, get_client().v1.invoices, {"subscription": subscription_id})
+    return copier.outcome
+
+
 def invoices_since(customer: djstripe.Customer) -> datetime:
     """Return from when on invoices are fetched: all of them the first time, for nobody knows what was lost before."""
     done = Reconciliation.objects.filter(organization=customer.subscriber_id, reconciled_at__isnull=False)

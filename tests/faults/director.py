@@ -68,7 +68,6 @@ class Played:
     on_the_way: Counter[UUID] = field(default_factory=Counter)
     renews_at: datetime = NEVER
     move: str = ""
-    moved_from: float = 0.0
     # Of the mover's subscription, in unix seconds.
     ended_at: int | None = None
     moved: str = "not asked"
@@ -259,8 +258,6 @@ class Director:
         headers["Idempotency-Key"] = f"move-{self.schedule.seed}"
         played.move = how
         while not self.over.is_set():
-            if played.moved == "not asked":
-                played.moved_from = time.monotonic()
             played.moved = "asked"
             try:
                 if how == "upgrade":

@@ -21,7 +21,6 @@ ALLOWED = {
     "revived": "units of reservations that an older file opened again",
     "over_quota": "units over a hard quota after Redis lost data",
     "over_quota_kept": "units over a hard quota after Redis was away and kept its data",
-    "unbilled_at_end": "units after the last report of a cancelled subscription",
 }
 
 
@@ -31,7 +30,7 @@ def difference(result: dict[str, Any]) -> int:
     if not counts:
         return 0
     places = [counts["rollups"], counts["reported"], counts["stripe"]]
-    billed = counts["to_invoice"] - counts["invoiced"] - counts["corrected"] - counts["unbilled_at_end"]
+    billed = counts["to_invoice"] - counts["invoiced"] - counts["corrected"]
     return sum(abs(units - counts["ledger"]) for units in places) + abs(billed)
 
 
@@ -67,7 +66,6 @@ def write(results: list[dict[str, Any]], *, seconds: float, lanes: int) -> str:
         "revived",
         "over",
         "over (kept)",
-        "unbilled",
         "seconds",
         "what happened",
     ]

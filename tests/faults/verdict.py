@@ -27,7 +27,6 @@ class Counts:
     revived: int = 0
     over_quota: int = 0
     over_quota_kept: int = 0
-    unbilled_at_end: int = 0
     corrected: int = 0
     ledger: int = 0
     rollups: int = 0
@@ -176,16 +175,6 @@ def _check_invoices(
         missing = used - invoiced - later
         if not missing:
             continue
-        if name == "mover" and played.move == "cancel_now":
-            # What was served between the last report and the end is on no invoice.
-            late = sum(
-                call.most
-                for call in played.calls
-                if call.customer == customer and call.ended >= played.moved_from
-            )
-            if 0 < missing <= late:
-                counts.unbilled_at_end += missing
-                continue
         verdict.wrong.append(
             f"{customer.name}: {used} units in periods that are over, {invoiced} on invoices"
             + (f", {later} corrected" if later else "")

@@ -10,12 +10,14 @@ from billing.errors import UsageNotReported
 from billing.models import Meter
 from billing.stripe.changing import change_plan
 from billing.stripe.client import get_client
+from billing.stripe.subscriptions import sync_subscriptions
 from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
 from tests.billing.cast import deliver
 from tests.usage.cast import make_event, serve
 from tests.usage.outbox import counted
 from usage import reports, tasks
-from usage.lateness import closed_periods, is_too_late, too_late_reports
+from usage.closed import closed_periods
+from usage.lateness import is_too_late, too_late_reports
 from usage.ledger import store
 from usage.models import MeterReport
 from usage.tasks import flush_before_closing, report_usage
@@ -195,3 +197,64 @@ class TestWhatCameTooLate:
 
         assert get_client().v1.invoices.list({"customer": acme.customer_id}).data == []
         assert not is_too_late(MeterReport.objects.get())
+
+
+class TestAChangeInThePeriodsLastSeconds:
+    """Calls served before it and reported after the renewal: the change's invoice is closed, the renewal's is not."""
+
+    @pytest.fixture
+    def changed(self, acme, plans):
+        """Acme, who went from Pro to Team two seconds before April's end, with 7 units of before still unreported."""
+        acme.bill_overage(plans.pro, included=100, cents="10")
+        acme.bill_overage(plans.team, included=100, cents="5")
+        acme.subscribe(plans.pro)
+        acme.wait_until(MAY - timedelta(hours=1))
+        acme.use(130)
+        acme.wait_until(MAY - timedelta(seconds=2))
+        change_plan(acme.organization, plan=plans.team)
+        acme.wait_until(MAY + timedelta(minutes=10))
+        event = make_event(
+            organization_id=acme.organization.pk,
+            at=MAY - timedelta(minutes=1),
+            units=7,
+            period_start=APRIL,
+        )
+        store([event])
+        return acme
+
+    @pytest.mark.parametrize("is_seen", [True, False])
+    def test_are_on_the_renewal_s_invoice(self, changed, is_seen):
+        if is_seen:
+            changed.see()
+        report_usage()
+        changed.wait(hours=2)
+        changed.see()
+
+        report = MeterReport.objects.get(units=7)
+        assert report.dated_at == MAY - timedelta(seconds=2)
+        assert changed.invoiced_units() == 137
+        assert not is_too_late(report)
+
+    def test_also_where_only_the_subscription_is_known_to_have_renewed(self, changed):
+        sync_subscriptions(changed.customer_id)
+        report_usage()
+        changed.wait(hours=2)
+
+        assert changed.invoiced_units() == 137
+
+    def test_are_too_late_once_that_one_is_closed_and_are_told_where_they_were_used(self, changed):
+        changed.wait(hours=2)
+        changed.see()
+        report_usage()
+
+        report = MeterReport.objects.get(units=7)
+        assert report.dated_at == MAY - timedelta(hours=1)
+        assert is_too_late(report)
+        assert changed.invoiced_units() == 130
+
+    def test_what_was_used_in_the_new_period_stays_there(self, changed):
+        changed.see()
+        changed.use(5)
+        report_usage()
+
+        assert MeterReport.objects.get(units=5).dated_at == MAY

@@ -11,6 +11,7 @@ from django.db import connection
 from accounts import clock
 from accounts.models import Organization
 from billing.models import ReconcileRun
+from billing.stripe.ending import cancel_now
 from tests.usage.proving import (
     MAY,
     copy_in_ledger,
@@ -18,6 +19,7 @@ from tests.usage.proving import (
     event_at_stripe,
     of_april,
     refuse,
+    use_in,
     use_late,
 )
 from usage import reports
@@ -318,3 +320,35 @@ def test_rebuilding_an_hour_keeps_what_others_have_in_it(april, outsider):
 
     assert list(UsageRollup.objects.order_by("hour").values_list("units", "reported_units")) == before
     assert clock.now() > MAY
+
+
+def test_what_was_served_between_the_last_report_and_the_end_gets_an_invoice_of_its_own(subscribed):
+    subscribed.use(130)
+    cancel_now(subscribed.organization)
+    use_in(subscribed, clock.now(), units=7)
+    subscribed.wait_until(MAY)
+    subscribed.see()
+
+    done = mended(subscribed)
+
+    assert done[-1].endswith(
+        "Charge $0.70 on the next invoice: Correction: 7 calls of 1-11 April 2026, reported late."
+    )
+    proof = of_april(subscribed)
+    assert (proof.status, proof.ledger, proof.invoiced, proof.corrected) == (Status.PROVEN, 137, 130, 7)
+    subscribed.wait(hours=2)
+    lines = subscribed.last_invoice().lines.data
+    assert [line.amount for line in lines] == [70]
+
+
+def test_a_subscription_that_ended_without_an_invoice_is_billed_once(subscribed):
+    subscribed.use(130)
+    report_usage()
+    subscribed.api.subscriptions.cancel(subscribed.subscription_id)
+    subscribed.wait_until(MAY)
+    subscribed.see()
+
+    (done,) = mended(subscribed)
+
+    assert "Charge $3 on the next invoice: Correction: 130 calls" in done
+    assert len(subscribed.invoices()) == 2

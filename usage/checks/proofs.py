@@ -1,6 +1,8 @@
 from collections.abc import Iterator
 from functools import partial
 
+from django.db.models import Q
+
 from accounts import clock
 from billing.doctor import CouldNotMend, Finding, Fix, Severity, check
 from usage.corrections.sending import LEASE
@@ -54,8 +56,11 @@ def mend(proof: Proof, *, corrects: bool) -> None:
 
 @check("usage-corrections", "Corrections of usage that Stripe refused, or that no invoice takes up.")
 def usage_corrections() -> Iterator[Finding]:
+    Kept = Correction.State
+    # Stripe has the item of such a one, and would make no invoice for it.
+    left = Q(state=Kept.SENT, own_invoice="") & ~Q(last_error="")
     stuck = Correction.objects.filter(
-        state__in=[Correction.State.PENDING, Correction.State.UNKNOWN, Correction.State.FAILED],
+        left | Q(state__in=[Kept.PENDING, Kept.UNKNOWN, Kept.FAILED]),
         created_at__lt=clock.now() - 20 * LEASE,
     )
     for correction in stuck.select_related("organization", "meter").order_by("created_at"):
@@ -65,7 +70,7 @@ def usage_corrections() -> Iterator[Finding]:
             subject=str(correction.pk),
             sentence=f"“{correction.description}” of {correction.organization} is on no invoice: "
             f"{correction.last_error or 'it has not been sent.'}",
-            advice="It goes on the customer's next invoice by itself once there is one to come. Where there never will "
-            "be, settle it with the customer and note that here.",
+            advice="It is tried again by itself where Stripe gave no answer. One that Stripe refused is sent again "
+            "from the list of corrections once what it complained of is mended.",
             organization=correction.organization,
         )

@@ -11,6 +11,7 @@ from accounts import clock
 from accounts.models import Organization
 from billing.ceilings import tiers_of
 from billing.models import Meter
+from billing.stripe.reconciling import fetch_invoices_of
 from billing.templatetags.money import money
 from usage.corrections.pricing import charge
 from usage.models import Correction, MeterReport, Proof, UsageRollup
@@ -21,6 +22,7 @@ from usage.proof.invoicing import Billed, Standing
 from usage.proof.judging import Figures
 
 State = MeterReport.State
+ON_NONE = "on no invoice so far"
 
 
 class CannotCorrect(Exception):
@@ -98,6 +100,8 @@ def propose(proof: Proof, *, now: datetime | None = None) -> Proposal:
     check_quiet(figures)
     finder = Finder(organization, meter, period, gathered, figures, now=now)
     found = finder.find()
+    if found.billed and not found.billed.invoice_id:
+        check_left_out(found.billed)
     return replace(found, after=after, total_before=total)
 
 
@@ -113,6 +117,13 @@ def check_quiet(figures: Figures) -> None:
         raise CannotCorrect("The ledger and its hourly sums differ: what was used has to be clear first.")
     if figures.held > figures.taken:
         raise CannotCorrect("A report is missing here: what Stripe has for certain cannot be told.")
+
+
+def check_left_out(billed: Billed) -> None:
+    """Raise CannotCorrect where Stripe has an invoice that was missing here, and StripeUnavailable."""
+    news = fetch_invoices_of(billed.subscription_id)
+    if news.repaired or news.problems:
+        raise CannotCorrect("Invoices were missing or out of date here: prove the period anew first.")
 
 
 class Finder:
@@ -137,6 +148,7 @@ class Finder:
         )
         self.periods = gathered.periods_of(organization.pk, meter.slug)
         self.account = gathered.accounts.of(organization.pk, meter.slug)
+        self.left_out = self.account.left_out(now=now)
 
     def find(self) -> Proposal:
         """Return the correction, but for its number. Raises CannotCorrect."""
@@ -160,19 +172,21 @@ class Finder:
             by_standing.setdefault(standing, []).append(report)
         if free := by_standing.get(Standing.FREE):
             return self.proposal(free_units(free), None, "of which nothing is billed", reports=free)
-        due = by_standing.get(Standing.DUE)
-        if not due:
-            raise CannotCorrect("The invoice that would hold them is not there: they cannot be priced.")
-        first = due[0].dated_at or due[0].timestamp
-        billed = next(each for each in self.account.final if first in each)
-        mine = [each for each in due if (each.dated_at or each.timestamp) in billed]
-        return self.proposal(free_units(mine), billed, "not counted in time", reports=mine)
+        for billed in [*self.account.final, *self.left_out]:
+            mine = [each for each in reports if (each.dated_at or each.timestamp) in billed]
+            if mine:
+                return self.proposal(free_units(mine), billed, "not counted in time", reports=mine)
+        raise CannotCorrect("The invoice that would hold them is not there: they cannot be priced.")
 
     def of_late(self, missing: int) -> Proposal:
         for billed in self.account.final:
             short = self.sent_for(billed) - billed.units - self.corrected_in(billed, late=True)
             if short > 0:
                 return self.proposal(min(short, missing), billed, "reported late")
+        for billed in self.left_out:
+            short = self.sent_for(billed) - self.corrected_in(billed, late=True)
+            if short > 0:
+                return self.proposal(min(short, missing), billed, ON_NONE)
         raise CannotCorrect(
             "No invoice is short of what was reported for it: look for the one that is missing."
         )

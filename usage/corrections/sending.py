@@ -1,24 +1,26 @@
-"""Put corrections on customers' next invoices: each once, whatever happens on the way."""
+"""Put corrections on customers' next invoices, or on one of their own: each once, whatever happens on the way."""
 
 import logging
 from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F
 
 from accounts import clock
 from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.stripe.customers import find_customer
 from billing.stripe.invoice_items import ensure_invoice_item
-from billing.subscriptions import find_live_subscription
+from billing.stripe.own_invoices import ensure_invoice
+from billing.subscriptions import find_live_subscription, find_live_subscriptions
 from usage.models import Correction
 
 logger = logging.getLogger(__name__)
 
 State = Correction.State
 LEASE = timedelta(minutes=3)
-NO_INVOICE = "The customer has no subscription, so no invoice is to come."
+NO_CUSTOMER = "Stripe does not know the customer any more, so no invoice is to come."
 
 
 def send_due(*, organization: Organization | None = None, limit: int = 200) -> int:
@@ -26,17 +28,64 @@ def send_due(*, organization: Organization | None = None, limit: int = 200) -> i
     now = clock.now()
     abandoned = Correction.objects.filter(state=State.SENDING, claimed_at__lt=now - LEASE)
     abandoned.update(state=State.UNKNOWN)
-    # The least tried first: some for which no invoice is to come must not stand before the others.
+    # The least tried first: some whose customers Stripe does not know must not stand before the others.
     due = Correction.objects.filter(state__in=[State.PENDING, State.UNKNOWN]).order_by("tries", "created_at")
     if organization:
         due = due.filter(organization=organization)
-    return sum(send(pk).state == State.SENT for pk in list(due.values_list("pk", flat=True)[:limit]))
+    sent = sum(send(pk).state == State.SENT for pk in list(due.values_list("pk", flat=True)[:limit]))
+    for pk in left_waiting(organization)[:limit]:
+        invoice_left(pk)
+    return sent
+
+
+def left_waiting(organization: Organization | None = None) -> list[UUID]:
+    """Return the corrections that were put on a next invoice, and whose customers have no subscription since.
+
+    Of those that an invoice took up before the end it is learnt once, and noted.
+    """
+    sent = Correction.objects.filter(state=State.SENT, own_invoice="").exclude(invoice_item="")
+    sent = sent.filter(organization=organization) if organization else sent
+    rows = list(sent.order_by("tries", "created_at").values_list("pk", "organization_id"))
+    served = find_live_subscriptions({owner for _, owner in rows}) if rows else {}
+    return [pk for pk, owner in rows if owner not in served]
+
+
+def invoice_left(correction_id: UUID) -> None:
+    """Have an invoice made for a correction that waits for one that will not come. Safe to repeat."""
+    correction = Correction.objects.select_related("organization").get(pk=correction_id)
+    customer = find_customer(correction.organization)
+    if customer is None:
+        return
+    try:
+        invoice, error = ensure_own_invoice(correction, customer.id), ""
+    except (StripeUnavailable, StripeRejected) as trouble:
+        logger.error("No invoice could be made for correction %s: %s", correction.pk, trouble)
+        invoice, error = "", str(trouble)[:500]
+    own = Correction.objects.filter(pk=correction.pk, state=State.SENT)
+    own.update(own_invoice=invoice, last_error=error, tries=F("tries") + 1)
+
+
+def ensure_own_invoice(correction: Correction, customer_id: str) -> str:
+    """Return the id of the invoice that has the correction's item, made where there is none."""
+    return ensure_invoice(
+        customer_id=customer_id,
+        item_id=correction.invoice_item,
+        key=key_of(correction),
+        metadata={Correction.METADATA_KEY: str(correction.pk)},
+        currency=correction.currency,
+        description=correction.description,
+    )
+
+
+def key_of(correction: Correction) -> str:
+    return f"tollgate-correction-{correction.pk}"
 
 
 def send(correction_id: UUID) -> Correction:
     """Put a correction on the next invoice, and return it as it is then. Safe to repeat, and in two processes.
 
-    One of which nobody knows whether Stripe has it is looked for there first.
+    A customer without a subscription has none to come: there it gets one of its own. What nobody knows whether
+    Stripe has is looked for there first.
     """
     claimed = claim(correction_id)
     if claimed is None:
@@ -45,7 +94,7 @@ def send(correction_id: UUID) -> Correction:
     try:
         correction.invoice_item = ensure_invoice_item(
             customer_id=customer_id,
-            key=f"tollgate-correction-{correction.pk}",
+            key=key_of(correction),
             metadata={Correction.METADATA_KEY: str(correction.pk)},
             amount=correction.amount,
             currency=correction.currency,
@@ -53,20 +102,23 @@ def send(correction_id: UUID) -> Correction:
             start=correction.billed_from or correction.period_start,
             end=correction.billed_to or correction.period_start,
         )
+        if find_live_subscription(correction.organization) is None:
+            correction.own_invoice = ensure_own_invoice(correction, customer_id)
         correction.state, correction.sent_at, correction.last_error = State.SENT, clock.now(), ""
     except StripeUnavailable as error:
         correction.state, correction.last_error = State.UNKNOWN, str(error)[:500]
     except StripeRejected as error:
         correction.state, correction.last_error = State.FAILED, str(error)[:500]
         logger.error("Stripe refused correction %s: %s", correction.pk, error)
-    outcome = {n: getattr(correction, n) for n in ("state", "sent_at", "last_error", "invoice_item")}
+    kept = ("state", "sent_at", "last_error", "invoice_item", "own_invoice")
+    outcome = {name: getattr(correction, name) for name in kept}
     mine = Correction.objects.filter(pk=correction.pk, claimed_at=correction.claimed_at, state=State.SENDING)
     mine.update(**outcome)
     return correction
 
 
 def claim(correction_id: UUID) -> tuple[Correction, str] | None:
-    """Mark a correction as being sent; None where it is not due, another has it, or no invoice is to come."""
+    """Mark a correction as being sent; None where it is not due, another has it, or Stripe knows no customer."""
     with transaction.atomic():
         due = Correction.objects.filter(pk=correction_id, state__in=[State.PENDING, State.UNKNOWN])
         correction = (
@@ -76,8 +128,8 @@ def claim(correction_id: UUID) -> tuple[Correction, str] | None:
             return None
         customer = find_customer(correction.organization)
         correction.tries += 1
-        if customer is None or find_live_subscription(correction.organization) is None:
-            correction.last_error = NO_INVOICE
+        if customer is None:
+            correction.last_error = NO_CUSTOMER
             correction.save(update_fields=["tries", "last_error"])
             return None
         correction.state, correction.claimed_at = State.SENDING, clock.now()

@@ -56,6 +56,11 @@ class Correction(models.Model):
     price_id = models.CharField(max_length=255, blank=True)
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     invoice_item = models.CharField(max_length=255, blank=True, help_text="Stripe's id of the invoice item.")
+    own_invoice = models.CharField(
+        max_length=255,
+        blank=True,
+        help_text="Of a customer without a subscription: Stripe's id of the invoice that has the item.",
+    )
     created_at = models.DateTimeField(default=clock.now)
     claimed_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)

@@ -127,6 +127,10 @@ class Explainer:
         return f"{subject} of {many(units)} {was} refused by Stripe: {why}."
 
     def late(self, units: int) -> str:
+        late = Correction.objects.filter(**of(self.key), billed_from__isnull=False).settled()
+        spans = set(late.values_list("billed_from", "billed_to"))
+        if spans and not any((each.start, each.end) in spans for each in self.account.final):
+            return f"{many(units)} were on no invoice. {self.how_settled()}"
         return f"{many(units)} came too late for the invoice. {self.how_settled()}"
 
     def given_up(self, units: int) -> str:

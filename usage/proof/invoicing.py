@@ -34,7 +34,10 @@ class Standing(StrEnum):
 
 @dataclass(slots=True)
 class Billed:
-    """A metered item's period on an invoice: the lines of its tiers together. `amount` in minor units."""
+    """A metered item's period on an invoice: the lines of its tiers together. `amount` in minor units.
+
+    Without an `invoice_id` it is a period that Stripe made no invoice for.
+    """
 
     start: datetime
     end: datetime
@@ -55,6 +58,9 @@ class Billed:
 class Selling:
     """A subscription's metered item: since when it bills what is used, and what of that is not billed."""
 
+    subscription_id: str
+    price_id: str
+    currency: str
     begins: datetime
     ends: datetime | None
     open_since: datetime
@@ -75,6 +81,23 @@ class Selling:
             return Standing.GIVEN_UP
         return Standing.MISSED
 
+    def last_period(self, *, now: datetime) -> Billed | None:
+        """Return what an invoice at the end should have billed, None while it may come and where none is due."""
+        if self.ends is None or self.open_since >= self.ends:
+            return None
+        if self.standing(self.open_since, now=now) != Standing.MISSED:
+            return None
+        return Billed(
+            start=self.open_since,
+            end=self.ends,
+            invoice_id="",
+            number="",
+            finalized_at=None,
+            subscription_id=self.subscription_id,
+            price_id=self.price_id,
+            currency=self.currency,
+        )
+
 
 @dataclass(slots=True)
 class Account:
@@ -82,6 +105,7 @@ class Account:
 
     billed: list[Billed] = field(default_factory=list)
     sold: list[Selling] = field(default_factory=list)
+    void: list[Billed] = field(default_factory=list)
 
     @property
     def final(self) -> list[Billed]:
@@ -90,6 +114,19 @@ class Account:
     def find_billed(self, moment: datetime) -> Billed | None:
         """Return the final invoice's period that the moment is in."""
         return next((each for each in self.final if moment in each), None)
+
+    def left_out(self, *, now: datetime) -> list[Billed]:
+        """Return the last periods of subscriptions that ended without an invoice for them.
+
+        That happens where one is ended at Stripe at once and no invoice asked for. What was voided somebody let go.
+        """
+        ends = [each.last_period(now=now) for each in self.sold]
+        known = [*self.billed, *self.void]
+        return [
+            each
+            for each in ends
+            if each and not any(other.start < each.end and each.start < other.end for other in known)
+        ]
 
     def standing(self, moment: datetime, *, now: datetime) -> Standing:
         if self.find_billed(moment):
@@ -151,9 +188,9 @@ def accounts_of(organization_ids: Sequence[UUID], meters: Iterable[Meter], *, si
                 accounts.by_meter[owner, slug].sold.append(selling(data, item))
     invoices = djstripe.Invoice.objects.filter(customer__subscriber__in=organization_ids, created__gte=since)
     for owner, data in invoices.order_by("created", "id").values_list("customer__subscriber", "stripe_data"):
-        if data["status"] != "void":
-            for slug, each in billed_on(data, by_product):
-                accounts.by_meter[owner, slug].billed.append(each)
+        for slug, each in billed_on(data, by_product):
+            account = accounts.by_meter[owner, slug]
+            (account.void if data["status"] == "void" else account.billed).append(each)
     return accounts
 
 
@@ -171,6 +208,9 @@ def course(data: dict[str, Any]) -> Course:
 def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
     whole = course(data)
     return Selling(
+        subscription_id=data["id"],
+        price_id=item["price"]["id"],
+        currency=data["currency"],
         begins=max(from_timestamp(item["created"]), whole.begins),
         ends=whole.ends,
         open_since=from_timestamp(item["current_period_start"]),
