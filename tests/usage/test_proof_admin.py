@@ -8,15 +8,20 @@ from django.contrib.admin.models import LogEntry
 from accounts.models import Organization
 from tests.billing.staffing import said, staff
 from tests.usage.proving import (
+    APRIL,
     MAY,
     copy_report,
     event_at_stripe,
     of_april,
+    only_cause,
     use_in,
     use_late,
 )
+from usage.checks.proofs import usage_proof
 from usage.models import Correction, Proof, UsageRollup
 from usage.proof import prove
+from usage.proof.telling import list_proofs
+from usage.repair import repair
 from usage.tasks import report_usage
 
 pytestmark = pytest.mark.django_db
@@ -137,7 +142,87 @@ def test_a_form_sent_twice_gives_the_credit_once(doubled):
     assert Correction.objects.count() == 1
 
 
-@pytest.mark.parametrize("deed", ["check", "repair", "correct"])
+class TestAccepting:
+    @pytest.fixture
+    def stray(self, acme) -> Proof:
+        """April on Free, to whose meter somebody else reported 9 units: nothing can take them off."""
+        event_at_stripe(acme, units=9)
+        use_in(acme, APRIL, units=5)
+        report_usage()
+        acme.wait_until(MAY)
+        acme.wait(days=1)
+        acme.see()
+        return of_april(acme)
+
+    def accept(self, proof: Proof, **form):
+        page = staff(SEES, "accept").get(page_of(proof))
+        form = {"seen": page.context["snapshot"], "reason": "Of a test of ours.", **form}
+        return do(staff(SEES, "accept"), proof, "accept", **form)
+
+    def test_what_nothing_can_mend_is_accepted_with_a_reason(self, acme, stray):
+        assert stray.status == "differs"
+        assert said(self.accept(stray)) == "Accepted as it is: Of a test of ours."
+
+        proof = of_april(acme)
+        assert (proof.status, proof.accepted_reason) == ("accepted", "Of a test of ours.")
+        assert proof.accepted_by
+        assert proof.accepted_figures["stripe"] == 14
+        assert repair(acme.organization).left == []
+        assert not list(usage_proof())
+        assert "Of a test of ours." in staff(SEES).get(page_of(proof)).text
+        assert LogEntry.objects.filter(change_message__contains="Of a test of ours.").exists()
+
+    def test_it_differs_again_once_a_figure_changes(self, acme, stray):
+        self.accept(stray)
+        assert of_april(acme).status == "accepted"
+        event_at_stripe(acme, units=1, timestamp=int(APRIL.timestamp()))
+
+        proof = of_april(acme)
+
+        assert proof.status == "differs"
+        assert only_cause(proof)["units"] == 10
+
+    def test_what_was_not_looked_at_is_not_accepted(self, acme, stray):
+        seen = staff(SEES, "accept").get(page_of(stray)).context["snapshot"]
+        event_at_stripe(acme, units=1, timestamp=int(APRIL.timestamp()))
+
+        answer = self.accept(stray, seen=seen)
+
+        assert said(answer) == "The figures have changed. Nothing was done: look again."
+        assert of_april(acme).status == "differs"
+
+    @pytest.mark.parametrize(
+        ("form", "answer"),
+        [
+            ({"reason": "  "}, "Say why it is accepted."),
+            ({"seen": "?"}, "It is not said what is accepted: look again."),
+        ],
+    )
+    def test_a_reason_and_the_figures_are_asked_for(self, stray, form, answer):
+        assert said(self.accept(stray, **form)) == answer
+
+    def test_what_is_accepted_is_charged_to_nobody(self, april, late):
+        self.accept(late)
+
+        assert repair(april.organization).done == []
+        assert not Correction.objects.exists()
+
+    def test_a_period_that_runs_is_not_accepted(self, subscribed):
+        subscribed.use(5)
+        report_usage()
+        event_at_stripe(subscribed, units=9)
+        proof = of_april(subscribed)
+
+        assert said(self.accept(proof)) == "The period is not over: its figures will change."
+
+    def test_the_customer_is_told_that_it_was_looked_into(self, acme, stray):
+        self.accept(stray)
+
+        (told,) = list_proofs(acme.organization).proofs
+        assert told.message.startswith("The figures do not agree. We looked into it")
+
+
+@pytest.mark.parametrize("deed", ["check", "repair", "correct", "accept"])
 def test_whoever_may_only_look_does_nothing(late, deed):
     assert do(staff(SEES), late, deed).status_code == 403
     assert (
@@ -145,9 +230,9 @@ def test_whoever_may_only_look_does_nothing(late, deed):
     )
 
 
-@pytest.mark.parametrize("deed", ["check", "repair", "correct"])
+@pytest.mark.parametrize("deed", ["check", "repair", "correct", "accept"])
 def test_a_deed_is_never_done_by_following_a_link(late, deed):
-    client = staff(SEES, "repair", "make_correction")
+    client = staff(SEES, "repair", "make_correction", "accept")
 
     assert client.get(f"{LIST}{late.pk}/do/{deed}/").status_code == 403
 

@@ -1,5 +1,6 @@
 """Staff's pages of the proof: what differs comes first, with its causes, and is checked anew or repaired here."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -20,11 +21,19 @@ from usage import corrections
 from usage.corrections import CannotCorrect, Proposal
 from usage.models import Correction, Proof
 from usage.proof import prove_one
+from usage.proof.accepting import CannotAccept, accept
 from usage.repair import repair
 
 MAY_REPAIR = "usage.repair"
 MAY_CORRECT = "usage.make_correction"
-STATUS_COLOURS = {"proven": "success", "running": "info", "waiting": "warning", "differs": "danger"}
+MAY_ACCEPT = "usage.accept"
+STATUS_COLOURS = {
+    "proven": "success",
+    "running": "info",
+    "waiting": "warning",
+    "differs": "danger",
+    "accepted": "info",
+}
 
 
 @admin.register(Proof)
@@ -99,6 +108,8 @@ class ProofAdmin(ReadOnlyAdmin):
             "corrections": of_it.order_by("number"),
             "may_repair": request.user.has_perm(MAY_REPAIR),
             "may_correct": request.user.has_perm(MAY_CORRECT),
+            "may_accept": request.user.has_perm(MAY_ACCEPT),
+            "snapshot": json.dumps(proof.snapshot),
             "links": self.links_of(request, proof),
         }
         return TemplateResponse(request, "admin/usage/proof.html", context)
@@ -132,7 +143,7 @@ class ProofAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         try:
             said, is_well = do(request, proof)
-        except (BillingError, CannotCorrect) as error:
+        except (BillingError, CannotCorrect, CannotAccept) as error:
             said, is_well = str(error), False
         messages.add_message(request, messages.SUCCESS if is_well else messages.WARNING, said)
         customer = BillingCustomer.objects.get(pk=proof.organization_id)
@@ -175,9 +186,20 @@ def correct_now(request: HttpRequest, proof: Proof) -> tuple[str, bool]:
     return f"{correction.description}: {correction.get_state_display()}.", True
 
 
+def accept_now(request: HttpRequest, proof: Proof) -> tuple[str, bool]:
+    """Accept the differences that were shown. Raises CannotAccept."""
+    try:
+        seen = json.loads(request.POST.get("seen", ""))
+    except ValueError as error:
+        raise CannotAccept("It is not said what is accepted: look again.") from error
+    kept = accept(proof, seen=seen, reason=request.POST.get("reason", ""), by=str(request.user))
+    return f"Accepted as it is: {kept.accepted_reason}", True
+
+
 # What it takes to be let in, and what is done; what was done is kept in the customer's history.
 DEEDS: dict[str, tuple[str, Callable[[HttpRequest, Proof], tuple[str, bool]]]] = {
     "check": (MAY_REPAIR, check_now),
     "repair": (MAY_REPAIR, repair_now),
     "correct": (MAY_CORRECT, correct_now),
+    "accept": (MAY_ACCEPT, accept_now),
 }

@@ -38,7 +38,8 @@ class ProofSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(
         Proof.Status.values,
         help_text="`proven`: all figures agree. `running`: they do, and the period is open. `waiting`: it is over, "
-        "and something is still on its way. `differs`: they do not agree.",
+        "and something is still on its way. `differs`: they do not agree. `accepted`: they do not, and it was "
+        "looked into: nothing more comes of it.",
     )
     ledger = serializers.IntegerField(
         allow_null=True, help_text="Units of every single call or event, added up. Null: not kept any more."

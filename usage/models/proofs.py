@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, IntegerField, Value, When
+from django.db.models import Case, IntegerField, Q, Value, When
 
 from accounts.models import Organization
 from billing.models import Meter
@@ -25,6 +25,7 @@ class Proof(models.Model):
     period after are counted in their own. `stripe` is None where Stripe knows no such customer or meter, `invoiced`
     where none of it is due on an invoice so far. `causes` has, for each difference and for what is on its way, its
     code, the units and a sentence for staff; one that is `settled` explains a difference that has been made good.
+    A difference that somebody accepted is no more looked after while all figures stay what they were then.
     """
 
     class Status(models.TextChoices):
@@ -32,7 +33,13 @@ class Proof(models.Model):
         RUNNING = "running", "Running"
         WAITING = "waiting", "Waiting"
         DIFFERS = "differs", "Differs"
+        ACCEPTED = "accepted", "Accepted"
 
+    # What somebody says yes to who accepts a difference; where one of them changes it differs again.
+    FIGURES = (
+        *("ledger", "rollups", "reported", "stripe", "invoiced", "corrected"),
+        *("unreported", "waiting", "unknown", "rejected", "to_invoice", "correcting"),
+    )
     # Causes that are no difference: what they name will be there in a while.
     ON_ITS_WAY = frozenset({"unreported", "waiting", "unknown", "to_invoice", "correcting"})
 
@@ -58,6 +65,10 @@ class Proof(models.Model):
     status = models.CharField(max_length=10, choices=Status)
     causes = models.JSONField(default=list, blank=True)
     checked_at = models.DateTimeField()
+    accepted_figures = models.JSONField(null=True, blank=True, help_text="What was accepted as it is.")
+    accepted_reason = models.CharField(max_length=500, blank=True)
+    accepted_by = models.CharField(max_length=254, blank=True)
+    accepted_at = models.DateTimeField(null=True, blank=True)
 
     objects = ProofQuerySet.as_manager()
 
@@ -65,13 +76,23 @@ class Proof(models.Model):
         verbose_name = "proof"
         ordering = ["-period_start", "pk"]
         constraints = [
-            models.UniqueConstraint(fields=["organization", "meter", "period_start"], name="proof_unique")
+            models.UniqueConstraint(fields=["organization", "meter", "period_start"], name="proof_unique"),
+            models.CheckConstraint(
+                condition=~Q(status="accepted")
+                | Q(accepted_figures__isnull=False, accepted_at__isnull=False)
+                & ~Q(accepted_reason="")
+                & ~Q(accepted_by=""),
+                name="proof_accepted_by_somebody",
+            ),
         ]
         indexes = [
             models.Index(fields=["status", "-period_start"], name="proof_status"),
             models.Index(fields=["organization", "-period_start"], name="proof_organization"),
         ]
-        permissions = [("repair", "Can check proofs anew and repair what differs")]
+        permissions = [
+            ("repair", "Can check proofs anew and repair what differs"),
+            ("accept", "Can accept differences that nothing can mend"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.organization_id} {self.meter_id} {self.period_start:%Y-%m-%d}: {self.status}"
@@ -83,7 +104,18 @@ class Proof(models.Model):
 
     @property
     def differences(self) -> list[dict[str, Any]]:
-        """The causes of what does not agree and has not been made good."""
+        """The causes of what does not agree, has not been made good, and was not accepted."""
+        return [] if self.status == self.Status.ACCEPTED else self.all_differences
+
+    @property
+    def snapshot(self) -> dict[str, Any]:
+        """The figures and what differs, as they are accepted."""
+        figures = {name: getattr(self, name) for name in self.FIGURES}
+        return figures | {"differences": [[c["code"], c["units"]] for c in self.all_differences]}
+
+    @property
+    def all_differences(self) -> list[dict[str, Any]]:
+        """The causes of what does not agree and has not been made good, accepted or not."""
         return [c for c in self.causes if not c["settled"] and c["code"] not in self.ON_ITS_WAY]
 
     def differs_by(self, *codes: str) -> bool:

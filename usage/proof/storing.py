@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 LOOK_BACK = timedelta(days=100)
 # Stripe takes events that are up to 35 days old: then its count of a period stands.
 TAKEN_FOR = timedelta(days=36)
+AT_REST = (Proof.Status.PROVEN, Proof.Status.ACCEPTED)
 SLICE = 100
 SLICE_SECONDS = 120
 GIVE_UP_AFTER = 3
@@ -71,7 +72,7 @@ def prove_one(proof: Proof, *, now: datetime | None = None) -> Proof:
 
 
 def oldest_wanted(organization_ids: Sequence[UUID], *, now: datetime) -> datetime:
-    unproven = Proof.objects.filter(organization__in=organization_ids).exclude(status=Proof.Status.PROVEN)
+    unproven = Proof.objects.filter(organization__in=organization_ids).exclude(status__in=AT_REST)
     starts = unproven.order_by("period_start").values_list("period_start", flat=True)
     return min([now - LOOK_BACK, *starts[:1]])
 
@@ -108,7 +109,7 @@ def is_final(period: Counts, *, now: datetime) -> bool:
     before = period.before
     return (
         before is not None
-        and before.status == Proof.Status.PROVEN
+        and before.status in AT_REST
         and before.stripe is not None
         and before.reported == sum(r.units for r in period.sent)
         and before.checked_at > period.end + TAKEN_FOR
@@ -122,7 +123,7 @@ def outcome(
     figures = figures_of(period, gathered, stripe=stripe, now=now)
     verdict = judge(figures)
     causes = Explainer(period, gathered, figures, meter=meter, now=now).explain(verdict.faults)
-    return period.key, {
+    fields = {
         "period_end": period.end,
         "ledger": figures.ledger,
         "ledger_is_kept": period.ledger_is_kept,
@@ -141,6 +142,10 @@ def outcome(
         "causes": causes,
         "checked_at": now,
     }
+    is_accepted = period.before is not None and period.before.accepted_figures == Proof(**fields).snapshot
+    if verdict.status == Proof.Status.DIFFERS and is_accepted:
+        fields["status"] = Proof.Status.ACCEPTED
+    return period.key, fields
 
 
 def keep(key: Key, fields: dict[str, Any]) -> Proof:

@@ -33,6 +33,7 @@ class Told:
             Proof.Status.PROVEN: "All figures agree.",
             Proof.Status.RUNNING: "All figures agree; the period is still open.",
             Proof.Status.WAITING: "All figures agree, but for what is still on its way.",
+            Proof.Status.ACCEPTED: "The figures do not agree. We looked into it, and nothing more comes of it for you.",
             Proof.Status.DIFFERS: "The figures do not agree. We know, and look into it; nothing you have to do.",
         }[Proof.Status(self.proof.status)]
         return " ".join([said, *self.notes])

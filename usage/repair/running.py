@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # Of one period: more than that one after the other means that they do not help.
 MOST_CORRECTIONS = 12
 CORRECTABLE = ("refused", "invoice_short", "invoice_over", "stripe_over", "reports_over")
-AT_REST = frozenset({Proof.Status.PROVEN, Proof.Status.RUNNING})
+AT_REST = frozenset({Proof.Status.PROVEN, Proof.Status.RUNNING, Proof.Status.ACCEPTED})
 # Of locks by number, those for repairs; the other half is the organization's.
 LOCK = 0x7011_4E9A
 
