@@ -1,6 +1,9 @@
 """What this process knows of Redis being out of reach, so that not every call waits to find out."""
 
+import logging
 import time
+
+logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
 
@@ -16,6 +19,8 @@ class Outage:
         return self.was_seen and time.monotonic() < self.ends_at
 
     def begin(self) -> None:
+        if not self.was_seen:
+            logger.warning("Redis is out of reach: PostgreSQL decides until it answers again")
         self.was_seen = True
         self.ends_at = time.monotonic() + RETRY_SECONDS
 

@@ -27,6 +27,7 @@ from tests.faults.schedule import USAGE_PATHS, Act, Schedule
 from tests.faults.world import World
 from usage.stream import GROUP, STREAM
 
+GAVE_UP = b"Redis is out of reach"
 NEVER = datetime.max.replace(tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -66,6 +67,8 @@ class Played:
     losses: list[Loss] = field(default_factory=list)
     # By Redis's deaths: units of each organization that were on their way then, which a quota may be passed by.
     on_the_way: Counter[UUID] = field(default_factory=Counter)
+    # Whether a process gave Redis up that was only slow, as on a machine that has too much to do.
+    gave_redis_up: bool = False
     renews_at: datetime = NEVER
     move: str = ""
     # Of the mover's subscription, in unix seconds.
@@ -84,6 +87,7 @@ class Director:
         self.played = Played(schedule)
         self.began = time.monotonic()
         self.movers: list[threading.Thread] = []
+        self.logged = {path: path.stat().st_size for path in world.logs() if path.exists()}
         self.over = threading.Event()
 
     def note(self, text: str) -> None:
@@ -119,6 +123,14 @@ class Director:
             takes_events=self.takes_events,
         )
         self.note(f"periods end at {self.played.renews_at:%d %H:%M:%S}")
+
+    def look_at_logs(self) -> None:
+        """Find out whether PostgreSQL decided about calls for a while, which quotas can be passed by a little."""
+        for path in self.world.logs():
+            if path.exists():
+                with path.open("rb") as log:
+                    log.seek(self.logged.get(path, 0))
+                    self.played.gave_redis_up |= GAVE_UP in log.read()
 
     # Disturbed.
 

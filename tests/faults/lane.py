@@ -78,6 +78,7 @@ class Lane:
         )
         times.append(time.monotonic())
         director.note(f"at rest{f', but for {left}' if left else ''}")
+        director.look_at_logs()
         director.close_periods()
         unheard = self.world.hear_webhooks(seconds=20)
         left = director.settle(until=self.world.now() + timedelta(minutes=50), least=timedelta(0), seconds=20)

@@ -115,7 +115,7 @@ def _check_echoes(played: Played, verdict: Verdict) -> None:
 
 
 def _check_quotas(played: Played, books: Books, verdict: Verdict) -> None:
-    redis_died = any(act.what == "redis" for act in played.schedule.acts)
+    redis_died = any(act.what == "redis" for act in played.schedule.acts) or played.gave_redis_up
     keeps = not played.schedule.loses_redis
     for name, customer in played.customers.items():
         quota = HARD_QUOTAS.get(customer.plan)
