@@ -51,6 +51,8 @@ def quick_passwords(settings: Any) -> None:
 @pytest.fixture(autouse=True)
 def redis() -> Iterator[Any]:
     """This worker's Redis, empty."""
+    # A thread of a test before may have asked for the client while that test's own Redis was the one to ask.
+    get_redis.cache_clear()
     redis = get_redis()
     redis.flushdb()
     yield redis

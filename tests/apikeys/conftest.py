@@ -39,10 +39,11 @@ def own_redis(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(outage, "RETRY_SECONDS", 0)
     own = OwnRedis(tmp_path / "redis")
     own.start()
-    settings.REDIS_URL = own.url
+    before, settings.REDIS_URL = settings.REDIS_URL, own.url
     get_redis.cache_clear()
     lines.close()
     yield own
+    settings.REDIS_URL = before
     lines.close()
     get_redis.cache_clear()
     own.stop()
