@@ -20,6 +20,7 @@ from usage import corrections
 from usage.corrections import CannotCorrect, Proposal
 from usage.models import Correction, Proof
 from usage.proof import prove_one
+from usage.proof.titles import title_of
 from usage.repair import repair
 
 MAY_REPAIR = "usage.repair"
@@ -69,7 +70,7 @@ class ProofAdmin(ReadOnlyAdmin):
 
     @admin.display(description="difference", empty_value="-")
     def difference(self, proof: Proof) -> str | None:
-        return "; ".join(f"{c['units']:,} {c['code'].replace('_', ' ')}" for c in proof.differences) or None
+        return "; ".join(f"{c['units']:,} {title_of(c['code'])}" for c in proof.differences) or None
 
     def change_view(
         self,
