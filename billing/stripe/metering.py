@@ -8,8 +8,10 @@ from billing.stripe.client import get_client, translated_errors
 
 def send_meter_event(
     *, event_name: str, customer_id: str, value: int, identifier: str, timestamp: datetime
-) -> None:
+) -> bool:
     """Report `value` units used at `timestamp`, once per `identifier` however often this is called.
+
+    Return whether Stripe took it just now: False where it had the identifier already.
 
     Stripe answers a repeated identifier with HTTP 400 and no code, told apart by its words alone: the
     event is there, which is what the caller wants. No idempotency key of ours goes with it: Stripe would
@@ -29,6 +31,8 @@ def send_meter_event(
     except StripeRejected as error:
         if "already exists with identifier" not in str(error.__cause__):
             raise
+        return False
+    return True
 
 
 def summed_usage(*, meter_id: str, customer_id: str, start: datetime, end: datetime) -> int:

@@ -62,7 +62,7 @@ def test_what_differs_comes_first_with_its_units(april, late):
     page = staff(SEES).get(LIST)
 
     assert [row.status for row in page.context["cl"].result_list] == ["differs", "running"]
-    assert "12 invoice short" in page.text
+    assert "12 missing on invoices" in page.text
     only = staff(SEES).get(f"{LIST}?status__exact=running").context["cl"].result_list
     assert [row.status for row in only] == ["running"]
 
@@ -108,7 +108,7 @@ def test_repairing_mends_counts(april):
 
     answer = do(staff(SEES, "repair"), proof, "repair")
 
-    assert "anew from the ledger: +1 units" in said(answer)
+    assert "anew from the ledger: +1 unit" in said(answer)
 
 
 def test_a_credit_is_given_by_whoever_says_yes_to_what_was_shown(doubled):

@@ -61,6 +61,7 @@ class TestThePage:
 
         assert "1 call is on the way to our payment provider." in page
         assert "100 calls are for an invoice that is to come." in page
+        assert "On invoices not yet" in page
 
     def test_a_difference_is_told_without_the_staff_s_words(self, subscribed, browser):
         subscribed.use(100)

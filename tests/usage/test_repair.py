@@ -3,6 +3,7 @@
 import json
 from io import StringIO
 from threading import Thread
+from uuid import UUID
 
 import pytest
 from django.core.management import call_command
@@ -12,6 +13,8 @@ from accounts import clock
 from accounts.models import Organization
 from billing.models import ReconcileRun
 from billing.stripe.ending import cancel_now
+from billing.stripe.metering import cancel_meter_event
+from tests.billing.acme import Acme
 from tests.usage.proving import (
     MAY,
     copy_in_ledger,
@@ -24,7 +27,7 @@ from tests.usage.proving import (
 )
 from usage import reports
 from usage.models import Correction, MeterReport, Proof, UsageEvent, UsageRollup
-from usage.repair import repair, running
+from usage.repair import outbox, repair, running
 from usage.repair.hours import rebuild_hours
 from usage.tasks import report_usage
 
@@ -77,7 +80,7 @@ def test_a_sum_that_lacks_a_unit_is_made_anew_from_the_ledger_and_nothing_is_rep
     UsageRollup.objects.filter(units=30).update(units=29, reported_units=29, calls=0)
 
     assert mended(april) == [
-        "Requests from 2026-04-01: Made the sums of 2026-04-11 13h anew from the ledger: +1 units."
+        "Requests from 2026-04-01: Made the sums of 2026-04-11 13h anew from the ledger: +1 unit."
     ]
     rollup = UsageRollup.objects.get(units=30)
     assert (rollup.calls, rollup.reported_units) == (1, 30)
@@ -153,6 +156,93 @@ def test_a_doubled_report_that_was_sent_today_is_cancelled_at_stripe(subscribed)
 
     assert done.endswith(f"Had Stripe cancel {second.identifier}, of 30 units that another report holds.")
     assert (of_april(subscribed).stripe, MeterReport.objects.get()) == (30, first)
+
+
+def row_copied_under(pk: str, *, units: int) -> MeterReport:
+    """Copy a report's row in the database under another id, all else equal: Stripe never hears of it."""
+    copy = MeterReport.objects.get(units=units)
+    copy.pk = UUID(pk)
+    copy.save(force_insert=True)
+    return copy
+
+
+SMALLEST, LARGEST = "00000000-0000-0000-0000-000000000001", "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+
+@pytest.fixture
+def sent_today(subscribed) -> Acme:
+    """Acme with three reports in one hour each, all of them taken by Stripe."""
+    for units in (3, 47, 30):
+        subscribed.use(units)
+        report_usage()
+        subscribed.wait(hours=1)
+    return subscribed
+
+
+@pytest.mark.parametrize("pk", [SMALLEST, LARGEST])
+@pytest.mark.parametrize("hours", [0, 5, 40])
+def test_of_a_row_copied_by_hand_stripe_keeps_the_genuine_event(sent_today, pk, hours):
+    genuine = MeterReport.objects.get(units=47)
+    copy = row_copied_under(pk, units=47)
+    sent_today.wait(hours=hours)
+
+    (done,) = mended(sent_today)
+
+    assert done.startswith("Requests from 2026-04-01: Took off ")
+    assert (of_april(sent_today).stripe, of_april(sent_today).reported) == (80, 80)
+    if hours < 20:
+        assert copy.identifier in done
+        assert MeterReport.objects.get(units=47) == genuine
+
+
+@pytest.mark.parametrize("pk", [SMALLEST, LARGEST])
+def test_a_row_copied_right_after_it_was_sent_is_told_from_the_genuine_one(subscribed, pk):
+    subscribed.use(47)
+    report_usage()
+    genuine = MeterReport.objects.get()
+    row_copied_under(pk, units=47)
+
+    mended(subscribed)
+
+    assert MeterReport.objects.get() == genuine
+    assert of_april(subscribed).stripe == 47
+
+
+def test_a_repair_that_was_cut_off_after_the_cancellation_takes_the_same_report_off(sent_today, monkeypatch):
+    genuine = MeterReport.objects.get(units=47)
+    row_copied_under(SMALLEST, units=47)
+    real = outbox.cancel_meter_event
+
+    def cancel_and_die(**what):
+        real(**what)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "cancel_meter_event", cancel_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            repair(sent_today.organization)
+
+    mended(sent_today)
+
+    assert MeterReport.objects.get(units=47) == genuine
+    assert of_april(sent_today).stripe == 80
+
+
+def test_what_a_repair_had_cancelled_wrongly_is_no_matter_of_a_late_count(subscribed, monkeypatch):
+    subscribed.use(47)
+    report_usage()
+    copy = row_copied_under(SMALLEST, units=47)
+    genuine = MeterReport.objects.exclude(pk=copy.pk).get()
+
+    def cancel_both(**what):
+        for each in (copy, genuine):
+            cancel_meter_event(event_name=what["event_name"], identifier=each.identifier)
+
+    monkeypatch.setattr(outbox, "cancel_meter_event", cancel_both)
+    outcome = repair(subscribed.organization)
+
+    assert [each["code"] for each in outcome.proofs[0].differences] == ["stripe_short"]
+    assert any("Stripe counted 47 units less" in each for each in outcome.left)
 
 
 def test_a_doubled_report_that_is_too_old_to_be_cancelled_is_proposed_as_a_credit_and_not_given(subscribed):

@@ -22,6 +22,7 @@ from usage.corrections import CannotCorrect, Proposal
 from usage.models import Correction, Proof
 from usage.proof import prove_one
 from usage.proof.accepting import CannotAccept, accept
+from usage.proof.titles import title_of
 from usage.repair import repair
 
 MAY_REPAIR = "usage.repair"
@@ -78,7 +79,7 @@ class ProofAdmin(ReadOnlyAdmin):
 
     @admin.display(description="difference", empty_value="-")
     def difference(self, proof: Proof) -> str | None:
-        return "; ".join(f"{c['units']:,} {c['code'].replace('_', ' ')}" for c in proof.differences) or None
+        return "; ".join(f"{c['units']:,} {title_of(c['code'])}" for c in proof.differences) or None
 
     def change_view(
         self,

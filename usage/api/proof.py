@@ -50,7 +50,8 @@ class ProofSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="Units that the provider has counted. Null: it does not know you yet."
     )
     invoiced = serializers.IntegerField(
-        allow_null=True, help_text="Units on invoices. Null: none of it is due on one so far."
+        allow_null=True,
+        help_text="Units on invoices. Null: none of it is on one yet, or none is due: see `to_invoice`.",
     )
     on_its_way = serializers.IntegerField(help_text="Units that have not been reported yet.")
     to_invoice = serializers.IntegerField(help_text="Units for an invoice that is to come.")

@@ -65,7 +65,10 @@ class Proposal:
     def sentence(self) -> str:
         """What it comes to, for staff."""
         if not self.amount:
-            return f"{abs(self.units):,} units, {self.reason}, cost nothing: settle them without a charge."
+            unit = "unit" if abs(self.units) == 1 else "units"
+            return (
+                f"{abs(self.units):,} {unit}, {self.reason}, without a cost: to be settled without a charge."
+            )
         amount = money(abs(self.amount), self.billed.currency if self.billed else "")
         return f"{'Credit' if self.is_credit else 'Charge'} {amount} on the next invoice: {self.description}."
 
@@ -109,8 +112,10 @@ def check_quiet(figures: Figures) -> None:
     """Raise CannotCorrect while anything of the period may still change what its invoices say."""
     if figures.is_open:
         raise CannotCorrect("The period is not over: what is missing may still be on its invoice.")
+    if figures.is_ahead:
+        raise CannotCorrect("Stripe's clock is ahead of ours: by ours the invoice is to come.")
     if figures.on_its_way:
-        raise CannotCorrect(f"{figures.on_its_way:,} units of the period are still on their way to Stripe.")
+        raise CannotCorrect(f"Of the period {figures.on_its_way:,} units are still on their way to Stripe.")
     if figures.correcting:
         raise CannotCorrect("Another correction of the period is still on its way.")
     if figures.ledger not in {None, figures.rollups}:

@@ -48,6 +48,7 @@ class Explainer:
             "unknown": self.unknown,
             "to_invoice": self.to_invoice,
             "correcting": self.correcting,
+            "ahead": self.ahead,
         }
         causes = []
         for fault in faults:
@@ -91,7 +92,7 @@ class Explainer:
             seen = " Stripe has counted them: the row was lost after it was sent."
         else:
             seen = " Stripe has not counted them: the row was lost before it was sent."
-        return f"A report of {many(units)} is missing{where}: the hourly sums have them as reported.{seen}"
+        return f"A report of {many(units)} is missing{where}, which the hourly sums have as reported.{seen}"
 
     def reports_over(self, units: int) -> str:
         pairs = doubled_reports(self.reports, report_gaps(self.key))
@@ -119,7 +120,7 @@ class Explainer:
 
     def refused(self, units: int) -> str:
         rows = self.reports.filter(state=State.REJECTED)
-        errors = sorted(set(rows.values_list("last_error", flat=True)))
+        errors = sorted({error.rstrip(".") for error in rows.values_list("last_error", flat=True)})
         count = rows.count()
         subject = "1 report" if count == 1 else f"{count} reports"
         was = "was" if count == 1 else "were"
@@ -130,12 +131,12 @@ class Explainer:
         late = Correction.objects.filter(**of(self.key), billed_from__isnull=False).settled()
         spans = set(late.values_list("billed_from", "billed_to"))
         if spans and not any((each.start, each.end) in spans for each in self.account.final):
-            return f"{many(units)} were on no invoice. {self.how_settled()}"
+            return f"{were(units)} on no invoice. {self.how_settled()}"
         return f"{many(units)} came too late for the invoice. {self.how_settled()}"
 
     def given_up(self, units: int) -> str:
         return (
-            f"{many(units)} were used on a subscription that ended because it was not paid: Stripe makes no invoice "
+            f"{were(units)} used on a subscription that ended because it was not paid: Stripe makes no invoice "
             "for its last period."
         )
 
@@ -156,7 +157,7 @@ class Explainer:
                 total = sum(each.units for each in late)
                 return (
                     f"{billed.number or 'The invoice'} was finalized on {billed.finalized_at:%Y-%m-%d %H:%M} before "
-                    f"{many(total)} were reported, from {late[0].sent_at:%Y-%m-%d %H:%M} on: it is "
+                    f"{were(total)} reported, from {late[0].sent_at:%Y-%m-%d %H:%M} on: it is "
                     f"{many(units)} short."
                 )
         missed = sum(
@@ -183,27 +184,41 @@ class Explainer:
         return f"The invoices have {many(units)} more than were used ({numbers}).{why}"
 
     def unreported(self, units: int) -> str:
-        return f"{many(units)} are to be put in a report: that happens within a minute."
+        return f"{are(units)} to be put in a report: that happens within a minute."
 
     def waiting(self, units: int) -> str:
         oldest = self.reports.filter(state__in=[State.PENDING, State.SENDING]).order_by("created_at").first()
         since = f", since {oldest.created_at:%Y-%m-%d %H:%M}" if oldest else ""
-        return f"{many(units)} wait to be sent to Stripe{since}."
+        return f"{many(units)} {'waits' if units == 1 else 'wait'} to be sent to Stripe{since}."
 
     def unknown(self, units: int) -> str:
-        return f"{many(units)} got no answer from Stripe: they are sent again, or settled by its count."
+        return f"{many(units)} got no answer from Stripe: to be sent again, or settled by its count."
 
     def to_invoice(self, units: int) -> str:
-        return f"{many(units)} are for an invoice that is to come."
+        return f"{are(units)} for an invoice that is to come."
+
+    def ahead(self, units: int) -> str:
+        return (
+            f"Stripe's clock is ahead of ours: it closed an invoice of this period already, and {many(units)} differ "
+            "from it. A test clock, or the sandbox's, was moved on: nothing is to be corrected."
+        )
 
     def correcting(self, units: int) -> str:
         one = Correction.objects.filter(**of(self.key)).under_way().first()
         trouble = f": {one.last_error}" if one and one.last_error else ""
-        return f"A correction of {many(units)} is on its way to the next invoice{trouble}."
+        return f"A correction of {many(units)} is on its way to the next invoice{trouble.rstrip('.')}."
 
 
 def many(units: int) -> str:
     return "1 unit" if units == 1 else f"{units:,} units"
+
+
+def are(units: int) -> str:
+    return f"{many(units)} {'is' if units == 1 else 'are'}"
+
+
+def were(units: int) -> str:
+    return f"{many(units)} {'was' if units == 1 else 'were'}"
 
 
 def hours_of(gaps: Sequence[HourGap]) -> str:

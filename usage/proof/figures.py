@@ -135,4 +135,5 @@ def figures_of(period: Counts, gathered: Gathered, *, stripe: int | None, now: d
         correcting=period.corrected.under_way,
         uncertain=sending + period.units(State.UNKNOWN),
         fresh=sum(r.fresh for r in period.sent),
+        is_ahead=account.is_ahead(period.start, period.end, now=now),
     )

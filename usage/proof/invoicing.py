@@ -17,6 +17,8 @@ from billing.subscriptions import from_timestamp, subscription_of
 
 # Stripe makes the invoice at the turn of the period and closes it an hour later; its webhook may take a while.
 INVOICED_WITHIN = timedelta(days=1)
+# By more than this two clocks do not differ by chance.
+CLOCKS_AGREE = timedelta(minutes=5)
 NEVER_BEGUN = frozenset({"incomplete", "incomplete_expired"})
 
 
@@ -114,6 +116,18 @@ class Account:
     def find_billed(self, moment: datetime) -> Billed | None:
         """Return the final invoice's period that the moment is in."""
         return next((each for each in self.final if moment in each), None)
+
+    def is_ahead(self, start: datetime, end: datetime, *, now: datetime) -> bool:
+        """Whether an invoice of what is used from `start` to `end` was closed at a moment that is still to come.
+
+        Stripe's clock is ahead of ours then, as where a test clock was moved on.
+        """
+        later = now + CLOCKS_AGREE
+        return any(
+            each.finalized_at > later and each.start < end and start < each.end
+            for each in self.final
+            if each.finalized_at
+        )
 
     def left_out(self, *, now: datetime) -> list[Billed]:
         """Return the last periods of subscriptions that ended without an invoice for them.

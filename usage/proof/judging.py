@@ -24,6 +24,7 @@ class Figures:
     units an invoice to come will hold those `to_invoice`, and none ever those `unbilled`, as on a free plan;
     `given_up` are those among them whose subscription ended unpaid. `uncertain` are units that Stripe may have
     counted without having said so, `fresh` those it took so lately that its count may lag behind.
+    `is_ahead`: by Stripe's clock an invoice of the period is closed that by ours is to come.
     """
 
     is_open: bool
@@ -44,6 +45,7 @@ class Figures:
     correcting: int = 0
     uncertain: int = 0
     fresh: int = 0
+    is_ahead: bool = False
 
     @property
     def held(self) -> int:
@@ -85,7 +87,7 @@ def judge(figures: Figures) -> Verdict:
         *of_ledger(figures),
         *of_reports(figures),
         *of_stripe(figures),
-        *of_invoices(figures),
+        *as_the_clocks_say(figures, of_invoices(figures)),
         *of_what_is_on_its_way(figures),
     ]
     if any(not fault.settled and fault.code not in Proof.ON_ITS_WAY for fault in found):
@@ -146,6 +148,16 @@ def of_invoices(figures: Figures) -> list[Fault]:
     if figures.stripe is not None:
         over -= min(over, max(figures.stripe - figures.reported, 0))
     return [*found, Fault("invoice_over", over)] if over else found
+
+
+def as_the_clocks_say(figures: Figures, faults: list[Fault]) -> list[Fault]:
+    """What an invoice lacks that Stripe closed before its time is nobody's fault, and there is nothing to correct."""
+    if not figures.is_ahead:
+        return faults
+    return [
+        Fault("ahead", each.units) if each.code in {"invoice_short", "invoice_over"} else each
+        for each in faults
+    ]
 
 
 def of_what_is_on_its_way(figures: Figures) -> list[Fault]:

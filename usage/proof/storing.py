@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -49,12 +49,17 @@ class Round:
 
 
 def prove(
-    organization: Organization, *, since: datetime | None = None, now: datetime | None = None
+    organization: Organization,
+    *,
+    since: datetime | None = None,
+    now: datetime | None = None,
+    exact_at: Collection[datetime] = (),
 ) -> list[Proof]:
     """Prove the organization's periods anew and return the proofs, the newest first.
 
     Those that began since `since`. Where it is None, those of the last 100 days and older ones that are not proven,
-    and Stripe is not asked again for what it cannot change any more.
+    and Stripe is not asked again for what it cannot change any more. Of what is dated `exact_at` some moments Stripe's
+    count has to be right, however lately it was told.
     Raises StripeUnavailable or StripeRejected, with nothing changed.
     """
     now = now or clock.now()
@@ -62,6 +67,8 @@ def prove(
     since = since or oldest_wanted([organization.pk], now=now)
     meters = {meter.slug: meter for meter in Meter.objects.all()}
     gathered = gather([organization.pk], meters=meters.values(), since=since, now=now)
+    for period in gathered.counts.values():
+        period.reported = [r._replace(fresh=0) if r.moment in exact_at else r for r in period.reported]
     return prove_gathered(organization, gathered, meters=meters, since=since, now=now, asks_all=asks_all)
 
 

@@ -36,7 +36,16 @@ class Told:
             Proof.Status.ACCEPTED: "The figures do not agree. We looked into it, and nothing more comes of it for you.",
             Proof.Status.DIFFERS: "The figures do not agree. We know, and look into it; nothing you have to do.",
         }[Proof.Status(self.proof.status)]
+        if self.is_ahead and self.proof.status != Proof.Status.DIFFERS:
+            said = (
+                "Our payment provider's clock is ahead of ours: it has closed an invoice already that by ours is to "
+                "come. But for that all figures agree."
+            )
         return " ".join([said, *self.notes])
+
+    @property
+    def is_ahead(self) -> bool:
+        return any(cause["code"] == "ahead" for cause in self.proof.causes)
 
     @property
     def notes(self) -> list[str]:

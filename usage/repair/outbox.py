@@ -1,26 +1,37 @@
 """Reports that are there twice, and reports that are missing."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F
 
 from accounts import clock
-from billing.errors import StripeRejected
-from billing.stripe.metering import cancel_meter_event
+from billing.errors import BillingError
+from billing.locks import customer_lock
+from billing.stripe.customers import find_customer
+from billing.stripe.metering import cancel_meter_event, send_meter_event
+from usage.evidence import SUMMARIES_LAG, Minute
 from usage.models import MeterReport, Proof, UsageRollup
+from usage.proof.explaining import many
 from usage.proof.hours import HourGap, of
 from usage.proof.judging import Key
 
 State = MeterReport.State
 # Stripe takes an event back for 24 hours: one that is nearly as old may be too old when it is asked.
 CANCELLABLE_FOR = timedelta(hours=23)
+TAKING_OFF = "It holds what another report holds: it is being taken off."
 
 
-def take_off(key: Key, gap: HourGap) -> str | None:
+class Unclear(BillingError):
+    """Which of several reports is too much, or whether Stripe has it, cannot be told, or not yet."""
+
+
+def take_off(key: Key, gap: HourGap, cancelled: set[datetime]) -> str | None:
     """Take a report off that holds an hour's units once more; return what was done, None where nothing could be.
 
-    It is one that holds just what is too much. Where Stripe has it, Stripe is asked first to cancel it, which it
-    does for a day. Raises StripeUnavailable.
+    It is one that holds just what is too much. Where Stripe has counted it too, Stripe is asked first to cancel it,
+    which it does for a day, and the moment it is dated at is added to `cancelled`. The report that stays is one that
+    Stripe has. Raises Unclear, StripeUnavailable, and StripeRejected.
     """
     rows = MeterReport.objects.filter(**of(key), hour=gap.hour, units=gap.units, correction=None)
     # Never sent before sent, and the younger before the older: that one is the copy.
@@ -28,21 +39,101 @@ def take_off(key: Key, gap: HourGap) -> str | None:
     if unsent is not None:
         deleted, _ = rows.filter(pk=unsent.pk, state=State.PENDING, first_sent_at=None).delete()
         return (
-            f"Took off {unsent.identifier}, of {gap.units:,} units that another report holds."
+            f"Took off {unsent.identifier}, of {many(gap.units)} that another report holds."
             if deleted
             else None
         )
+    sent = list(
+        rows.filter(state=State.SENT)
+        .select_related("organization", "meter")
+        .order_by(F("first_sent_at").desc(nulls_last=True), "-created_at", "-pk")
+    )
+    return take_off_sent(sent, gap, cancelled) if sent else None
+
+
+def take_off_sent(sent: list[MeterReport], gap: HourGap, cancelled: set[datetime]) -> str | None:
+    """Take one of some reports off that hold the same, the youngest first: one that Stripe does not have, if any."""
+    begun = next((each for each in sent if each.settled_as == TAKING_OFF), None)
+    if begun is not None:
+        # An earlier repair got as far as this. What it cancelled may be cancelled again.
+        return cancel(begun, cancelled)
+    excess = counted_too_much(sent, gap)
     after = clock.now() - CANCELLABLE_FOR
-    sent = rows.filter(state=State.SENT, first_sent_at__gt=after).order_by("-first_sent_at", "-pk").first()
-    if sent is None:
-        return None
-    try:
-        cancel_meter_event(event_name=sent.meter.event_name, identifier=sent.identifier)
-    except StripeRejected:
-        return None
-    identifier = sent.identifier
-    sent.delete()
-    return f"Had Stripe cancel {identifier}, of {gap.units:,} units that another report holds."
+    young = [each for each in sent if each.first_sent_at and each.first_sent_at > after]
+    for report in young:
+        if is_new_to_stripe(report):
+            # It was asked by sending it, so now Stripe has it: that is undone.
+            return cancel(report, cancelled, found="Stripe never had it")
+    if excess >= gap.units:
+        return cancel(young[0], cancelled) if young else None
+    if excess != 0 or any(each.sent_at and each.sent_at > clock.now() - SUMMARIES_LAG for each in sent):
+        raise Unclear(
+            f"Of the reports of {gap.hour:%Y-%m-%d %H}h that hold {many(gap.units)} twice Stripe's count does not "
+            "say yet whether it has both: nothing was cancelled. Repair it in an hour."
+        )
+    # Stripe has those that it was just asked for: it lacks one of the others.
+    report = next((each for each in sent if each not in young), sent[0])
+    MeterReport.objects.filter(pk=report.pk, state=State.SENT).delete()
+    return (
+        f"Took off {report.identifier}, of {many(gap.units)} that another report holds: Stripe has counted them "
+        "once, and nothing was cancelled."
+    )
+
+
+def counted_too_much(sent: list[MeterReport], gap: HourGap) -> int:
+    """Return by how much Stripe's count is above what is right, in the minutes that the reports are dated in.
+
+    Raises Unclear where it cannot be told, StripeUnavailable, and StripeRejected.
+    """
+    counted = held = 0
+    for minute in {Minute.of(each) for each in sent}:
+        reports = minute.reports()
+        if reports.filter(state__in=[State.SENDING, State.UNKNOWN]).exists():
+            raise Unclear(f"Reports of {minute} are on their way to Stripe: its count says nothing yet.")
+        seen = minute.counted()
+        if seen is None:
+            raise Unclear(
+                f"Stripe knows no such customer or meter: what it counted in {minute} cannot be told."
+            )
+        counted += seen
+        held += sum(reports.filter(state=State.SENT).values_list("units", flat=True))
+    return counted - (held - gap.units)
+
+
+def is_new_to_stripe(report: MeterReport) -> bool:
+    """Send a report once more, and return whether Stripe had not had it: it takes each identifier once a day.
+
+    Raises StripeUnavailable, StripeRejected, and Unclear where there is no customer.
+    """
+    customer_id = Minute.of(report).customer_id
+    if not customer_id:
+        found = find_customer(report.organization)
+        if found is None:
+            raise Unclear(f"Whose units {report.identifier} holds at Stripe is not known.")
+        customer_id = found.id
+    with customer_lock(customer_id):
+        return send_meter_event(
+            event_name=report.meter.event_name,
+            customer_id=customer_id,
+            value=report.units,
+            identifier=report.identifier,
+            timestamp=report.moment,
+        )
+
+
+def cancel(report: MeterReport, cancelled: set[datetime], *, found: str = "") -> str:
+    """Have Stripe take a report back and delete it; return what was done. Raises StripeUnavailable or StripeRejected.
+
+    It is marked before: an identifier that was cancelled looks at Stripe like one that counts, so a repair that was
+    cut off in between must not choose anew.
+    """
+    MeterReport.objects.filter(pk=report.pk, state=State.SENT).update(settled_as=TAKING_OFF)
+    cancelled.add(report.moment)
+    cancel_meter_event(event_name=report.meter.event_name, identifier=report.identifier)
+    MeterReport.objects.filter(pk=report.pk, state=State.SENT).delete()
+    if found:
+        return f"Took off {report.identifier}, of {many(report.units)} that another report holds: {found}."
+    return f"Had Stripe cancel {report.identifier}, of {many(report.units)} that another report holds."
 
 
 def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:
@@ -74,14 +165,15 @@ def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:
                 sent_at=clock.now(),
                 last_error="Made anew: the row was lost, and Stripe has counted its units.",
             )
-            return f"Made a report of {missing:,} units anew that Stripe has counted: {report.identifier}."
+            return f"Made a report of {many(missing)} anew that Stripe has counted: {report.identifier}."
         rest = missing
         for rollup in rollups:
             back = min(rest, rollup.reported_units)
             rollup.reported_units -= back
             rest -= back
             rollup.save(update_fields=["reported_units"])
-    return f"{missing:,} units of {gap.hour:%Y-%m-%d %H}h are to be reported again: Stripe has none of them."
+    are = "is" if missing == 1 else "are"
+    return f"{many(missing)} of {gap.hour:%Y-%m-%d %H}h {are} to be reported again: Stripe has none of them."
 
 
 def in_reports(proof: Proof) -> int:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 from django.db import connection
@@ -39,6 +40,8 @@ class Repair:
     done: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
+    # The moments at which Stripe cancelled what was dated then: what is missing there is no matter of a late count.
+    cancelled: set[datetime] = field(default_factory=set)
 
 
 def repair(organization: Organization, *, corrects: bool = True) -> Repair:
@@ -61,7 +64,7 @@ def repair(organization: Organization, *, corrects: bool = True) -> Repair:
         send_what_waits(organization, outcome)
         if corrects:
             correct(organization, outcome)
-    outcome.proofs = prove(organization)
+    outcome.proofs = prove(organization, exact_at=outcome.cancelled)
     for proof in outcome.proofs:
         outcome.left += [f"{named(proof)}: {cause['sentence']}" for cause in proof.differences]
     return outcome
@@ -98,7 +101,7 @@ def mend_counts(organization: Organization, outcome: Repair) -> None:
         if proof.differs_by("reports_over"):
             for gap in report_gaps(key):
                 if gap.units > 0:
-                    attempt(outcome, proof, partial(take_off, key, gap))
+                    attempt(outcome, proof, partial(take_off, key, gap, outcome.cancelled))
         if proof.differs_by("reports_short"):
             for gap in report_gaps(key):
                 if gap.units < 0:
@@ -126,8 +129,9 @@ def rebuild(proof: Proof, outcome: Repair) -> None:
     if changed:
         first = f"{hours[0]:%Y-%m-%d %H}h"
         where = first if len(hours) == 1 else f"{len(hours)} hours from {first} on"
+        unit = "unit" if abs(changed) == 1 else "units"
         outcome.done.append(
-            f"{named(proof)}: Made the sums of {where} anew from the ledger: {changed:+,} units."
+            f"{named(proof)}: Made the sums of {where} anew from the ledger: {changed:+,} {unit}."
         )
 
 
@@ -162,7 +166,8 @@ def settle_unknown(proof: Proof) -> str | None:
         return None
     sentence, run = found
     run()
-    return f"{len(reports)} reports got no answer from Stripe. By its count: {sentence}"
+    subject = "1 report" if len(reports) == 1 else f"{len(reports)} reports"
+    return f"{subject} got no answer from Stripe. By its count: {sentence}"
 
 
 def correct(organization: Organization, outcome: Repair) -> None:
