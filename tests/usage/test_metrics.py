@@ -76,6 +76,14 @@ def test_what_stripe_does_not_have_is_told_by_age_and_by_state(scrape, organizat
     assert found["tollgate_oldest_unreported_usage_age_seconds"] == 0
 
 
+def test_the_age_of_what_is_still_to_reach_stripe_points_to_what_was_rejected(client, db):
+    token = service_token(ServiceToken.Scope.METRICS)
+    text = client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).content.decode()
+
+    (line,) = [each for each in text.splitlines() if "HELP tollgate_oldest_unreported" in each]
+    assert "Rejected usage is not in it: tollgate_meter_reports counts that." in line
+
+
 def test_counters_that_drift_are_told(scrape, organization, api_key):
     with clock.standing_at(clock.now()) as hands:
         admit(api_key.secret)
