@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from uuid import UUID
 
 import pytest
@@ -184,6 +185,24 @@ class TestGzip:
         assert results(post(gzip.compress(body[:9]) + gzip.compress(body[9:]), Content_Encoding="gzip")) == [
             "accepted"
         ]
+
+    def test_more_members_than_a_sender_has_cause_for_are_refused_before_they_cost_time(
+        self, post, monkeypatch
+    ):
+        made = []
+        whole = zlib.decompressobj
+        monkeypatch.setattr(zlib, "decompressobj", lambda *args: made.append(args) or whole(*args))
+
+        response = post(gzip.compress(b"") * 80_000 + gzip.compress(b"[]"), Content_Encoding="gzip")
+
+        assert (response.status_code, response.json()["code"]) == (400, "invalid")
+        assert "100 members" in response.json()["detail"]
+        assert len(made) == 100
+
+    def test_as_many_members_as_are_allowed_are_one_body(self, post):
+        assert (
+            post(gzip.compress(b"") * 99 + gzip.compress(b"[]"), Content_Encoding="gzip").status_code == 200
+        )
 
     def test_a_body_that_is_said_not_to_be_packed_is_taken_as_it_is(self, post):
         assert post([], Content_Encoding="identity").status_code == 200
