@@ -16,6 +16,7 @@ from tests.usage.cast import make_event, serve
 from usage import stream
 from usage.ledger import store
 from usage.models import MeterReport, UsageRollup
+from usage.redis_client import get_redis
 from usage.reports import make_reports
 from usage.stream import Drain
 
@@ -45,9 +46,9 @@ def scrape(client, db):
 
 def test_the_stream_is_told_entry_by_entry(scrape, api_key, organization):
     serve(api_key, calls=3)
-    drain = Drain(consumer="one")
-    drain.redis.xreadgroup(stream.GROUP, "one", {stream.STREAM: ">"}, count=1)  # Taken, and not stored.
-    drain.set_aside("nonsense")
+    Drain(consumer="one")
+    get_redis().xreadgroup(stream.GROUP, "one", {stream.STREAM: ">"}, count=1)  # Taken, and not stored.
+    stream.set_aside(b"nonsense", "It is none.")
 
     found = scrape()
 
