@@ -6,7 +6,8 @@ from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
-from redis.exceptions import RedisError
+from django.db import DataError
+from redis.exceptions import RedisError, ResponseError
 
 from apikeys import cache, without_redis
 from apikeys.models import UncountedUnits
@@ -29,7 +30,7 @@ def count(units: Mapping[tuple[UUID, str, datetime], int], refs: Mapping[UUID, s
     Part of the transaction that stores them, which has the organizations' entitlements locked: whoever makes a counter
     anew has the lock too, and reads the units either in PostgreSQL or here. Should the transaction fail after all,
     the counters are too high, and calls are refused too early, never too late. With Redis out of reach they
-    learn it when it is back.
+    learn it when it is back. Raises DataError where a counter cannot hold so many.
     """
     look_again()
     by_organization: dict[UUID, list[Part]] = defaultdict(list)
@@ -70,7 +71,10 @@ def look_again() -> None:
 
 
 def tell(parts: Mapping[str, Sequence[Part]]) -> bool:
-    """Raise the counters of some organizations, by ref; return whether that is sure to have been done."""
+    """Raise the counters of some organizations, by ref; return whether that is sure to have been done.
+
+    Raises DataError where a counter cannot hold so many.
+    """
     if outage.is_on:
         return False
     args: list[str | int] = []
@@ -79,7 +83,10 @@ def tell(parts: Mapping[str, Sequence[Part]]) -> bool:
             args += [place, cache.counter(meter, period_start), number]
     try:
         COUNT.run([cache.names(ref).used for ref in parts], args)
-    except RedisError:
+    except RedisError as error:
+        if isinstance(error, ResponseError) and "would overflow" in str(error):
+            # Redis answers, and these are for nobody to count.
+            raise DataError(str(error)) from error
         outage.begin()
         return False
     return True

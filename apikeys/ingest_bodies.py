@@ -23,6 +23,7 @@ JSON, CLOUD_EVENT, CLOUD_BATCH = (
     "application/cloudevents-batch+json",
 )
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
+MOST_MEMBERS = 100
 # What binary mode has in headers, percent-encoded (CloudEvents HTTP binding, 3.1.3).
 ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time")
 
@@ -122,8 +123,12 @@ def unpack(body: bytes, encoding: str) -> bytes:
 
 def gunzip(body: bytes) -> bytes:
     """Return what was packed, and never more of it than SIZE, however small it was made."""
-    found, rest = b"", body
+    found, rest, members = b"", body, 0
     while rest:
+        members += 1
+        if members > MOST_MEMBERS:
+            # Each copies what is left of the body.
+            raise invalid(f"The body is gzip of more than {MOST_MEMBERS} members.")
         member = zlib.decompressobj(GZIP_WINDOW)
         try:
             found += member.decompress(rest, SIZE + 1 - len(found))

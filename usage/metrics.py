@@ -125,7 +125,8 @@ class LedgerCollector(Collector):
         ]
         yield from gauge(
             "oldest_unreported_usage_age_seconds",
-            "How long ago the hour of the oldest usage began that Stripe does not have. 0: it has all.",
+            "How long ago the hour of the oldest usage began that is still to reach Stripe. 0: none is. "
+            "Rejected usage is not in it: tollgate_meter_reports counts that.",
             age_of(min((each for each in oldest if each), default=None)),
         )
 

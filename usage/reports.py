@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -27,6 +27,8 @@ State = MeterReport.State
 # Organization, meter, hour and the start of the quota period.
 Key = tuple[UUID, str, datetime, datetime]
 
+# A report's units: Stripe takes no value of more than 15 digits.
+MOST_UNITS = 10**15 - 1
 GIVE_UP_AFTER = 3  # Tries in a row without an answer: Stripe is down, and the next run is soon.
 RUN_FOR = timedelta(minutes=1)  # Then the next run goes on; several at once share the work.
 # With more than this many due, Stripe's stream is worth that it tells of what is wrong only later. Each of its requests
@@ -53,33 +55,43 @@ def make_reports(organization: Organization | None = None) -> int:
             sums[key] += rollup.units - rollup.reported_units
             rollup.reported_units = rollup.units
         untold = untold_reports(sums)
-        for key, report in untold.items():
-            report.units += sums[key]
+        made: list[MeterReport] = []
+        for key, units in sums.items():
+            added = 0
+            if key in untold:
+                added = min(units, MOST_UNITS - untold[key].units)
+                untold[key].units += added
+            made += new_reports(key, units - added)
         MeterReport.objects.bulk_update(untold.values(), ["units"], batch_size=1000)
-        MeterReport.objects.bulk_create(
-            MeterReport(
-                organization_id=organization_id,
-                meter_id=meter,
-                hour=hour,
-                period_start=period_start,
-                units=units,
-            )
-            for (organization_id, meter, hour, period_start), units in sums.items()
-            if (organization_id, meter, hour, period_start) not in untold
-        )
+        MeterReport.objects.bulk_create(made, batch_size=1000)
         UsageRollup.objects.bulk_update(rollups, ["reported_units"], batch_size=1000)
         alerts.note_crossings((organization_id, meter) for organization_id, meter, _, _ in sums)
-    return len(sums)
+    return len(untold) + len(made)
+
+
+def new_reports(key: Key, units: int) -> Iterator[MeterReport]:
+    """Yield as few reports as can hold the units."""
+    organization_id, meter, hour, period_start = key
+    for start in range(0, units, MOST_UNITS):
+        yield MeterReport(
+            organization_id=organization_id,
+            meter_id=meter,
+            hour=hour,
+            period_start=period_start,
+            units=min(units - start, MOST_UNITS),
+        )
 
 
 def untold_reports(keys: Collection[Key]) -> dict[Key, MeterReport]:
-    """Return, locked, the reports of these hours that Stripe has never been told of: more units can go into them.
+    """Return, locked, reports of these hours that Stripe has never been told of and that are not full.
 
-    So an outage of Stripe leaves one report an hour, and not one for each time that this runs.
+    More units can go into them. So an outage of Stripe leaves one report an hour, and not one for each time that
+    this runs.
     """
     reports = MeterReport.objects.filter(
         state=State.PENDING,
         tries=0,
+        units__lt=MOST_UNITS,
         organization__in={key[0] for key in keys},
         meter__in={key[1] for key in keys},
         hour__in={key[2] for key in keys},

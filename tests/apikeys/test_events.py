@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from uuid import UUID
 
 import pytest
@@ -10,11 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts import clock
-from apikeys.models import ServiceToken
+from accounts.models import Organization
+from apikeys import gate
+from apikeys.models import ServiceToken, UncountedUnits
 from tests.apikeys.cast import service_token
 from tests.apikeys.sending import ADDRESS, results
 from tests.usage.ingesting import cloud, event
+from usage.ingest import storing
 from usage.models import UsageEvent, UsageRollup
+from usage.outage import outage
 
 pytestmark = pytest.mark.django_db
 
@@ -185,6 +190,24 @@ class TestGzip:
             "accepted"
         ]
 
+    def test_more_members_than_a_sender_has_cause_for_are_refused_before_they_cost_time(
+        self, post, monkeypatch
+    ):
+        made = []
+        whole = zlib.decompressobj
+        monkeypatch.setattr(zlib, "decompressobj", lambda *args: made.append(args) or whole(*args))
+
+        response = post(gzip.compress(b"") * 80_000 + gzip.compress(b"[]"), Content_Encoding="gzip")
+
+        assert (response.status_code, response.json()["code"]) == (400, "invalid")
+        assert "100 members" in response.json()["detail"]
+        assert len(made) == 100
+
+    def test_as_many_members_as_are_allowed_are_one_body(self, post):
+        assert (
+            post(gzip.compress(b"") * 99 + gzip.compress(b"[]"), Content_Encoding="gzip").status_code == 200
+        )
+
     def test_a_body_that_is_said_not_to_be_packed_is_taken_as_it_is(self, post):
         assert post([], Content_Encoding="identity").status_code == 200
 
@@ -225,18 +248,61 @@ def test_with_postgresql_out_of_reach_it_says_to_send_the_same_again(post, organ
     assert results(post([event(organization)])) == ["accepted"]
 
 
-def test_units_beyond_what_can_be_kept_are_refused_and_nothing_is_stored(post, organization):
-    start = organization.entitlement.period_start
-    hour = clock.now().replace(minute=0, second=0, microsecond=0)
-    rollup = {"organization": organization, "meter": "requests", "hour": hour, "period_start": start}
-    UsageRollup.objects.create(
-        **rollup, api_key_id=UUID(int=0), endpoint="service", status=0, units=2**63 - 5, reported_units=0
-    )
+class TestWithoutRoom:
+    """A period that has nearly as many units as can be kept, and another customer's that has none."""
 
-    response = post([event(organization, value=10)])
+    @pytest.fixture
+    def rival(self, outsider):
+        return Organization.objects.open(name="Rival", owner=outsider)
 
-    assert response.status_code == 400
-    assert not UsageEvent.objects.exists()
+    @pytest.fixture
+    def keep(self, organization):
+        def keep(units):
+            hour = clock.now().replace(minute=0, second=0, microsecond=0)
+            UsageRollup.objects.create(
+                organization=organization,
+                meter="requests",
+                hour=hour,
+                period_start=organization.entitlement.period_start,
+                api_key_id=UUID(int=0),
+                endpoint="service",
+                units=units,
+            )
+
+        return keep
+
+    def test_one_without_room_keeps_no_other_from_being_taken(self, post, organization, rival, keep):
+        keep(2**63 - 5)
+
+        response = post(
+            [event(organization, "1", value=10), event(rival, "2", value=3), event(rival, "3", value=4)]
+        )
+
+        assert results(response) == ["too_large", "accepted", "accepted"]
+        assert "its period would have more than" in response.json()["results"][0]["detail"]
+        assert sum(UsageEvent.objects.values_list("units", flat=True)) == 7
+
+    def test_a_counter_that_would_overflow_is_no_outage_of_redis(
+        self, post, organization, rival, api_key, keep
+    ):
+        keep(2**63 - 5)
+        gate.admit(api_key.secret)
+        by_another_row = event(organization, "1", source="elsewhere", value=10)
+
+        assert results(post([by_another_row, event(rival, "2")])) == ["too_large", "accepted"]
+        assert not outage.is_on
+        assert not UncountedUnits.objects.exists()
+
+    def test_of_a_call_that_has_to_look_for_room_what_fits_is_taken(
+        self, post, organization, keep, monkeypatch
+    ):
+        keep(2**63 - 5)
+        monkeypatch.setattr(storing, "MOST_UNITS", 2**63 - 1)
+
+        sent = [event(organization, str(value), value=value) for value in (3, 2, 0, 1)]
+
+        assert results(post(sent)) == ["accepted", "too_large", "accepted", "accepted"]
+        assert UsageRollup.objects.get().units == 2**63 - 1
 
 
 ANYTHING = st.recursive(

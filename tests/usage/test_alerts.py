@@ -91,15 +91,18 @@ def test_a_jump_over_several_levels_is_told_as_the_highest(free):
 
 def test_the_letter_says_how_much_is_used_and_that_calls_will_be_refused(free):
     free.wait(days=10)
-    use(free, 82)
+    free.use(82)
+    free.wait(days=1)
+    make_reports()
 
     (letter,) = post()
 
     assert letter.subject == "You have used 80% of this month's calls"
     assert "used 82 of the 100 calls that Free includes (Requests), 82%." in letter.body.replace("API ", "")
+    assert "They last until 1 May 2026 at 00:00 (UTC), when the next month's begin." in letter.body
     assert "further calls are refused until then" in letter.body
-    # 82 calls in ten days: 100 after 12.2 days.
-    assert "the rest is used up on 13 April 2026 at 04:40 (UTC)" in letter.body
+    # 82 calls in the seven whole days before 12 April: 18 more take 1.54 days.
+    assert "the rest is used up on 13 April 2026 at 12:52 (UTC)" in letter.body
     assert "/dashboard/billing/" in letter.body
 
 
@@ -109,8 +112,29 @@ def test_the_letter_at_the_end_of_a_quota_that_blocks_says_until_when_calls_are_
     (letter,) = post()
 
     assert letter.subject == "You have used all 100 calls that Free includes this month"
-    assert "They last until 1 May 2026 at 00:00 (UTC)" in letter.body
+    assert "The next month's begin on 1 May 2026 at 00:00 (UTC)." in letter.body
+    assert "last until" not in letter.body
     assert "Until then further calls are refused." in letter.body
+
+
+@pytest.mark.parametrize(
+    ("units", "sentence"),
+    [
+        (110, "has used 110 of the 100 calls that Pro includes (Requests), 110%."),
+        (1000, "has used 1,000 of the 100 calls that Pro includes (Requests), 1000%."),
+        (
+            10**9 + 2,
+            "has used 1,000,000,002 of the 100 calls that Pro includes (Requests), more than ten times as many.",
+        ),
+    ],
+)
+def test_how_much_more_than_included_was_used_is_told_in_numbers_that_people_read(metered, units, sentence):
+    use(metered, units)
+
+    (letter,) = post()
+
+    assert sentence in letter.body.replace("API ", "")
+    assert "last until" not in letter.body
 
 
 def test_the_letter_at_the_end_of_a_quota_that_bills_says_what_each_call_costs(metered):

@@ -16,6 +16,7 @@ from tests.usage.cast import make_event, serve
 from usage import stream
 from usage.ledger import store
 from usage.models import MeterReport, UsageRollup
+from usage.redis_client import get_redis
 from usage.reports import make_reports
 from usage.stream import Drain
 
@@ -45,9 +46,9 @@ def scrape(client, db):
 
 def test_the_stream_is_told_entry_by_entry(scrape, api_key, organization):
     serve(api_key, calls=3)
-    drain = Drain(consumer="one")
-    drain.redis.xreadgroup(stream.GROUP, "one", {stream.STREAM: ">"}, count=1)  # Taken, and not stored.
-    drain.set_aside("nonsense")
+    Drain(consumer="one")
+    get_redis().xreadgroup(stream.GROUP, "one", {stream.STREAM: ">"}, count=1)  # Taken, and not stored.
+    stream.set_aside(b"nonsense", "It is none.")
 
     found = scrape()
 
@@ -74,6 +75,14 @@ def test_what_stripe_does_not_have_is_told_by_age_and_by_state(scrape, organizat
     found = scrape()
     assert (found["tollgate_meter_reports pending"], found["tollgate_meter_reports rejected"]) == (0, 1)
     assert found["tollgate_oldest_unreported_usage_age_seconds"] == 0
+
+
+def test_the_age_of_what_is_still_to_reach_stripe_points_to_what_was_rejected(client, db):
+    token = service_token(ServiceToken.Scope.METRICS)
+    text = client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).content.decode()
+
+    (line,) = [each for each in text.splitlines() if "HELP tollgate_oldest_unreported" in each]
+    assert "Rejected usage is not in it: tollgate_meter_reports counts that." in line
 
 
 def test_counters_that_drift_are_told(scrape, organization, api_key):

@@ -82,6 +82,20 @@ def test_while_nothing_can_be_sent_an_hour_s_units_gather_in_one_report(organiza
     assert counted(organization) == 7
 
 
+def test_an_hour_s_units_that_stripe_does_not_take_at_once_are_told_in_parts(organization, customer):
+    use(organization, units=10 * 10**15 + 1)
+    assert reports.make_reports() == 11
+    use(organization, units=3 * 10**15)  # More than the last of them has room for.
+    reports.make_reports()
+
+    assert MeterReport.objects.count() == 14
+    while reports.send_due_reports():
+        pass
+
+    assert set(MeterReport.objects.values_list("state", flat=True)) == {State.SENT}
+    assert counted(organization) == 13 * 10**15 + 1
+
+
 @pytest.mark.parametrize("state", [State.SENDING, State.UNKNOWN, State.PENDING])
 def test_a_report_that_stripe_may_have_takes_up_no_more_units(organization, customer, state):
     at = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)

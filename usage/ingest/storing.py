@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from redis.exceptions import RedisError
 
@@ -17,13 +17,15 @@ from usage import ledger
 from usage.ingest.arrays import array
 from usage.ingest.items import ACCEPTED, DUPLICATE, Item, Outcome, Refused, moment_of
 from usage.ingest.spans import AHEAD, OLDEST, Spans, micros
-from usage.ingest.units import Entry, fit, work_out
-from usage.models import UsageEvent
+from usage.ingest.units import Entry, Place, fit, work_out
+from usage.models import UsageEvent, UsageRollup
 from usage.partitions import ensure_partitions_for
 from usage.signals import events_stored, units_ingested
 
 NO_KEY = UUID(int=0)  # No API key was used.
 ENDPOINT = 200
+# Of a period, in all: a little less than PostgreSQL and Redis can count, for what is on its way to either.
+MOST_UNITS = 9 * 10**18
 FIND = """
 SELECT organization.ref, organization.id, entitlement.valid_until
 FROM accounts_organization AS organization
@@ -54,7 +56,8 @@ CONFLICT = Outcome(
 def ingest(items: Sequence[Item]) -> list[Outcome]:
     """Store what is new, and return what became of each event, in their order, once that is committed.
 
-    Raises OperationalError or InterfaceError where PostgreSQL does not answer: sent again, the same events count once.
+    Where a period's units would be more than can be kept, what has no room is refused, and the rest is taken. Raises
+    OperationalError or InterfaceError where PostgreSQL does not answer: sent again, the same events count once.
     """
     if not items:
         return []
@@ -62,8 +65,13 @@ def ingest(items: Sequence[Item]) -> list[Outcome]:
     now = micros(clock.now())
     times = {now, *(item.time for item in items if item.time is not None)}
     ensure_partitions_for(moment_of(time) for time in times if now - OLDEST < time <= now + AHEAD)
-    with transaction.atomic(), connection.cursor() as cursor:
-        return Batch(cursor, items, refs).take()
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            return Batch(cursor, items, refs).take()
+    except DataError:
+        # Rare enough that room is looked for only now: it costs a query for each period.
+        with transaction.atomic(), connection.cursor() as cursor:
+            return Batch(cursor, items, refs, looks_for_room=True).take()
 
 
 def find(refs: Iterable[str]) -> dict[str, UUID]:
@@ -86,9 +94,20 @@ def find(refs: Iterable[str]) -> dict[str, UUID]:
 
 
 class Batch:
-    """Events on their way into the ledger. Part of a transaction. `refs` are the organizations' ids by ref."""
+    """Events on their way into the ledger. Part of a transaction. `refs` are the organizations' ids by ref.
 
-    def __init__(self, cursor: CursorWrapper, items: Sequence[Item], refs: Mapping[str, UUID]) -> None:
+    With `looks_for_room` an event is refused where its period has more units than can be kept. Otherwise that is a
+    DataError when they are stored.
+    """
+
+    def __init__(
+        self,
+        cursor: CursorWrapper,
+        items: Sequence[Item],
+        refs: Mapping[str, UUID],
+        *,
+        looks_for_room: bool = False,
+    ) -> None:
         self.cursor = cursor
         self.items = items
         self.entitlements = lock_entitlements(refs.values())
@@ -98,6 +117,8 @@ class Batch:
         # After the wait for the locks.
         self.now = clock.now()
         self.spans: dict[UUID, Spans] = {}
+        self.looks_for_room = looks_for_room
+        self.room: dict[Place, int] = {}
 
     def take(self) -> list[Outcome]:
         outcomes, entries = self.judge()
@@ -154,7 +175,25 @@ class Batch:
         at, span = self.spans[organization_id].find(item.time, item.names)
         entry = Entry(item, organization_id, moment_of(at), span)
         fit(entry, aggregation)
+        if self.looks_for_room:
+            self.take_room(entry)
         return entry
+
+    def take_room(self, entry: Entry) -> None:
+        """Count an event's units into its period. Raises Refused where they are more than that can hold."""
+        if entry.place not in self.room:
+            spans = self.spans[entry.organization_id].spans
+            rollups = UsageRollup.objects.filter(
+                organization_id=entry.organization_id,
+                meter=entry.item.meter,
+                period_start__in=[span.start for span in spans if span.first == entry.span.first],
+            )
+            self.room[entry.place] = MOST_UNITS - rollups.units()
+        if entry.units and entry.units > self.room[entry.place]:
+            raise Refused(
+                "too_large", f"With this event its period would have more than {MOST_UNITS:,} units."
+            )
+        self.room[entry.place] -= entry.units
 
     def look_at(self, organization_id: UUID) -> Spans:
         entitlement = self.entitlements[organization_id]
