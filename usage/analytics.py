@@ -168,9 +168,18 @@ FROM ranked GROUP BY 1, 2, 3 ORDER BY 1, 3"""  # noqa: S608  # As above.
 
 
 def latency(scope: Scope) -> Latency:
-    """Return the percentiles of all the scope's calls."""
+    """Return the percentiles of all the scope's calls, of its meters together."""
     statement = f"{latencies(scope)} SELECT bucket, sum(calls)::int8 FROM buckets GROUP BY 1"  # noqa: S608
     return Latency.of(Counter(dict(fetch(statement, scope.values()))))
+
+
+def latency_by_meter(scope: Scope) -> dict[str, Latency]:
+    """Return the percentiles of the calls of each of the scope's meters."""
+    statement = f"{latencies(scope)} SELECT meter, bucket, sum(calls)::int8 FROM buckets GROUP BY 1, 2"  # noqa: S608
+    found: dict[str, Counter[int]] = {meter: Counter() for meter in (scope.meter, *scope.beside)}
+    for meter, bucket, calls in fetch(statement, scope.values()):
+        found[meter][bucket] += calls
+    return {meter: Latency.of(counts) for meter, counts in found.items()}
 
 
 def latency_by_endpoint(scope: Scope, endpoints: Iterable[str]) -> tuple[Latency, dict[str, Latency]]:

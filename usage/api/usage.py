@@ -19,7 +19,7 @@ from billing.api.base import ManagementView
 from billing.api.problems import READING, problems
 from billing.entitlements import current_entitlement
 from billing.models import Meter
-from usage.analytics import Dimension, Latency, Measures, Point, Series, latency, series
+from usage.analytics import Dimension, Latency, Measures, Point, Series, latency, latency_by_meter, series
 from usage.api.queries import (
     DIMENSIONS,
     INTERVALS,
@@ -152,10 +152,10 @@ class Usage(UsageView):
         entitlement, now = current_entitlement(self.organization), clock.now()
         entitlement.organization = self.organization
         period = current_period(entitlement)
-        data = [
-            represent(each, latency(period.scope(self.organization, each.slug)))
-            for each in meter_usages(entitlement, now=now)
-        ]
+        usages = meter_usages(entitlement, now=now)
+        slugs = [each.slug for each in usages]
+        times = latency_by_meter(period.scope(self.organization, *slugs)) if slugs else {}
+        data = [represent(each, times[each.slug]) for each in usages]
         found = {"period_start": period.start, "period_end": period.end, "data": data}
         return Response(UsageSerializer(found).data)
 
