@@ -119,7 +119,8 @@ def latencies(scope: Scope) -> str:
         by_day = f"""
     SELECT days.meter, endpoint, entry FROM days JOIN usage_day_latency ON summed_day_id = days.id {asked},
         unnest(latency) AS entry
-    UNION ALL SELECT hours.meter, endpoint, entry FROM {IN_GAPS.format(asked=asked)}, unnest(latency) AS entry WHERE status <> 0"""  # noqa: S608  # As above.
+    UNION ALL SELECT hours.meter, endpoint, entry
+    FROM {IN_GAPS.format(asked=asked)}, unnest(latency) AS entry WHERE status <> 0"""  # noqa: S608  # As above.
         head = f"{DAYS}, "
     else:
         by_day = f"""

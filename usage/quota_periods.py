@@ -55,7 +55,10 @@ class QuotaPeriod:
         endpoint: str | None = None,
         statuses: Statuses | None = None,
     ) -> Scope:
-        """Return all that was charged to it, by days of the organization's time zone, of several meters where they are given."""
+        """Return all that was charged to it, by days of the organization's time zone.
+
+        `beside` are other meters, read in the same statement.
+        """
         zone = ZoneInfo(organization.time_zone)
         return Scope(
             organization=organization,
