@@ -41,13 +41,14 @@ class Forecast:
 class Pace:
     """`used` in the period so far; of that `units` in the `span` by which the rate is told.
 
-    `whole_days` is how many lie in the span, 0 where none is over yet and the rate is that of the period so far.
+    `whole_days` is how many lie in the span, 0 where none is over yet and the rate is that of the period so far; None
+    where there is no rate.
     """
 
     used: int
     units: int
     span: timedelta
-    whole_days: int = 0
+    whole_days: int | None = 0
 
     def expected(self, left: timedelta) -> int:
         return self.used + self.units * (left // MICROSECOND) // (self.span // MICROSECOND)
@@ -90,7 +91,7 @@ FROM cells GROUP BY meter"""
     def pace_of(meter: Meter) -> Pace:
         used, recent = sums.get(meter.slug, (0, 0))
         if meter.aggregation == Meter.Aggregation.MAX:
-            return Pace(used, 0, HOUR)  # A largest value does not grow with time.
+            return Pace(used, 0, HOUR, None)  # A largest value does not grow with time.
         if not whole_days:
             return Pace(used, used, max(now - first, HOUR))
         return Pace(used, recent, end - start, whole_days)

@@ -18,8 +18,9 @@ class MeterUsage:
     """One meter's units in the current period. `included`, `remaining` and `percent` are None for unlimited.
 
     `is_billed` says whether units beyond the included ones are sold; `stops_at` is then the last one that the
-    customer's own spend cap allows, None without one. `rate_days` is how many whole days the forecast's rate is of, 0
-    where it is that of the period so far. `overage` is what they have come to, None where nothing has.
+    customer's own spend cap allows, None without one. `overage` is what they have
+    come to, None where nothing has. `rate_days` is how many whole days the forecast's rate is of: 0 where it is that
+    of the period so far, None where there is no rate.
     """
 
     slug: str
@@ -30,7 +31,7 @@ class MeterUsage:
     period_start: datetime
     period_end: datetime
     forecast: Forecast
-    rate_days: int = 0
+    rate_days: int | None = 0
     is_billed: bool = False
     stops_at: int | None = None
     overage: Overage | None = None

@@ -14,6 +14,7 @@ from billing.models import Meter
 from tests.usage.cast import make_event
 from usage.charts import stack
 from usage.ledger import store
+from usage.templatetags.figures import breakable
 
 pytestmark = pytest.mark.django_db
 
@@ -270,3 +271,39 @@ def test_a_bar_of_few_units_beside_one_of_many_is_seen():
 
     assert float(low.height) >= 1
     assert float(high.y) >= 0
+
+
+def test_a_long_number_may_be_broken_between_its_groups_of_digits_and_nowhere_else(browser, organization):
+    use(organization, NOW, 876543210123456)
+
+    for path in ("/dashboard/usage/", "/dashboard/"):
+        html = browser.get(path).content.decode()
+        assert re.search(
+            r'<strong[^>]* id="used-units"[^>]*>876,<wbr>543,<wbr>210,<wbr>123,<wbr>456</strong>', html
+        )
+    assert [breakable(units) for units in (0, 1000, 9_999_999)] == ["0", "1,000", "9,999,999"]
+
+
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [
+        (timedelta(minutes=10), "At the rate of the period so far."),
+        (1.5 * DAY, "At the rate of yesterday."),
+        (4 * DAY, "At the rate of the last 3 days."),
+        (11 * DAY, "At the rate of the last 7 days."),
+    ],
+)
+def test_a_forecast_names_the_days_that_it_goes_by(browser, organization, age, told):
+    Organization.objects.filter(pk=organization.pk).update(created_at=NOW - age)
+    use(organization, NOW - min(age, HOUR), 7)
+
+    assert told in text_of(page_of(browser))
+
+
+def test_a_largest_value_is_forecast_by_no_rate(browser, organization):
+    Meter.objects.filter(slug="requests").update(aggregation=Meter.Aggregation.MAX)
+    use(organization, NOW, 7)
+
+    text = text_of(page_of(browser))
+
+    assert "Forecast 7 calls by 1 May The largest value so far" in text
