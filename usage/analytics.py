@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from usage.cells import Scope, cells, fetch, hourly_cells, latencies
+from usage.cells import SENT_IN, Scope, cells, fetch, hourly_cells, latencies
 from usage.latency import percentile
 from usage.local_time import Interval, starts_between
 
@@ -26,17 +26,22 @@ COLUMNS = {Dimension.KEY: "api_key_id", Dimension.ENDPOINT: "endpoint", Dimensio
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Sums. `calls` were answered, `errors` of them with 400 or more; `sent_in` are events without a call."""
+    """Sums. Of `calls`, `errors` were answered with 400 or more, and of `unknown` nothing is known of the answer.
+
+    `sent_in` are events without a call.
+    """
 
     units: int = 0
     calls: int = 0
     sent_in: int = 0
     errors: int = 0
     response_ms: int = 0
+    unknown: int = 0
 
     @property
     def mean_ms(self) -> float | None:
-        return self.response_ms / self.calls if self.calls else None
+        timed = self.calls - self.unknown
+        return self.response_ms / timed if timed else None
 
     def __add__(self, other: "Measures") -> "Measures":
         return Measures(
@@ -45,18 +50,21 @@ class Measures:
             self.sent_in + other.sent_in,
             self.errors + other.errors,
             self.response_ms + other.response_ms,
+            self.unknown + other.unknown,
         )
 
 
 NOTHING = Measures()
-MEASURES = """
+MEASURES = f"""
     sum(units)::int8 AS units,
-    coalesce(sum(calls) FILTER (WHERE status <> 0), 0)::int8 AS calls,
-    coalesce(sum(calls) FILTER (WHERE status = 0), 0)::int8 AS sent_in,
+    coalesce(sum(calls) FILTER (WHERE NOT {SENT_IN}), 0)::int8 AS calls,
+    coalesce(sum(calls) FILTER (WHERE {SENT_IN}), 0)::int8 AS sent_in,
     coalesce(sum(calls) FILTER (WHERE status >= 400), 0)::int8 AS errors,
-    coalesce(sum(response_ms) FILTER (WHERE status <> 0), 0)::int8 AS response_ms"""
+    coalesce(sum(response_ms) FILTER (WHERE status <> 0), 0)::int8 AS response_ms,
+    coalesce(sum(calls) FILTER (WHERE status = 0 AND NOT {SENT_IN}), 0)::int8 AS unknown"""
 # Of groups that are put together, which has a sum for each.
-SUMS = "sum(units)::int8, sum(calls)::int8, sum(sent_in)::int8, sum(errors)::int8, sum(response_ms)::int8"
+SUMS = """sum(units)::int8, sum(calls)::int8, sum(sent_in)::int8, sum(errors)::int8, sum(response_ms)::int8,
+    sum(unknown)::int8"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from uuid import UUID
 from django.db import connection
 
 from accounts.models import Organization
+from usage.counting import NO_KEY
 from usage.latency import MASK, SHIFT
 
 
 class Statuses(NamedTuple):
-    """Answers' statuses from `low` to `high`, both included. 0 stands for events that were sent in."""
+    """Answers' statuses from `low` to `high`, both included. 0 is none: see `SENT_IN`."""
 
     low: int
     high: int
@@ -68,6 +69,9 @@ class Scope:
         }
 
 
+# What has no status was sent in where no key was used, and else is a call whose status is not known: one that was
+# charged before it was answered.
+SENT_IN = f"(status = 0 AND api_key_id = '{NO_KEY}')"
 # The days that lie in the scope as a whole, and the spans between them.
 DAYS = """
 days AS MATERIALIZED (

@@ -13,6 +13,7 @@ from accounts.models import Organization
 from billing.models import Meter
 from tests.usage.cast import make_event
 from usage.charts import stack
+from usage.counting import NO_KEY
 from usage.ledger import store
 from usage.templatetags.figures import breakable
 
@@ -187,12 +188,37 @@ def test_a_chart_is_split_into_five_parts_at_most_and_a_table_has_eleven_rows(br
 
 def test_statuses_say_what_they_mean(browser, organization):
     use(organization, NOW, status=404)
-    use(organization, NOW, status=0)
+    use(organization, NOW, status=0, api_key_id=NO_KEY)
 
     text = text_of(page_of(browser))
 
     assert "404 Not Found" in text
     assert "Sent in" in text
+    assert "Status not known" not in text
+
+
+def test_a_call_that_a_key_was_charged_for_before_it_was_answered_was_not_sent_in(browser, organization):
+    use(organization, NOW, status=0)
+
+    html = page_of(browser)
+
+    assert "Status not known" in text_of(html)
+    assert "sent in" not in text_of(html).lower()
+    assert "Response time Not known." in text_of(html)
+    assert figures(html)[1][1:] == ["1", "1", "0"]
+    use(organization, NOW, status=0, api_key_id=NO_KEY)
+    assert "Sent in or Status not known" in text_of(page_of(browser))
+
+
+def test_events_that_were_sent_in_have_a_column(browser, organization):
+    use(organization, NOW, 5, status=0, api_key_id=NO_KEY)
+    use(organization, NOW, 3)
+
+    html = page_of(browser)
+
+    assert figures(html)[0] == ["Day", "Units", "Calls", "Events sent in", "Errors"]
+    assert figures(html)[1][1:] == figures(html)[-1][1:] == ["8", "1", "1", "0"]
+    assert "Units Share Calls Events sent in Errors" in text_of(html)
 
 
 def test_past_periods_can_be_seen(browser, organization):
