@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from usage.cells import Scope, cells, fetch, hourly_cells, latencies
+from usage.cells import SENT_IN, Scope, cells, fetch, hourly_cells, latencies
 from usage.latency import percentile
 from usage.local_time import Interval, starts_between
 
@@ -26,17 +26,22 @@ COLUMNS = {Dimension.KEY: "api_key_id", Dimension.ENDPOINT: "endpoint", Dimensio
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Sums. `calls` were answered, `errors` of them with 400 or more; `sent_in` are events without a call."""
+    """Sums. Of `calls`, `errors` were answered with 400 or more, and of `unknown` nothing is known of the answer.
+
+    `sent_in` are events without a call.
+    """
 
     units: int = 0
     calls: int = 0
     sent_in: int = 0
     errors: int = 0
     response_ms: int = 0
+    unknown: int = 0
 
     @property
     def mean_ms(self) -> float | None:
-        return self.response_ms / self.calls if self.calls else None
+        timed = self.calls - self.unknown
+        return self.response_ms / timed if timed else None
 
     def __add__(self, other: "Measures") -> "Measures":
         return Measures(
@@ -45,18 +50,21 @@ class Measures:
             self.sent_in + other.sent_in,
             self.errors + other.errors,
             self.response_ms + other.response_ms,
+            self.unknown + other.unknown,
         )
 
 
 NOTHING = Measures()
-MEASURES = """
+MEASURES = f"""
     sum(units)::int8 AS units,
-    coalesce(sum(calls) FILTER (WHERE status <> 0), 0)::int8 AS calls,
-    coalesce(sum(calls) FILTER (WHERE status = 0), 0)::int8 AS sent_in,
+    coalesce(sum(calls) FILTER (WHERE NOT {SENT_IN}), 0)::int8 AS calls,
+    coalesce(sum(calls) FILTER (WHERE {SENT_IN}), 0)::int8 AS sent_in,
     coalesce(sum(calls) FILTER (WHERE status >= 400), 0)::int8 AS errors,
-    coalesce(sum(response_ms) FILTER (WHERE status <> 0), 0)::int8 AS response_ms"""
+    coalesce(sum(response_ms) FILTER (WHERE status <> 0), 0)::int8 AS response_ms,
+    coalesce(sum(calls) FILTER (WHERE status = 0 AND NOT {SENT_IN}), 0)::int8 AS unknown"""
 # Of groups that are put together, which has a sum for each.
-SUMS = "sum(units)::int8, sum(calls)::int8, sum(sent_in)::int8, sum(errors)::int8, sum(response_ms)::int8"
+SUMS = """sum(units)::int8, sum(calls)::int8, sum(sent_in)::int8, sum(errors)::int8, sum(response_ms)::int8,
+    sum(unknown)::int8"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +176,18 @@ FROM ranked GROUP BY 1, 2, 3 ORDER BY 1, 3"""  # noqa: S608  # As above.
 
 
 def latency(scope: Scope) -> Latency:
-    """Return the percentiles of all the scope's calls."""
+    """Return the percentiles of all the scope's calls, of its meters together."""
     statement = f"{latencies(scope)} SELECT bucket, sum(calls)::int8 FROM buckets GROUP BY 1"  # noqa: S608
     return Latency.of(Counter(dict(fetch(statement, scope.values()))))
+
+
+def latency_by_meter(scope: Scope) -> dict[str, Latency]:
+    """Return the percentiles of the calls of each of the scope's meters."""
+    statement = f"{latencies(scope)} SELECT meter, bucket, sum(calls)::int8 FROM buckets GROUP BY 1, 2"  # noqa: S608
+    found: dict[str, Counter[int]] = {meter: Counter() for meter in (scope.meter, *scope.beside)}
+    for meter, bucket, calls in fetch(statement, scope.values()):
+        found[meter][bucket] += calls
+    return {meter: Latency.of(counts) for meter, counts in found.items()}
 
 
 def latency_by_endpoint(scope: Scope, endpoints: Iterable[str]) -> tuple[Latency, dict[str, Latency]]:

@@ -12,11 +12,12 @@ from uuid import UUID
 from django.db import connection
 
 from accounts.models import Organization
+from usage.counting import NO_KEY
 from usage.latency import MASK, SHIFT
 
 
 class Statuses(NamedTuple):
-    """Answers' statuses from `low` to `high`, both included. 0 stands for events that were sent in."""
+    """Answers' statuses from `low` to `high`, both included. 0 is none: see `SENT_IN`."""
 
     low: int
     high: int
@@ -27,7 +28,7 @@ class Scope:
     """Whose usage is meant, and which: in the hours that begin from `start` up to `end`.
 
     With `period_starts` only what is charged to the periods that began then. `time_zone` is that of the days that it
-    will be shown by.
+    will be shown by. `beside` are other meters that are read in the same statement.
     """
 
     organization: Organization
@@ -39,6 +40,7 @@ class Scope:
     api_key_id: UUID | None = None
     endpoint: str | None = None
     statuses: Statuses | None = None
+    beside: tuple[str, ...] = ()
 
     def conditions(self) -> str:
         """Return what is asked of a row beside its organization, meter and hour."""
@@ -55,6 +57,7 @@ class Scope:
         return {
             "organization": self.organization.pk,
             "meter": self.meter,
+            "meters": [self.meter, *self.beside],
             "start": self.start,
             "end": self.end,
             "time_zone": self.time_zone,
@@ -66,25 +69,30 @@ class Scope:
         }
 
 
+# What has no status was sent in where no key was used, and else is a call whose status is not known: one that was
+# charged before it was answered.
+SENT_IN = f"(status = 0 AND api_key_id = '{NO_KEY}')"
 # The days that lie in the scope as a whole, and the spans between them.
 DAYS = """
 days AS MATERIALIZED (
-    SELECT id, starts_at, ends_at FROM usage_day
-    WHERE organization_id = %(organization)s AND meter = %(meter)s AND time_zone = %(time_zone)s
+    SELECT id, meter, starts_at, ends_at FROM usage_day
+    WHERE organization_id = %(organization)s AND meter = ANY(%(meters)s) AND time_zone = %(time_zone)s
       AND starts_at >= %(start)s AND starts_at < %(end)s AND ends_at <= %(end)s AND late_at IS NULL
 ), gaps AS MATERIALIZED (
-    SELECT after AS start, starts_at AS until FROM (
-        SELECT starts_at, lag(ends_at, 1, %(start)s) OVER (ORDER BY starts_at) AS after FROM days
+    SELECT meter, after AS start, starts_at AS until FROM (
+        SELECT meter, starts_at, lag(ends_at, 1, %(start)s) OVER (PARTITION BY meter ORDER BY starts_at) AS after
+        FROM days
     ) AS days WHERE after < starts_at
-    UNION ALL SELECT coalesce(max(ends_at), %(start)s), %(end)s FROM days
+    UNION ALL SELECT meter, coalesce(max(ends_at), %(start)s), %(end)s
+    FROM unnest(%(meters)s::text[]) AS asked (meter) LEFT JOIN days USING (meter) GROUP BY meter
 )"""
 # One span after the other, by the index on hours: OFFSET keeps the planner from reading everything once for all.
 IN_GAPS = """
     gaps CROSS JOIN LATERAL (
-        SELECT * FROM usage_rollup WHERE organization_id = %(organization)s AND meter = %(meter)s
+        SELECT * FROM usage_rollup WHERE organization_id = %(organization)s AND meter = gaps.meter
           AND hour >= gaps.start AND hour < gaps.until {asked} OFFSET 0
     ) AS hours"""
-CELL = "period_start, api_key_id, endpoint, status, units, calls, response_ms"
+CELL = "meter, period_start, api_key_id, endpoint, status, units, calls, response_ms"
 
 
 def cells(scope: Scope) -> str:
@@ -93,7 +101,7 @@ def cells(scope: Scope) -> str:
     return f"""
 WITH {DAYS}, cells AS (
     SELECT starts_at AS at, {CELL} FROM days JOIN usage_day_sum ON summed_day_id = days.id {asked}
-    UNION ALL SELECT hour, {CELL} FROM {IN_GAPS.format(asked=asked)}
+    UNION ALL SELECT hour, hours.{CELL} FROM {IN_GAPS.format(asked=asked)}
 )"""  # noqa: S608  # Made of constants; what was asked for goes beside it.
 
 
@@ -108,25 +116,27 @@ WITH cells AS (
 
 
 def latencies(scope: Scope) -> str:
-    """Return the beginning of a statement that has the calls by endpoint and bucket as `buckets`."""
+    """Return the beginning of a statement that has the calls by meter, endpoint and bucket as `buckets`."""
     asked = scope.conditions()
     # By day only the endpoint is kept beside the histogram.
     if scope.api_key_id is None and scope.statuses is None:
         by_day = f"""
-    SELECT endpoint, entry FROM days JOIN usage_day_latency ON summed_day_id = days.id {asked},
+    SELECT days.meter, endpoint, entry FROM days JOIN usage_day_latency ON summed_day_id = days.id {asked},
         unnest(latency) AS entry
-    UNION ALL SELECT endpoint, entry FROM {IN_GAPS.format(asked=asked)}, unnest(latency) AS entry WHERE status <> 0"""  # noqa: S608  # As above.
+    UNION ALL SELECT hours.meter, endpoint, entry
+    FROM {IN_GAPS.format(asked=asked)}, unnest(latency) AS entry WHERE status <> 0"""  # noqa: S608  # As above.
         head = f"{DAYS}, "
     else:
         by_day = f"""
-    SELECT endpoint, entry FROM usage_rollup, unnest(latency) AS entry
-    WHERE organization_id = %(organization)s AND meter = %(meter)s AND hour >= %(start)s AND hour < %(end)s
+    SELECT meter, endpoint, entry FROM usage_rollup, unnest(latency) AS entry
+    WHERE organization_id = %(organization)s AND meter = ANY(%(meters)s) AND hour >= %(start)s AND hour < %(end)s
       AND status <> 0 {asked}"""  # noqa: S608  # As above.
         head = ""
     return f"""
 WITH {head}entries AS ({by_day}
 ), buckets AS (
-    SELECT endpoint, entry >> {SHIFT} AS bucket, sum(entry & {MASK})::int8 AS calls FROM entries GROUP BY 1, 2
+    SELECT meter, endpoint, entry >> {SHIFT} AS bucket, sum(entry & {MASK})::int8 AS calls
+    FROM entries GROUP BY 1, 2, 3
 )"""  # noqa: S608  # As above.
 
 

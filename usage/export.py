@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from accounts.models import Organization
 from usage.cells import Scope, cells, fetch, hourly_cells
+from usage.counting import NO_KEY
 from usage.local_time import Interval, starts_between
 from usage.naming import KeyName, key_names
 
@@ -81,7 +82,7 @@ ORDER BY at, period_start, api_key_id, endpoint, status LIMIT {PAGE}"""  # noqa:
 
 def present(row: Row, meter: str, names: dict[UUID, KeyName], zone: ZoneInfo) -> list[Any]:
     at, period_start, api_key_id, endpoint, status, units, events, response_ms = row
-    calls = events if status else 0
+    calls = 0 if status == 0 and api_key_id == NO_KEY else events
     return [
         at.astimezone(zone).isoformat(),
         meter,
@@ -94,7 +95,7 @@ def present(row: Row, meter: str, names: dict[UUID, KeyName], zone: ZoneInfo) ->
         calls,
         events - calls,
         calls if status >= 400 else 0,
-        f"{response_ms / calls:.1f}" if calls else "",
+        f"{response_ms / calls:.1f}" if status else "",
     ]
 
 

@@ -10,13 +10,14 @@ organization signed up only what came after counts. What is left is reckoned at 
 It is what would be used if nothing were refused: a quota that ends calls does not end the forecast.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from billing.models import Entitlement, Meter
 from usage.cells import cells, fetch
-from usage.local_time import HOUR, Interval, following, round_down, round_up
+from usage.local_time import HOUR, Interval, following, round_down, round_up, starts_between
 from usage.quota_periods import current_period
 
 WHOLE_DAYS = 7
@@ -38,11 +39,16 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`used` in the period so far; of that `units` in the `span` by which the rate is told."""
+    """`used` in the period so far; of that `units` in the `span` by which the rate is told.
+
+    `whole_days` is how many lie in the span, 0 where none is over yet and the rate is that of the period so far; None
+    where there is no rate.
+    """
 
     used: int
     units: int
     span: timedelta
+    whole_days: int | None = 0
 
     def expected(self, left: timedelta) -> int:
         return self.used + self.units * (left // MICROSECOND) // (self.span // MICROSECOND)
@@ -62,21 +68,35 @@ def forecast(entitlement: Entitlement, meter: Meter, *, now: datetime) -> Foreca
 
 def pace(entitlement: Entitlement, meter: Meter, *, now: datetime) -> Pace:
     """Return how fast the meter's units are used in the current period."""
+    return paces(entitlement, [meter], now=now)[meter.slug]
+
+
+def paces(entitlement: Entitlement, meters: Sequence[Meter], *, now: datetime) -> dict[str, Pace]:
+    """Return how fast the units of each meter are used in the current period, by slug, read in one statement."""
+    if not meters:
+        return {}
     period = current_period(entitlement)
     zone = ZoneInfo(entitlement.organization.time_zone)
     opened = entitlement.organization.created_at
     first = max(period.first, opened) if opened <= now else period.first
     start, end = rate_window(first, now, zone)
     statement = """
-SELECT coalesce(sum(units), 0)::int8, coalesce(sum(units) FILTER (WHERE at >= %(from)s AND at < %(to)s), 0)::int8
-FROM cells"""
-    scope = period.scope(entitlement.organization, meter.slug)
-    ((used, recent),) = fetch(cells(scope) + statement, {**scope.values(), "from": start, "to": end})
-    if meter.aggregation == Meter.Aggregation.MAX:
-        return Pace(used, 0, HOUR)  # A largest value does not grow with time.
-    if start == end:
-        return Pace(used, used, max(now - first, HOUR))
-    return Pace(used, recent, end - start)
+SELECT meter, sum(units)::int8, coalesce(sum(units) FILTER (WHERE at >= %(from)s AND at < %(to)s), 0)::int8
+FROM cells GROUP BY meter"""
+    scope = period.scope(entitlement.organization, *(meter.slug for meter in meters))
+    rows = fetch(cells(scope) + statement, {**scope.values(), "from": start, "to": end})
+    sums = {slug: (used, recent) for slug, used, recent in rows}
+    whole_days = len(starts_between(start, end, Interval.DAY, zone)) if start < end else 0
+
+    def pace_of(meter: Meter) -> Pace:
+        used, recent = sums.get(meter.slug, (0, 0))
+        if meter.aggregation == Meter.Aggregation.MAX:
+            return Pace(used, 0, HOUR, None)  # A largest value does not grow with time.
+        if not whole_days:
+            return Pace(used, used, max(now - first, HOUR))
+        return Pace(used, recent, end - start, whole_days)
+
+    return {meter.slug: pace_of(meter) for meter in meters}
 
 
 def rate_window(first: datetime, now: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:

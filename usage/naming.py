@@ -6,10 +6,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from accounts.models import Organization
-from usage.analytics import Dimension, Group
+from usage.analytics import Dimension, Group, Measures
 
 OTHERS = "All others"
-SENT_IN = "Sent in"
+SENT_IN, NOT_KNOWN = "Sent in", "Status not known"
 
 
 class KeyName(NamedTuple):
@@ -23,10 +23,11 @@ def key_names(organization: Organization, ids: Iterable[UUID] | None = None) -> 
     return {pk: KeyName(name, prefix) for pk, name, prefix in keys.values_list("pk", "name", "prefix")}
 
 
-def status_name(status: str) -> str:
-    """Return a status with what it means: “404 Not Found”."""
+def status_name(status: str, measures: Measures) -> str:
+    """Return a status with what it means: “404 Not Found”. Without one it goes by what it is the status of."""
     if status == "0":
-        return SENT_IN
+        kinds = [(SENT_IN, measures.sent_in), (NOT_KNOWN, measures.calls)]
+        return " or ".join(name for name, count in kinds if count) or SENT_IN
     try:
         return f"{status} {HTTPStatus(int(status)).phrase}"
     except ValueError:
@@ -35,12 +36,13 @@ def status_name(status: str) -> str:
 
 def group_names(organization: Organization, dimension: Dimension, groups: Iterable[Group]) -> list[str]:
     """Return what each of the groups is called, in their order."""
-    values = [group.value for group in groups]
-    if dimension != Dimension.KEY:
-        name = status_name if dimension == Dimension.STATUS else str
-        return [OTHERS if value is None else name(value) for value in values]
-    known = key_names(organization, (UUID(value) for value in values if value is not None))
-    return [OTHERS if value is None else key_name(known, UUID(value)) for value in values]
+    named = [(group.value, group.measures) for group in groups]
+    if dimension == Dimension.STATUS:
+        return [OTHERS if value is None else status_name(value, measures) for value, measures in named]
+    if dimension == Dimension.ENDPOINT:
+        return [OTHERS if value is None else value for value, _ in named]
+    known = key_names(organization, (UUID(value) for value, _ in named if value is not None))
+    return [OTHERS if value is None else key_name(known, UUID(value)) for value, _ in named]
 
 
 def key_name(known: dict[UUID, KeyName], pk: UUID) -> str:

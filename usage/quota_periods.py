@@ -51,11 +51,14 @@ class QuotaPeriod:
         self,
         organization: Organization,
         meter: str,
-        *,
+        *beside: str,
         endpoint: str | None = None,
         statuses: Statuses | None = None,
     ) -> Scope:
-        """Return all that was charged to it, by days of the organization's time zone."""
+        """Return all that was charged to it, by days of the organization's time zone.
+
+        `beside` are other meters, read in the same statement.
+        """
         zone = ZoneInfo(organization.time_zone)
         return Scope(
             organization=organization,
@@ -66,6 +69,7 @@ class QuotaPeriod:
             period_starts=self.charged,
             endpoint=endpoint,
             statuses=statuses,
+            beside=beside,
         )
 
 

@@ -8,7 +8,7 @@ from django.db.models import Sum
 from accounts.models import Organization
 from billing.models import Entitlement, Meter, PlanQuota
 from billing.overage import Overage, find_overage
-from usage.forecast import Forecast, pace, project
+from usage.forecast import Forecast, Pace, pace, paces, project
 from usage.models import UsageRollup
 from usage.quota_periods import current_period
 
@@ -18,7 +18,9 @@ class MeterUsage:
     """One meter's units in the current period. `included`, `remaining` and `percent` are None for unlimited.
 
     `is_billed` says whether units beyond the included ones are sold; `stops_at` is then the last one that the
-    customer's own spend cap allows, None without one. `overage` is what they have come to, None where nothing has.
+    customer's own spend cap allows, None without one. `overage` is what they have
+    come to, None where nothing has. `rate_days` is how many whole days the forecast's rate is of: 0 where it is that
+    of the period so far, None where there is no rate.
     """
 
     slug: str
@@ -29,6 +31,7 @@ class MeterUsage:
     period_start: datetime
     period_end: datetime
     forecast: Forecast
+    rate_days: int | None = 0
     is_billed: bool = False
     stops_at: int | None = None
     overage: Overage | None = None
@@ -49,12 +52,17 @@ class MeterUsage:
 
 def meter_usages(entitlement: Entitlement, *, now: datetime) -> list[MeterUsage]:
     """Return the period so far of every meter that the plan knows, by slug."""
-    meters = Meter.objects.filter(slug__in=entitlement.quotas)
-    return [meter_usage(entitlement, meter, now=now) for meter in meters]
+    meters = list(Meter.objects.filter(slug__in=entitlement.quotas))
+    rates = paces(entitlement, meters, now=now)
+    return [summarize(entitlement, meter, rates[meter.slug], now=now) for meter in meters]
 
 
 def meter_usage(entitlement: Entitlement, meter: Meter, *, now: datetime) -> MeterUsage:
-    quota, rate = entitlement.quotas[meter.slug], pace(entitlement, meter, now=now)
+    return summarize(entitlement, meter, pace(entitlement, meter, now=now), now=now)
+
+
+def summarize(entitlement: Entitlement, meter: Meter, rate: Pace, *, now: datetime) -> MeterUsage:
+    quota = entitlement.quotas[meter.slug]
     return MeterUsage(
         slug=meter.slug,
         name=meter.name,
@@ -65,6 +73,7 @@ def meter_usage(entitlement: Entitlement, meter: Meter, *, now: datetime) -> Met
         period_end=entitlement.period_end,
         is_billed=quota["overage"] == PlanQuota.Overage.BILL,
         stops_at=quota.get("spend_cap"),
+        rate_days=rate.whole_days,
         forecast=project(rate, entitlement, meter.slug, now=now),
         overage=find_overage(entitlement, meter, used=rate.used, since=current_period(entitlement).first),
     )

@@ -14,6 +14,7 @@ from accounts.models import Organization
 from tests.usage.cast import make_event
 from usage.analytics import Dimension, Measures, breakdown, latency, latency_by_endpoint, series
 from usage.cells import Scope, Statuses
+from usage.counting import NO_KEY
 from usage.days import sum_days
 from usage.ledger import store
 from usage.local_time import Interval, following, hour_start, local_day, round_down, round_up
@@ -33,7 +34,7 @@ ZONES = [
     "Asia/Beirut",
     "Pacific/Apia",
 ]
-KEYS = [UUID(int=number) for number in (1, 2, 3)]
+KEYS = [UUID(int=number) for number in (1, 2, 0)]
 ENDPOINTS = ["/api/v1/echo", "/api/v1/forecasts", "/api/v1/maps"]
 # 2018 and 2024 have a change of clocks of each zone that has one; 2024 has a leap day.
 BEGINNINGS = [
@@ -76,13 +77,14 @@ def name_of(event: Any, by: Dimension) -> str:
 
 
 def measures_of(events: list[Any]) -> Measures:
-    calls = [event for event in events if event.status]
+    calls = [event for event in events if event.status or event.api_key_id != NO_KEY]
     return Measures(
         units=sum(event.units for event in events),
         calls=len(calls),
         sent_in=len(events) - len(calls),
         errors=sum(event.status >= 400 for event in events),
-        response_ms=sum(event.response_ms for event in calls),
+        response_ms=sum(event.response_ms for event in calls if event.status),
+        unknown=sum(not event.status for event in calls),
     )
 
 

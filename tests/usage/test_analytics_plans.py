@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from accounts import clock
+from billing.models import Meter
 from tests.billing.staffing import staff
 from tests.usage.cast import make_event
 from usage.days import sum_days
@@ -139,3 +140,49 @@ def test_staff_read_no_ledger_either(organization, in_april):
         tables = explained(read(browser, path))
         assert not {table for table in tables if table.startswith("usage_event")}
         assert "usage_rollup" in tables
+
+
+@pytest.mark.parametrize("path", ["/api/v1/usage", "/dashboard/"])
+def test_more_meters_take_no_more_queries(organization, browser, in_april, path):
+    use(organization, events=90)
+    read(browser, path)
+    few = len(read(browser, path))
+    for number in range(4):
+        meter = Meter.objects.create(slug=f"more-{number}", name=f"More {number}", unit="unit")
+        organization.entitlement.quotas[meter.slug] = {"included": 50, "overage": "block"}
+    organization.entitlement.save()
+
+    assert len(read(browser, path)) == few
+
+
+def test_meters_that_are_read_together_are_kept_apart(organization, browser, in_april):
+    for number, slug in enumerate(("jobs", "tokens", "idle")):
+        Meter.objects.create(slug=slug, name=slug, unit="unit")
+        organization.entitlement.quotas[slug] = {"included": 1000, "overage": "block"}
+        # One of them summed up by day, one of them not, and one of them not used.
+        if slug != "idle":
+            for day in (3, 4, 20):
+                store(
+                    [
+                        make_event(
+                            organization_id=organization.pk,
+                            at=NOW.replace(day=day, hour=9),
+                            units=10 * (number + 1),
+                            meter=slug,
+                        )
+                    ]
+                )
+        if slug == "jobs":
+            sum_days(now=NOW, since=NOW - timedelta(days=20))
+    organization.entitlement.save()
+
+    found = {each["meter"]: each for each in browser.get("/api/v1/usage").json()["data"]}
+
+    assert {slug: each["used"] for slug, each in found.items()} == {
+        "requests": 0,
+        "jobs": 30,
+        "tokens": 60,
+        "idle": 0,
+    }
+    assert found["idle"]["latency"] == {"p50": None, "p95": None, "p99": None}
+    assert found["jobs"]["latency"]["p50"] == pytest.approx(5, rel=0.02)

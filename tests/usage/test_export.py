@@ -16,6 +16,7 @@ from tests.billing.api import Program, problem
 from tests.usage.cast import make_event
 from usage import export
 from usage.cells import Scope
+from usage.counting import NO_KEY
 from usage.days import sum_days
 from usage.ledger import store
 from usage.local_time import Interval
@@ -74,7 +75,7 @@ def test_a_row_says_when_what_by_whom_and_how_much(organization, program, api_ke
 def test_days_put_their_hours_together_and_periods_apart(organization, program):
     for hour in range(24):
         use(organization, DAY + hour * HOUR, period_start=DAY - 30 * 24 * HOUR if hour < 10 else DAY)
-    use(organization, DAY, 5, status=0)
+    use(organization, DAY, 5, status=0, api_key_id=NO_KEY)
 
     found = rows(program.get(f"usage/export?{APRIL}"))
 
@@ -83,6 +84,24 @@ def test_days_put_their_hours_together_and_periods_apart(organization, program):
         ("2026-04-10T00:00:00+00:00", "0", "5", "0", "1"),
         ("2026-04-10T00:00:00+00:00", "200", "14", "14", "0"),
     ]
+
+
+def test_what_was_sent_in_is_asked_for_by_the_key_that_it_is_listed_by(organization, program, api_key):
+    use(organization, DAY, 5, status=0, api_key_id=NO_KEY)
+    use(organization, DAY, 3, api_key_id=api_key.key.pk)
+    (listed,) = {row["key_id"] for row in rows(program.get(f"usage/export?{APRIL}"))} - {str(api_key.key.pk)}
+
+    found = rows(program.get(f"usage/export?{APRIL}&key={listed}"))
+
+    assert [(row["key_id"], row["units"], row["sent_in"]) for row in found] == [(listed, "5", "1")]
+
+
+def test_a_call_whose_status_is_not_known_was_not_sent_in(organization, program, api_key):
+    use(organization, DAY, 5, status=0, api_key_id=api_key.key.pk)
+
+    (row,) = rows(program.get(f"usage/export?{APRIL}"))
+
+    assert (row["status"], row["calls"], row["sent_in"], row["mean_ms"]) == ("0", "1", "0", "")
 
 
 def test_days_that_are_summed_up_are_exported_the_same(organization, program):

@@ -100,7 +100,7 @@ def test_days_are_the_organization_s_own(entitlement, meter):
         use(entitlement, midnight - day * DAY, 7)
     use(entitlement, midnight, 1000)
 
-    assert pace(entitlement, meter, now=midnight + HOUR) == Pace(1049, 49, 7 * DAY)
+    assert pace(entitlement, meter, now=midnight + HOUR) == Pace(1049, 49, 7 * DAY, whole_days=7)
 
 
 def test_a_week_in_which_clocks_change_is_an_hour_shorter_or_longer():

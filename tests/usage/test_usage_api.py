@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 import pytest
 from django.test import Client
@@ -286,3 +287,22 @@ def test_a_key_whose_quota_is_used_up_still_reads_usage(organization, program, i
     use(organization, DAY, 100)
 
     assert program.get("usage").json()["data"][0]["remaining"] == 0
+
+
+@pytest.mark.parametrize("path", ["timeseries", "export"])
+def test_an_empty_meter_is_no_meter(program, in_april, path):
+    response = program.get(f"usage/{path}?meter=")
+
+    assert response.status_code == 400
+    assert "There is no such meter." in str(problem(response))
+    assert "null" not in str(problem(response))
+
+
+def test_a_series_takes_the_key_of_what_was_sent_in(organization, program, in_april):
+    use(organization, DAY, 5, status=0, api_key_id=UUID(int=0))
+    use(organization, DAY, 3)
+    listed = [group["value"] for group in series(program, group_by="key").json()["groups"]]
+
+    totals = series(program, key=listed[0]).json()["totals"]
+
+    assert (totals["units"], totals["calls"], totals["sent_in"]) == (5, 0, 1)

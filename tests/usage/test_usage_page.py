@@ -13,7 +13,9 @@ from accounts.models import Organization
 from billing.models import Meter
 from tests.usage.cast import make_event
 from usage.charts import stack
+from usage.counting import NO_KEY
 from usage.ledger import store
+from usage.templatetags.figures import breakable
 
 pytestmark = pytest.mark.django_db
 
@@ -186,12 +188,37 @@ def test_a_chart_is_split_into_five_parts_at_most_and_a_table_has_eleven_rows(br
 
 def test_statuses_say_what_they_mean(browser, organization):
     use(organization, NOW, status=404)
-    use(organization, NOW, status=0)
+    use(organization, NOW, status=0, api_key_id=NO_KEY)
 
     text = text_of(page_of(browser))
 
     assert "404 Not Found" in text
     assert "Sent in" in text
+    assert "Status not known" not in text
+
+
+def test_a_call_that_a_key_was_charged_for_before_it_was_answered_was_not_sent_in(browser, organization):
+    use(organization, NOW, status=0)
+
+    html = page_of(browser)
+
+    assert "Status not known" in text_of(html)
+    assert "sent in" not in text_of(html).lower()
+    assert "Response time Not known." in text_of(html)
+    assert figures(html)[1][1:] == ["1", "1", "0"]
+    use(organization, NOW, status=0, api_key_id=NO_KEY)
+    assert "Sent in or Status not known" in text_of(page_of(browser))
+
+
+def test_events_that_were_sent_in_have_a_column(browser, organization):
+    use(organization, NOW, 5, status=0, api_key_id=NO_KEY)
+    use(organization, NOW, 3)
+
+    html = page_of(browser)
+
+    assert figures(html)[0] == ["Day", "Units", "Calls", "Events sent in", "Errors"]
+    assert figures(html)[1][1:] == figures(html)[-1][1:] == ["8", "1", "1", "0"]
+    assert "Units Share Calls Events sent in Errors" in text_of(html)
 
 
 def test_past_periods_can_be_seen(browser, organization):
@@ -270,3 +297,39 @@ def test_a_bar_of_few_units_beside_one_of_many_is_seen():
 
     assert float(low.height) >= 1
     assert float(high.y) >= 0
+
+
+def test_a_long_number_may_be_broken_between_its_groups_of_digits_and_nowhere_else(browser, organization):
+    use(organization, NOW, 876543210123456)
+
+    for path in ("/dashboard/usage/", "/dashboard/"):
+        html = browser.get(path).content.decode()
+        assert re.search(
+            r'<strong[^>]* id="used-units"[^>]*>876,<wbr>543,<wbr>210,<wbr>123,<wbr>456</strong>', html
+        )
+    assert [breakable(units) for units in (0, 1000, 9_999_999)] == ["0", "1,000", "9,999,999"]
+
+
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [
+        (timedelta(minutes=10), "At the rate of the period so far."),
+        (1.5 * DAY, "At the rate of yesterday."),
+        (4 * DAY, "At the rate of the last 3 days."),
+        (11 * DAY, "At the rate of the last 7 days."),
+    ],
+)
+def test_a_forecast_names_the_days_that_it_goes_by(browser, organization, age, told):
+    Organization.objects.filter(pk=organization.pk).update(created_at=NOW - age)
+    use(organization, NOW - min(age, HOUR), 7)
+
+    assert told in text_of(page_of(browser))
+
+
+def test_a_largest_value_is_forecast_by_no_rate(browser, organization):
+    Meter.objects.filter(slug="requests").update(aggregation=Meter.Aggregation.MAX)
+    use(organization, NOW, 7)
+
+    text = text_of(page_of(browser))
+
+    assert "Forecast 7 calls by 1 May The largest value so far" in text

@@ -15,6 +15,7 @@ from billing.api.fields import SLUG
 from billing.models import Meter
 from usage.analytics import Dimension
 from usage.cells import Scope, Statuses
+from usage.counting import NO_KEY
 from usage.local_time import HOUR, Interval, day_start, round_down, round_up, starts_between
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -75,6 +76,12 @@ class MeterField(serializers.SlugRelatedField[Meter]):
         kwargs.setdefault("help_text", "A meter's slug, as `GET /usage` has it.")
         super().__init__(slug_field="slug", queryset=Meter.objects.all(), **kwargs)
 
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        # Django REST Framework takes an empty text for null.
+        if data == "":
+            self.fail("does_not_exist")
+        return super().run_validation(data)
+
     def to_internal_value(self, data: Any) -> Meter:
         if not isinstance(data, str) or not SLUG.fullmatch(data):
             self.fail("does_not_exist")
@@ -83,11 +90,14 @@ class MeterField(serializers.SlugRelatedField[Meter]):
 
 class StatusField(serializers.CharField):
     default_error_messages = {
-        "no_status": "Write a status such as 404, a class such as 4xx, or 0 for events that were sent in."
+        "no_status": "Write a status such as 404, a class such as 4xx, or 0 for what has none, as events sent in."
     }
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("help_text", "A status such as 404, a class such as 4xx, or 0 for events sent in.")
+        kwargs.setdefault(
+            "help_text",
+            "A status such as 404, a class such as 4xx, or 0 for what has none.",
+        )
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
@@ -117,7 +127,7 @@ class NothingSerializer(StrictSerializer):
 
 
 class FilterSerializer(StrictSerializer):
-    key = serializers.UUIDField(required=False, help_text="An API key's id.")
+    key = serializers.UUIDField(required=False, help_text="An API key's id, as `group_by=key` has it.")
     endpoint = serializers.CharField(
         required=False, max_length=200, help_text="As `group_by=endpoint` has it."
     )
@@ -216,6 +226,7 @@ def instant(moment: date | datetime, zone: ZoneInfo) -> datetime:
 
 
 def own_key(organization: Organization, key: UUID | None) -> UUID | None:
-    if key and not organization.api_keys.filter(pk=key).exists():
+    # What was sent in is listed by a key too: by none.
+    if key and key != NO_KEY and not organization.api_keys.filter(pk=key).exists():
         raise serializers.ValidationError({"key": ["You have no such API key."]})
     return key

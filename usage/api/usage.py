@@ -19,7 +19,7 @@ from billing.api.base import ManagementView
 from billing.api.problems import READING, problems
 from billing.entitlements import current_entitlement
 from billing.models import Meter
-from usage.analytics import Dimension, Latency, Measures, Point, Series, latency, series
+from usage.analytics import Dimension, Latency, Measures, Point, Series, latency, latency_by_meter, series
 from usage.api.queries import (
     DIMENSIONS,
     INTERVALS,
@@ -49,7 +49,8 @@ class UsageOverageSerializer(serializers.Serializer[Any]):
 class ForecastSerializer(serializers.Serializer[Any]):
     expected = serializers.IntegerField(
         allow_null=True,
-        help_text="Units when the period ends, at the rate of the last 7 days. Null: none used.",
+        help_text="Units when the period ends, at the rate of the last 7 whole days, of as many as there are, or "
+        "before one is over of the period so far. Null: none used.",
     )
     runs_out_at = serializers.DateTimeField(
         allow_null=True,
@@ -90,12 +91,14 @@ class UsageSerializer(serializers.Serializer[Any]):
 
 class MeasuresSerializer(serializers.Serializer[Any]):
     units = serializers.IntegerField()
-    calls = serializers.IntegerField(help_text="Calls that were answered.")
+    calls = serializers.IntegerField(help_text="Also those that `keys/verify` charged.")
     sent_in = serializers.IntegerField(help_text="Events that came in by themselves, without a call.")
     errors = serializers.IntegerField(  # type: ignore[assignment]  # As above.
         help_text="Calls that were answered with 400 or more."
     )
-    mean_ms = serializers.FloatField(allow_null=True, help_text="Null: no calls.")
+    mean_ms = serializers.FloatField(
+        allow_null=True, help_text="Of calls whose answer is known. Null: there are none."
+    )
 
 
 class PointSerializer(MeasuresSerializer):
@@ -106,7 +109,8 @@ class PointSerializer(MeasuresSerializer):
 class SeriesGroupSerializer(serializers.Serializer[Any]):
     value = serializers.CharField(
         allow_null=True,
-        help_text="A key's id, an endpoint or a status; 0: sent in. Null: all others together.",
+        help_text="A key's id, all zeros for none; an endpoint; or a status, 0 for none, as of events sent in and "
+        "of calls that `keys/verify` charged. Null: all others together.",
     )
     name = serializers.CharField(allow_null=True, help_text="Of a key.")
     prefix = serializers.CharField(allow_null=True, help_text="Of a key.")
@@ -152,10 +156,10 @@ class Usage(UsageView):
         entitlement, now = current_entitlement(self.organization), clock.now()
         entitlement.organization = self.organization
         period = current_period(entitlement)
-        data = [
-            represent(each, latency(period.scope(self.organization, each.slug)))
-            for each in meter_usages(entitlement, now=now)
-        ]
+        usages = meter_usages(entitlement, now=now)
+        slugs = [each.slug for each in usages]
+        times = latency_by_meter(period.scope(self.organization, *slugs)) if slugs else {}
+        data = [represent(each, times[each.slug]) for each in usages]
         found = {"period_start": period.start, "period_end": period.end, "data": data}
         return Response(UsageSerializer(found).data)
 
