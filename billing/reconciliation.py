@@ -176,12 +176,17 @@ def missed_sentence(run: ReconcileRun) -> str:
 
 
 def record(
-    run: ReconcileRun, outcome: Outcome, *, organization: Organization | None = None, counts: bool = False
+    run: ReconcileRun,
+    outcome: Outcome,
+    *,
+    organization: Organization | None = None,
+    counts: bool = False,
+    fails: bool = False,
 ) -> None:
     with locked(run):
         run.organizations += counts
         run.repaired += len(outcome.repaired)
-        run.failures += bool(outcome.problems) and counts
+        run.failures += bool(outcome.problems) and (counts or fails)
         for sentence in outcome.repaired:
             run.note("repaired", sentence, organization=organization)
         for sentence in outcome.problems:

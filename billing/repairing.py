@@ -16,8 +16,11 @@ logger = logging.getLogger(__name__)
 def repair_each(run: ReconcileRun, organizations: Iterable[Organization]) -> None:
     """Have each repaired by whoever can, and keep in the run what came of it. Safe to repeat.
 
-    One organization's failure does not keep the others from their turn.
+    One organization's failure does not keep the others from their turn. One with something left counts as one with
+    problems, once, where the comparison had not counted it already.
     """
+    run.refresh_from_db()
+    counted = {each.get("organization") for each in run.findings if each["kind"] == "problem"}
     for organization in organizations:
         for receiver, answer in repairing.send_robust(sender=Organization, organization=organization):
             if isinstance(answer, Outcome):
@@ -27,4 +30,7 @@ def repair_each(run: ReconcileRun, organizations: Iterable[Organization]) -> Non
             else:
                 logger.error("%s could not repair %s: %r", receiver, organization.ref, answer)
                 outcome = Outcome(problems=[f"It could not be repaired: {answer!r}"])
-            record(run, outcome, organization=organization)
+            is_new = bool(outcome.problems) and str(organization.pk) not in counted
+            record(run, outcome, organization=organization, fails=is_new)
+            if is_new:
+                counted.add(str(organization.pk))

@@ -20,6 +20,8 @@ from usage.latency import MASK, SHIFT, SQL_BUCKET
 from usage.ledger import ROLLUP, STORING
 from usage.models import UsageRollup
 from usage.partitions import existing_months
+from usage.proof.hours import twins
+from usage.proof.judging import Key
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +98,7 @@ class Rebuilt:
     found: list[Difference] = field(default_factory=list)
     mended: list[Difference] = field(default_factory=list)
     left: list[Difference] = field(default_factory=list)
+    doubled: list[Difference] = field(default_factory=list)  # Of those left: rows of the ledger look doubled.
 
 
 def compare(
@@ -145,21 +148,39 @@ def difference(row: Sequence[Any]) -> Difference:
 
 
 def rebuild(
-    *, start: datetime | None = None, end: datetime | None = None, organization: Organization | None = None
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    organization: Organization | None = None,
+    counts_doubled: bool = False,
 ) -> Rebuilt:
     """Make the rollups what the ledger says; return what that took. Safe to repeat, and to run while usage comes in.
 
-    What was reported of an hour stays reported. Where the ledger has less than that nothing is changed.
+    What was reported of an hour stays reported. Where the ledger has less than that nothing is changed. Nor is an hour
+    in which it has more than the rollups, and rows that are alike but for their ids: those would be billed. Unless
+    it `counts_doubled`.
     """
     rebuilt = Rebuilt()
     for found in compare(start=start, end=end, organization=organization):
         rebuilt.found.append(found)
-        if rebuild_hour(found):
+        if not counts_doubled and looks_doubled(found):
+            logger.error("Rollups are not rebuilt, as rows of the ledger look doubled: %s", found)
+            rebuilt.left.append(found)
+            rebuilt.doubled.append(found)
+        elif rebuild_hour(found):
             rebuilt.mended.append(found)
         else:
             logger.error("Rollups cannot be rebuilt: %s", found)
             rebuilt.left.append(found)
     return rebuilt
+
+
+def looks_doubled(found: Difference) -> bool:
+    """Whether the ledger has more of an hour than the rollups, and in it rows that are alike but for their ids."""
+    if found.ledger_units <= found.rollup_units:
+        return False
+    key = Key(found.organization_id, found.meter, found.period_start)
+    return bool(twins(key, found.hour))
 
 
 def rebuild_hour(found: Difference) -> bool:

@@ -19,7 +19,7 @@ def test_the_night_s_round_finds_what_differs_and_the_doctor_tells(april):
     assert prove_usage() == 1
 
     finding = only("usage-proof")
-    assert finding.sentence.startswith("Requests of Acme from 2026-04-01 00:00 UTC: ")
+    assert finding.sentence.startswith("Requests of Acme from 2026-04-01 00:00 UTC, as of 2026-05-01 02:00: ")
     assert "before 12 units were reported" in finding.sentence
     # It charges somebody, so a person says yes.
     assert finding.fix is not None

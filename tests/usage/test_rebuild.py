@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from accounts import clock
 from tests.usage.cast import make_event
+from tests.usage.proving import copy_in_ledger
 from usage import latency
 from usage.ledger import store
 from usage.models import MeterReport, UsageEvent, UsageRollup
@@ -244,3 +245,18 @@ def test_a_late_event_counts_once_in_the_ledger_and_once_in_the_bill_after_a_reb
 
     total = UsageEvent.objects.aggregate(total=Sum("units"))["total"]
     assert MeterReport.objects.aggregate(total=Sum("units"))["total"] == total
+
+
+def test_an_hour_whose_ledger_looks_doubled_is_named_and_left_unless_asked(organization):
+    fill(organization)
+    copy_in_ledger(units=3)
+    before = rollups()
+    out = StringIO()
+
+    with pytest.raises(CommandError, match="1 still differ"):
+        call_command("rebuild_rollups", stdout=out)
+
+    assert "rows of the ledger look doubled" in out.getvalue()
+    assert rollups() == before
+    call_command("rebuild_rollups", "--count-doubled", stdout=StringIO())
+    assert list(compare()) == []

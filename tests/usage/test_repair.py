@@ -372,6 +372,14 @@ class TestTheCommand:
         said = [each["sentence"] for each in json.loads(out.getvalue())["findings"]]
         assert any("The ledger has 30 units less" in each for each in said)
 
+    def test_one_with_something_left_is_one_with_problems(self, april):
+        UsageEvent.objects.filter(units=30).delete()
+        out = StringIO()
+
+        call_command("reconcile", "--repair", stdout=out)
+
+        assert out.getvalue().endswith(" 1 organizations with problems.\n")
+
     def test_without_repair_it_mends_nothing_of_usage(self, april):
         use_late(april, units=12)
         report_usage()

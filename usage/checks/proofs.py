@@ -16,7 +16,9 @@ ADVICE = "What each cause means, and what can be done, is in docs/proof.md."
 
 
 @check(
-    "usage-proof", "Periods in which ledger, hourly sums, reports, Stripe's count and invoice do not agree."
+    "usage-proof",
+    "Periods in which ledger, hourly sums, reports, Stripe's count and invoice did not agree when they were last "
+    "proven, which is done each night.",
 )
 def usage_proof() -> Iterator[Finding]:
     """By the proofs as they are stored: those are made each night, and by hand on their pages."""
@@ -27,7 +29,8 @@ def usage_proof() -> Iterator[Finding]:
             slug="usage-proof",
             severity=Severity.ERROR,
             subject=f"{proof.organization.ref}/{proof.meter_id}/{proof.period_start:%Y-%m-%dT%H:%M:%S}",
-            sentence=f"{proof.meter} of {proof.organization} from {proof.period_start:%Y-%m-%d %H:%M} UTC: {said}",
+            sentence=f"{proof.meter} of {proof.organization} from {proof.period_start:%Y-%m-%d %H:%M} UTC, "
+            f"as of {proof.checked_at:%Y-%m-%d %H:%M}: {said}",
             advice=ADVICE,
             fix=fix_of(proof),
             organization=proof.organization,

@@ -9,7 +9,11 @@ from usage.rebuilding import Rebuilt, compare, rebuild
 
 
 class Command(BaseCommand):
-    help = "Hold the hourly rollups to the ledger and rebuild those that differ. Usage may come in meanwhile."
+    help = (
+        "Hold the hourly rollups to the ledger and rebuild those that differ. Usage may come in meanwhile. What the "
+        "rollups gain by it is reported to Stripe and billed. Hours in which the ledger has more, by rows that look "
+        "doubled, are named and left."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--from", dest="start", metavar="TIME", help="first hour, UTC, as in 2026-11-01")
@@ -17,6 +21,12 @@ class Command(BaseCommand):
         parser.add_argument("--organization", metavar="REF", help="of this one alone")
         parser.add_argument(
             "--check", action="store_true", help="only say what differs; exit with 1 if anything does"
+        )
+
+        parser.add_argument(
+            "--count-doubled",
+            action="store_true",
+            help="rebuild hours with rows that look doubled as well: their units are billed, perhaps twice",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -31,9 +41,10 @@ class Command(BaseCommand):
             found = list(compare(**where))
             rebuilt = Rebuilt(found=found, left=found)
         else:
-            rebuilt = rebuild(**where)
+            rebuilt = rebuild(**where, counts_doubled=options["count_doubled"])
         for difference in rebuilt.found:
-            self.stdout.write(f"{'Left' if difference in rebuilt.left else 'Mended'}: {difference}.")
+            why = "; rows of the ledger look doubled" if difference in rebuilt.doubled else ""
+            self.stdout.write(f"{'Left' if difference in rebuilt.left else 'Mended'}: {difference}{why}.")
         self.stdout.write(f"{len(rebuilt.found)} differ, {len(rebuilt.mended)} mended.")
         if rebuilt.left:
             raise CommandError(f"{len(rebuilt.left)} still differ from the ledger.")
