@@ -157,11 +157,15 @@ def main() -> int:
     parser.add_argument("--lanes", type=int, default=2, help="worlds at once")
     parser.add_argument("--report", type=Path, default=VAR / "report.md")
     options = parser.parse_args()
+    options.report.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     results: list[Result] = []
 
     def tell(result: Result) -> None:
         results.append(result)
+        # Each time anew: a run that is stopped leaves what it came to.
+        written = report.write(results, seconds=time.monotonic() - started, lanes=options.lanes)
+        options.report.write_text(written)
         wrong = sum(bool(each["wrong"]) for each in results)
         if result["wrong"]:
             print(f"\n{report.told(result)}\n", flush=True)
@@ -173,10 +177,7 @@ def main() -> int:
         )
 
     play(range(options.seed, options.seed + options.count), lanes=options.lanes, tell=tell)
-    options.report.parent.mkdir(parents=True, exist_ok=True)
-    text = report.write(results, seconds=time.monotonic() - started, lanes=options.lanes)
-    options.report.write_text(text)
-    print("\n".join(text.splitlines()[2:7]))
+    print("\n".join(options.report.read_text().splitlines()[2:7]))
     print(f"The report is {options.report}.")
     return 1 if any(result["wrong"] for result in results) else 0
 
