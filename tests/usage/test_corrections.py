@@ -256,7 +256,7 @@ class TestNeverTwice:
         report_usage()
         use_late(april, units=1)
 
-        with pytest.raises(CannotCorrect, match="1 units of the period are still on their way"):
+        with pytest.raises(CannotCorrect, match="1 unit of the period is still on the way"):
             corrections.propose(of_april(april))
 
     def test_what_came_in_between_proposal_and_making_stops_it(self, april):

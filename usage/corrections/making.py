@@ -115,7 +115,9 @@ def check_quiet(figures: Figures) -> None:
     if figures.is_ahead:
         raise CannotCorrect("Stripe's clock is ahead of ours: by ours the invoice is to come.")
     if figures.on_its_way:
-        raise CannotCorrect(f"Of the period {figures.on_its_way:,} units are still on their way to Stripe.")
+        one = figures.on_its_way == 1
+        units = "1 unit of the period is" if one else f"{figures.on_its_way:,} units of the period are"
+        raise CannotCorrect(f"{units} still on the way to Stripe.")
     if figures.correcting:
         raise CannotCorrect("Another correction of the period is still on its way.")
     if figures.ledger not in {None, figures.rollups}:
