@@ -5,7 +5,7 @@ from django.db import OperationalError
 
 from tests.flows.stack import wait_for
 from tests.usage.cast import make_event
-from usage import ledger, pressure, stream
+from usage import ledger, pressure, reading, stream
 from usage.lines import lines
 from usage.metering import record
 from usage.models import UsageEvent
@@ -59,7 +59,9 @@ def test_beyond_it_each_call_stores_its_own_event_and_the_stream_stops_growing(s
 
 
 def test_calls_go_back_to_the_stream_below_four_fifths_of_the_limit(serve, monkeypatch):
-    monkeypatch.setattr(stream, "BATCH", 2)
+    # A drain that stores two at a time.
+    for module, name in ((reading, "PAGE"), (stream, "PAGE"), (stream, "MOST")):
+        monkeypatch.setattr(module, name, 2)
     serve(LIMIT + 1)
     look()
     drain = Drain(consumer="slow")
