@@ -30,7 +30,7 @@ def diagnose(world: World, played: Played) -> str:
         with connection.cursor() as cursor:
             for query in (
                 "SELECT organization_id, meter, hour, period_start, units, state, tries, last_error,"
-                " first_sent_at, claimed_at, sent_at FROM usage_meterreport WHERE organization_id = ANY(%s)"
+                " dated_at, first_sent_at, claimed_at, sent_at FROM usage_meterreport WHERE organization_id = ANY(%s)"
                 " ORDER BY created_at",
                 "SELECT organization_id, period_start, period_end, status, subscription_id, carried_from"
                 " FROM billing_entitlement WHERE organization_id = ANY(%s)",
