@@ -1,5 +1,6 @@
 """The customer sees that what was used is what is billed: on a page and over the API, and never anybody else's."""
 
+import json
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from tests.usage.proving import MAY, event_at_stripe, of_april, use_in, use_late
 from usage import corrections
 from usage.models import Proof
 from usage.proof import prove
-from usage.tasks import report_usage
+from usage.tasks import prove_usage_of, report_usage
 
 pytestmark = pytest.mark.django_db
 PAGE = "/dashboard/usage/proof/"
@@ -76,7 +77,7 @@ class TestThePage:
         assert "Stripe" not in page
 
     def test_before_the_first_night_it_says_so(self, browser):
-        assert "Nothing has been proven yet" in browser.get(PAGE).text
+        assert "There is nothing to prove yet" in browser.get(PAGE).text
 
     def test_the_usage_page_leads_to_it(self, browser):
         assert f'href="{PAGE}"' in browser.get("/dashboard/usage/").text
@@ -85,7 +86,7 @@ class TestThePage:
         mine = Proof.objects.get()
         client.force_login(outsider, backend=BACKEND)
 
-        assert "Nothing has been proven yet" in client.get(PAGE).text
+        assert "There is nothing to prove yet" in client.get(PAGE).text
         assert client.get(f"{PAGE}?after={mine.pk}").status_code == 404
 
     @pytest.mark.parametrize("after", ["0", "x", "9" * 30, "²"])
@@ -143,7 +144,7 @@ class TestTheAPI:
         rival: Organization = outsider.memberships.get().organization
         program = Program(rival)
 
-        assert program.get("usage/proof").json() == {"data": [], "next_cursor": None}
+        assert program.get("usage/proof").json() == {"data": [], "next_cursor": None, "is_counting": False}
         refused = problem(program.get(f"usage/proof?cursor={mine.pk}"))
         assert (refused["status"], refused["errors"]) == (400, {"cursor": ["This is no cursor of yours."]})
 
@@ -165,3 +166,39 @@ class TestTheAPI:
 
     def test_nobody_without_a_key_sees_it(self, client, db):
         assert client.get("/api/v1/usage/proof").status_code == 401
+
+
+class TestACountForWhoLooks:
+    """Nobody has to wait for the night to see that their figures agree."""
+
+    def queued(self, redis) -> list[str]:
+        return [json.loads(each)["headers"]["task"] for each in redis.lrange("celery", 0, -1)]
+
+    def test_the_first_look_has_a_worker_count_and_the_next_one_shows_it(self, subscribed, browser, redis):
+        subscribed.use(3)
+        report_usage()
+
+        assert "counted for the first time" in text_of(browser.get(PAGE))
+        assert self.queued(redis).count("usage.tasks.prove_usage_of") == 1
+        prove_usage_of(str(subscribed.organization.pk))
+
+        page = text_of(browser.get(PAGE))
+        assert "All figures agree" in page
+        assert "counted" in page
+        assert "just now" not in page
+
+    def test_who_looks_twice_within_a_minute_asks_once(self, subscribed, redis):
+        program = Program(subscribed.organization)
+        subscribed.use(3)
+
+        assert [program.get("usage/proof").json()["is_counting"] for _ in range(3)] == [True, True, True]
+        assert self.queued(redis).count("usage.tasks.prove_usage_of") == 1
+
+    def test_what_was_counted_lately_is_not_counted_again(self, april, redis):
+        program = Program(april.organization)
+        prove(april.organization)
+
+        assert program.get("usage/proof").json()["is_counting"] is False
+        april.wait(minutes=11)
+        assert program.get("usage/proof").json()["is_counting"] is True
+        assert self.queued(redis).count("usage.tasks.prove_usage_of") == 1

@@ -11,6 +11,7 @@ from billing.api.base import ManagementView, StrictSerializer, checked
 from billing.api.problems import READING, problems
 from billing.models import Meter
 from usage.models import Correction, Proof
+from usage.proof.asking import ask_for_count
 from usage.proof.telling import PAGE, Told, list_proofs
 
 
@@ -58,11 +59,14 @@ class ProofSerializer(serializers.Serializer[Any]):
     corrected = serializers.IntegerField(help_text="Units on later invoices, as corrections.")
     corrections = CorrectionSerializer(many=True)
     message = serializers.CharField(help_text="What the figures come to, in plain words.")
-    checked_at = serializers.DateTimeField(help_text="When all was last counted anew: each night.")
+    checked_at = serializers.DateTimeField(help_text="When all was last counted anew.")
 
 
 class ProofPageSerializer(serializers.Serializer[Any]):
     data = ProofSerializer(many=True)  # type: ignore[assignment]  # DRF takes declared fields off the class.
+    is_counting = serializers.BooleanField(
+        help_text="A count anew is on its way, because the last is more than ten minutes old: ask again in a moment."
+    )
     next_cursor = serializers.CharField(
         allow_null=True, help_text="Send it as `cursor` for the next page. Null: this is the last one."
     )
@@ -106,7 +110,7 @@ class UsageProof(ManagementView):
         operation_id="list_usage_proofs",
         summary="Proof that what you used is what you are billed",
         description="A row for each meter and period, the newest first: what was counted, reported, counted again by "
-        "the payment provider, and invoiced. It is all counted anew each night.",
+        "the payment provider, and invoiced. It is all counted anew each night, and for who asks: see `is_counting`.",
         parameters=[ProofQuerySerializer],
         responses={200: ProofPageSerializer, **problems(*READING, "invalid")},
         tags=["usage"],
@@ -121,5 +125,9 @@ class UsageProof(ManagementView):
             )
         except LookupError as error:
             raise serializers.ValidationError({"cursor": ["This is no cursor of yours."]}) from error
-        rows = [represent(told) for told in page.proofs]
-        return Response(ProofPageSerializer({"data": rows, "next_cursor": page.next or None}).data)
+        content = {
+            "data": [represent(told) for told in page.proofs],
+            "next_cursor": page.next or None,
+            "is_counting": ask_for_count(self.organization),
+        }
+        return Response(ProofPageSerializer(content).data)
