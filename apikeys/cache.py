@@ -165,7 +165,7 @@ def beginnings(
     reserved = uncounted_events(entitlement.organization.ref)
     backlog = [*reserved, *stream.backlog(entitlement.organization_id)]
     found = {}
-    starts = starts_of(entitlement)
+    starts = entitlement.counted_starts
     for meter in missing:
         in_hand = [row for row in uncounted if row.meter == meter and row.period_start in starts]
         units = ingested = least = 0
@@ -193,20 +193,15 @@ def successions(entitlement: Entitlement) -> list[tuple[str, str]]:
     return [
         (counter(meter, earlier), counter(meter, later))
         for meter in entitlement.quotas
-        for earlier, later in pairwise(starts_of(entitlement))
+        for earlier, later in pairwise(entitlement.counted_starts)
     ]
 
 
 def counters_of(entitlement: Entitlement, row: UncountedUnits) -> list[str]:
     """Return the counters that units of a period count in: its own, and those that it was carried into."""
-    starts = starts_of(entitlement)
+    starts = entitlement.counted_starts
     later = starts[starts.index(row.period_start) + 1 :] if row.period_start in starts else []
     return [counter(row.meter, start) for start in [row.period_start, *later]]
-
-
-def starts_of(entitlement: Entitlement) -> list[datetime]:
-    """Return the starts of the periods that count together, the current one's last."""
-    return [*map(datetime.fromisoformat, entitlement.carried_from), entitlement.period_start]
 
 
 def facts_of(entitlement: Entitlement) -> dict[str, str]:

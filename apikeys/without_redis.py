@@ -97,10 +97,7 @@ class Call:
         return self.answer(Verdict.ADMITTED, entitlement, used=used + self.cost, limits=dict(limits))
 
     def used(self, entitlement: Entitlement) -> int:
-        starts = [
-            entitlement.period_start,
-            *map(datetime.fromisoformat, entitlement.carried_from),
-        ]
+        starts = entitlement.counted_starts
         waiting = self.organization.uncounted_units.filter(
             meter=self.meter, period_start__in=starts, is_stored=False
         )

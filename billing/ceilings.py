@@ -116,13 +116,12 @@ def find_cap_levels(entitlement: Entitlement, meter: Meter, *, levels: Iterable[
     if stops_at is None or cap is None or subscription is None:
         return None
     included = entitlement.quotas[meter.slug]["included"]
-    since = min([entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)])
     units = {}
     for level in levels:
         part = SpendCap(
             organization=organization, meter=meter, amount=cap.amount * level // 100, currency=cap.currency
         )
-        reached = find_ceiling(part, included, subscription, since=since)
+        reached = find_ceiling(part, included, subscription, since=entitlement.counted_starts[0])
         # A first unit may cost more than the level: it is reached by that one.
         units[level] = stops_at if level == 100 or reached is None else max(reached, (included or 0) + 1)
     return CapLevel(cap.amount, cap.currency, units)

@@ -143,4 +143,4 @@ def highest(used: int, levels: dict[int, int]) -> int:
 
 def first_start(entitlement: Entitlement) -> str:
     """Return when the first of the periods began whose units count in this one: it stays through a change of plan."""
-    return min([entitlement.period_start.isoformat(), *entitlement.carried_from], key=datetime.fromisoformat)
+    return entitlement.counted_starts[0].isoformat()

@@ -57,8 +57,7 @@ class Account(NamedTuple):
 
     @classmethod
     def of(cls, entitlement: Entitlement, meter: str) -> "Account":
-        starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
-        return cls(entitlement.organization_id, meter, starts)
+        return cls(entitlement.organization_id, meter, entitlement.counted_starts)
 
 
 def units_of(accounts: Sequence[Account]) -> list[int]:

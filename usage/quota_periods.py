@@ -74,8 +74,8 @@ class QuotaPeriod:
 
 
 def current_period(entitlement: Entitlement) -> QuotaPeriod:
-    starts = [*map(datetime.fromisoformat, entitlement.carried_from), entitlement.period_start]
-    return QuotaPeriod(entitlement.period_start, entitlement.period_end, tuple(starts), is_current=True)
+    starts = tuple(entitlement.counted_starts)
+    return QuotaPeriod(entitlement.period_start, entitlement.period_end, starts, is_current=True)
 
 
 def quota_periods(entitlement: Entitlement, meter: str) -> list[QuotaPeriod]:

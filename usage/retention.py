@@ -67,9 +67,9 @@ def why_unsettled(month: Period, *, now: datetime) -> str | None:
     for entitlement in Entitlement.objects.filter(period_end__gt=now).filter(
         Q(period_start__lt=month.end) | ~Q(carried_from=[])
     ):
-        starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
-        if min(starts) < month.end:
-            return f"A period that is still open began on {min(starts):%Y-%m-%d}."
+        first = entitlement.counted_starts[0]
+        if first < month.end:
+            return f"A period that is still open began on {first:%Y-%m-%d}."
     return None
 
 

@@ -262,6 +262,11 @@ class Entitlement(models.Model):
         return f"{self.organization}: {self.plan}"
 
     @property
+    def counted_starts(self) -> list[datetime]:
+        """When the periods began whose units count in this one, the oldest first: its own is the last."""
+        return [*map(datetime.fromisoformat, self.carried_from), self.period_start]
+
+    @property
     def banner(self) -> str:
         """What the policy has to say to the customer; empty where it is silent."""
         text = self.policy.banner if self.policy else ""

@@ -37,9 +37,8 @@ class Spans:
     def __init__(self, entitlement: Entitlement, *, now: int) -> None:
         self.now = now
         self.ends = micros(entitlement.period_end)
-        carried = [*map(datetime.fromisoformat, entitlement.carried_from)]
         # The current one first: most events are its.
-        self.spans = spans([*carried, entitlement.period_start], entitlement.period_end)[::-1]
+        self.spans = spans(entitlement.counted_starts, entitlement.period_end)[::-1]
         previous = entitlement.previous_end
         if previous and moment_of(now) < self.spans[0].first + GRACE:
             self.spans += spans([*map(datetime.fromisoformat, entitlement.previous_starts)], previous)
