@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from billing.stripe.changing import change_plan
 from billing.stripe.ending import cancel_now
 from tests.usage.proving import MAY, of_april, refuse, use_in
 from usage.models import Correction, MeterReport, Proof
@@ -132,6 +133,40 @@ def test_what_is_used_on_a_subscription_that_follows_in_the_same_hour_is_on_its_
     assert corrected() == [(19, 190)]
     assert ending.invoiced_units() == 130 + 107
     assert {each.status for each in ending.organization.proofs.all()} <= {"proven", "running"}
+
+
+def test_of_a_plan_that_was_changed_before_it_is_priced_by_the_last_one(ending, plans):
+    ending.see()
+    change_plan(ending.organization, plan=plans.team)
+    ending.see()
+    ending.wait_until(ELEVEN + timedelta(minutes=59, seconds=58))
+    end_at_stripe(ending)
+    ending.wait_until(ELEVEN + timedelta(hours=1, seconds=1))
+    ending.use(107)
+    report_usage()
+    ending.see()
+    ending.wait_until(MAY)
+
+    repair(ending.organization)
+
+    assert corrected() == [(107, 35)]
+    assert {each.status for each in ending.organization.proofs.all()} == {"proven"}
+
+
+def test_in_a_trial_it_costs_nothing(acme, plans):
+    acme.bill_overage(plans.pro, included=10, cents="10")
+    acme.subscribe(plans.pro, trial_period_days=14)
+    acme.wait_until(ELEVEN - 2 * SECOND)
+    end_at_stripe(acme)
+    acme.wait_until(ELEVEN + SECOND)
+    acme.use(19)
+    report_usage()
+    acme.see()
+    acme.wait_until(MAY)
+
+    assert repair(acme.organization).left == []
+    assert corrected() == []
+    assert of_april(acme).status == Proof.Status.PROVEN
 
 
 def test_it_is_not_waited_for_a_month_s_end_where_nothing_was_used_since_and_the_proof_was_made_before(

@@ -220,15 +220,19 @@ class Ends:
         current = self.current.get((key.organization_id, key.period_start))
         if current:
             return current
-        courses = self.accounts.courses.get(key.organization_id, [])
-        ends = [end for each in courses if (end := each.find_end(key.period_start))]
+        courses = [
+            each for each in self.accounts.courses.get(key.organization_id, []) if key.period_start in each
+        ]
         if key in self.stored:
-            # As it was when its subscription may not have ended yet.
-            return min([self.stored[key].period_end, *([max(ends)] if ends else [])])
+            # As it was when the subscription may not have ended yet.
+            ended = [each.ends for each in courses if each.ends]
+            cut = [max(ended)] if ended and len(ended) == len(courses) else []
+            return min([self.stored[key].period_end, *cut])
         account = self.accounts.of(key.organization_id, key.meter)
         billed = [each.end for each in account.billed if each.start == key.period_start]
         if billed:
             return max(billed)
+        ends = [end for each in courses if (end := each.find_end(key.period_start))]
         return max(ends) if ends else calendar_month(key.period_start).end
 
 

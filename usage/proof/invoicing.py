@@ -189,9 +189,12 @@ class Course:
     anchor: datetime
     trial: tuple[datetime, datetime] | None
 
+    def __contains__(self, moment: datetime) -> bool:
+        return self.begins <= moment and (self.ends is None or moment < self.ends)
+
     def find_end(self, start: datetime) -> datetime | None:
         """Return where the quota period that began at `start` ended or ends, None for one of another's."""
-        if start < self.begins or (self.ends is not None and start >= self.ends):
+        if start not in self:
             return None
         if self.trial and self.trial[0] <= start < self.trial[1]:
             return self.trial[1]
