@@ -58,9 +58,14 @@ def told(invoice: dict[str, Any]) -> list[str]:
     head = f"{invoice['id']} {invoice['billing_reason']} {invoice['status']}"
     head += f" of {datetime.fromtimestamp(invoice['created'], UTC):%d %H:%M:%S}"
     return [
-        f"{head}: {line['quantity']} × {line['pricing']['price_details']['product']}, "
+        f"{head}: {line['quantity']} × {sold(line)}, "
         + " to ".join(
             f"{datetime.fromtimestamp(line['period'][edge], UTC):%d %H:%M:%S}" for edge in ("start", "end")
         )
         for line in invoice["lines"]["data"]
     ]
+
+
+def sold(line: dict[str, Any]) -> str:
+    """Return a line's product; a correction's has none, and says what it is."""
+    return str(line["pricing"]["price_details"]["product"] if line["pricing"] else line["description"])

@@ -175,12 +175,12 @@ class Finder:
         """Those of the first invoice's period that has some: the rest comes after it."""
         by_standing: dict[Standing, list[MeterReport]] = {}
         for report in reports:
-            standing = self.account.standing(report.dated_at or report.timestamp, now=self.now)
+            standing = self.account.standing(self.moment_of(report), now=self.now)
             by_standing.setdefault(standing, []).append(report)
         if free := by_standing.get(Standing.FREE):
             return self.proposal(free_units(free), None, "of which nothing is billed", reports=free)
         for billed in [*self.account.final, *self.left_out]:
-            mine = [each for each in reports if (each.dated_at or each.timestamp) in billed]
+            mine = [each for each in reports if self.moment_of(each) in billed]
             if mine:
                 return self.proposal(free_units(mine), billed, "not counted in time", reports=mine)
         raise CannotCorrect("The invoice that would hold them is not there: they cannot be priced.")
@@ -209,8 +209,11 @@ class Finder:
                 return self.proposal(-min(gap.units, over), found, "billed twice")
         raise CannotCorrect("No invoice has more than was reported for it.")
 
+    def moment_of(self, report: MeterReport) -> datetime:
+        return self.account.billed_as_of(report.moment, period_start=report.period_start)
+
     def sent_for(self, billed: Billed) -> int:
-        return sum(r.units for each in self.periods for r in each.sent if r.moment in billed)
+        return sum(r.units for each in self.periods for r in each.sent if r.billed_as_of in billed)
 
     def corrected_in(self, billed: Billed, *, late: bool = False) -> int:
         """Return the units by which the invoice's period was corrected before; `late`: but for replaced reports."""

@@ -163,7 +163,7 @@ class Explainer:
         missed = sum(
             r.units
             for r in self.period.sent
-            if self.account.standing(r.moment, now=self.now) == Standing.MISSED
+            if self.account.standing(r.billed_as_of, now=self.now) == Standing.MISSED
         )
         if missed:
             ended = any(each.ends for each in self.account.sold)
@@ -175,7 +175,11 @@ class Explainer:
     def late_for(self, billed: Billed) -> list[MeterReport]:
         """Return the reports that Stripe took for an invoice's period after it had closed it."""
         sent = self.reports.filter(state=State.SENT, sent_at__gt=billed.finalized_at).order_by("sent_at")
-        return [each for each in sent if (each.dated_at or each.timestamp) in billed]
+        return [
+            each
+            for each in sent
+            if self.account.billed_as_of(each.moment, period_start=each.period_start) in billed
+        ]
 
     def invoice_over(self, units: int) -> str:
         numbers = ", ".join(each.number or each.invoice_id for each in self.account.final[-MOST:])

@@ -77,14 +77,14 @@ def invoiced_in(period: Counts, others: list[Counts], account: Account) -> int |
         # One that ended before the first of the periods at hand began is of one that is not.
         if each.end > period.start and owner_of(each.start, period, others) is period
     ]
-    is_due = any(account.find_billed(r.moment) for r in period.sent)
+    is_due = any(account.find_billed(r.billed_as_of) for r in period.sent)
     if not own and not is_due:
         return None
 
     def is_own(report: Reported) -> bool:
-        return any(report.moment in each for each in own)
+        return any(report.billed_as_of in each for each in own)
 
-    away = sum(r.units for r in period.sent if account.find_billed(r.moment) and not is_own(r))
+    away = sum(r.units for r in period.sent if account.find_billed(r.billed_as_of) and not is_own(r))
     foreign = sum(r.units for other in others for r in other.sent if is_own(r))
     return sum(each.units for each in own) + away - foreign
 
@@ -99,7 +99,7 @@ def owner_of(moment: datetime, period: Counts, others: list[Counts]) -> Counts:
 def shares_of(reports: list[Reported], account: Account, *, now: datetime) -> Shares:
     by_standing = dict.fromkeys(Standing, 0)
     for report in reports:
-        by_standing[account.standing(report.moment, now=now)] += report.units
+        by_standing[account.standing(report.billed_as_of, now=now)] += report.units
     return Shares(
         by_standing[Standing.DUE],
         by_standing[Standing.TO_COME],

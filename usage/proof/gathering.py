@@ -25,13 +25,17 @@ FRESH = timedelta(minutes=10)
 
 
 class Reported(NamedTuple):
-    """Units of reports in one state that are dated at one moment. `replaced`: a correction bills them instead."""
+    """Units of reports in one state that are dated at one moment. `replaced`: a correction bills them instead.
+
+    `billed_as_of` is the moment by which they belong on an invoice: but for what came after an end the same.
+    """
 
     state: str
     moment: datetime
     units: int
     replaced: bool
     fresh: int
+    billed_as_of: datetime
 
 
 @dataclass(slots=True)
@@ -105,11 +109,11 @@ def gather(
     rollups = UsageRollup.objects.filter(**mine)
     in_all, marked = sums(rollups), sums(rollups, "reported_units")
     gone = dropped(rollups)
-    reported = reported_by_moment(MeterReport.objects.filter(**mine), now=now)
+    accounts = accounts_of(organization_ids, meters, since=since - MARGIN)
+    reported = reported_by_moment(MeterReport.objects.filter(**mine), accounts, now=now)
     corrected = corrected_in(Correction.objects.filter(**mine))
     stored = {key_of(p): p for p in Proof.objects.filter(**mine)}
     keys = {k for k in ledger.keys() | in_all.keys() | reported.keys() | stored.keys() if k.meter in known}
-    accounts = accounts_of(organization_ids, meters, since=since - MARGIN)
     ends = Ends(organization_ids, accounts, stored)
     counts = {}
     for key in sorted(keys):
@@ -149,7 +153,9 @@ def dropped(rollups: QuerySet[UsageRollup]) -> set[Key]:
     return {Key(*row[:3]) for row in rows if partition_name(calendar_month(row[3])) not in months}
 
 
-def reported_by_moment(reports: QuerySet[MeterReport], *, now: datetime) -> dict[Key, list[Reported]]:
+def reported_by_moment(
+    reports: QuerySet[MeterReport], accounts: Accounts, *, now: datetime
+) -> dict[Key, list[Reported]]:
     found: dict[Key, list[Reported]] = defaultdict(list)
     grouped = (
         reports.order_by()
@@ -160,8 +166,9 @@ def reported_by_moment(reports: QuerySet[MeterReport], *, now: datetime) -> dict
     for organization, meter, start, state, moment, covered, units, last in grouped:
         is_replaced = covered is not None and state == MeterReport.State.REJECTED
         fresh = units if last and last > now - FRESH else 0
+        belongs = accounts.of(organization, str(meter)).billed_as_of(moment, period_start=start)
         found[Key(organization, str(meter), start)].append(
-            Reported(state, moment, int(units), is_replaced, int(fresh))
+            Reported(state, moment, int(units), is_replaced, int(fresh), belongs)
         )
     return found
 
@@ -213,13 +220,18 @@ class Ends:
         current = self.current.get((key.organization_id, key.period_start))
         if current:
             return current
+        courses = [
+            each for each in self.accounts.courses.get(key.organization_id, []) if key.period_start in each
+        ]
         if key in self.stored:
-            return self.stored[key].period_end
+            # As it was when the subscription may not have ended yet.
+            ended = [each.ends for each in courses if each.ends]
+            cut = [max(ended)] if ended and len(ended) == len(courses) else []
+            return min([self.stored[key].period_end, *cut])
         account = self.accounts.of(key.organization_id, key.meter)
         billed = [each.end for each in account.billed if each.start == key.period_start]
         if billed:
             return max(billed)
-        courses = self.accounts.courses.get(key.organization_id, [])
         ends = [end for each in courses if (end := each.find_end(key.period_start))]
         return max(ends) if ends else calendar_month(key.period_start).end
 

@@ -19,6 +19,8 @@ from billing.subscriptions import from_timestamp, subscription_of
 INVOICED_WITHIN = timedelta(days=1)
 # By more than this two clocks do not differ by chance.
 CLOCKS_AGREE = timedelta(minutes=5)
+# The least that two moments differ by.
+MOMENT = timedelta(microseconds=1)
 NEVER_BEGUN = frozenset({"incomplete", "incomplete_expired"})
 
 
@@ -58,11 +60,15 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class Selling:
-    """A subscription's metered item: since when it bills what is used, and what of that is not billed."""
+    """A subscription's metered item: since when it bills what is used, and what of that is not billed.
+
+    `begins` is when the item did, which may be later than its subscription, `since`.
+    """
 
     subscription_id: str
     price_id: str
     currency: str
+    since: datetime
     begins: datetime
     ends: datetime | None
     open_since: datetime
@@ -70,8 +76,11 @@ class Selling:
     is_paused: bool
     was_unpaid: bool
 
+    def is_on(self, moment: datetime) -> bool:
+        return self.begins <= moment and (self.ends is None or moment < self.ends)
+
     def standing(self, moment: datetime, *, now: datetime) -> Standing:
-        if moment < self.begins or (self.ends is not None and moment >= self.ends):
+        if not self.is_on(moment):
             return Standing.FREE
         if self.is_paused or (self.trial and self.trial[0] <= moment < self.trial[1]):
             return Standing.FREE
@@ -116,6 +125,24 @@ class Account:
     def find_billed(self, moment: datetime) -> Billed | None:
         """Return the final invoice's period that the moment is in."""
         return next((each for each in self.final if moment in each), None)
+
+    def billed_as_of(self, told: datetime, *, period_start: datetime) -> datetime:
+        """Return the moment by which units belong on an invoice that are dated at `told` and charged to a period.
+
+        As a rule that is `told`. But of an end at once the gate hears a moment later, and the hour that units are
+        dated at may have begun in between, also where two clocks differ. What was charged to the ended subscription's
+        period belongs on its last invoice then, unless another one has it or is to have it.
+        """
+        ends = [
+            each.ends for each in self.sold if each.ends and each.since <= period_start < each.ends <= told
+        ]
+        if (
+            not ends
+            or any(told in each for each in self.billed)
+            or any(each.is_on(told) for each in self.sold)
+        ):
+            return told
+        return max(period_start, max(ends) - MOMENT)
 
     def is_ahead(self, start: datetime, end: datetime, *, now: datetime) -> bool:
         """Whether an invoice of what is used from `start` to `end` was closed at a moment that is still to come.
@@ -162,14 +189,18 @@ class Course:
     anchor: datetime
     trial: tuple[datetime, datetime] | None
 
+    def __contains__(self, moment: datetime) -> bool:
+        return self.begins <= moment and (self.ends is None or moment < self.ends)
+
     def find_end(self, start: datetime) -> datetime | None:
-        """Return where the quota period that began at `start` ends by itself, None for one of another's."""
-        if start < self.begins or (self.ends is not None and start >= self.ends):
+        """Return where the quota period that began at `start` ended or ends, None for one of another's."""
+        if start not in self:
             return None
         if self.trial and self.trial[0] <= start < self.trial[1]:
             return self.trial[1]
         # A change that reset the anchor came after: the period was counted from another.
-        return anchored_month(min(self.anchor, start), start).end
+        end = anchored_month(min(self.anchor, start), start).end
+        return min(end, self.ends) if self.ends else end
 
 
 @dataclass(slots=True)
@@ -225,6 +256,7 @@ def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
         subscription_id=data["id"],
         price_id=item["price"]["id"],
         currency=data["currency"],
+        since=whole.begins,
         begins=max(from_timestamp(item["created"]), whole.begins),
         ends=whole.ends,
         open_since=from_timestamp(item["current_period_start"]),
