@@ -73,8 +73,7 @@ def is_at_limit(notice: Notice, entitlement: Entitlement, now: datetime) -> bool
     """Whether the period goes on and the limit is still the one that was told of, with no higher level noted since."""
     context = notice.context
     quota = entitlement.quotas.get(context["meter"])
-    starts = [entitlement.period_start.isoformat(), *entitlement.carried_from]
-    if quota is None or context["since"] not in starts:
+    if quota is None or datetime.fromisoformat(context["since"]) not in entitlement.counted_starts:
         return False
     if notice.kind == NoticeKind.QUOTA_REACHED:
         limits = quota["included"] == context["limit"]

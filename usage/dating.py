@@ -46,10 +46,7 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
     entitlement = terms.entitlements.get(report.organization_id)
     if entitlement is None:
         return own
-    is_this_month = (
-        report.period_start == entitlement.period_start
-        or report.period_start.isoformat() in entitlement.carried_from
-    )
+    is_this_month = report.period_start in entitlement.counted_starts
     subscription = terms.subscriptions.get(report.organization_id)
     since = metered_since_by(subscription, report.meter)
     # From the period's end on it is a renewal that made the new one, and usage stays in the old.

@@ -20,8 +20,11 @@ class UsageRollupQuerySet(models.QuerySet["UsageRollup"]):
 
     def counting_for(self, entitlement: Entitlement, meter: str) -> "UsageRollupQuerySet":
         """Rollups whose units count against the current quota: the period's, and those it carries on."""
-        starts = [entitlement.period_start, *map(datetime.fromisoformat, entitlement.carried_from)]
-        return self.filter(organization_id=entitlement.organization_id, meter=meter, period_start__in=starts)
+        return self.filter(
+            organization_id=entitlement.organization_id,
+            meter=meter,
+            period_start__in=entitlement.counted_starts,
+        )
 
     def units(self) -> int:
         total: int | None = self.aggregate(total=Sum("units"))["total"]
