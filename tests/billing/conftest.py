@@ -21,6 +21,8 @@ def hands(sandbox: Any) -> Iterator[Hands]:
 @pytest.fixture
 def durable_redis(redis: Any) -> Iterator[None]:
     """Redis as it should be set up. The tests' own keeps nothing on disk."""
+    # A slow disk would hold Redis up at an fsync, for longer than its clients wait.
+    redis.config_set("appendfsync", "no")
     redis.config_set("appendonly", "yes")
     yield
     redis.config_set("appendonly", "no")
