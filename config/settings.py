@@ -241,7 +241,8 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = DEBUG
+# Where files are looked up at each request no list of them is made at the start.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
 DEFAULT_FROM_EMAIL = env.text(
     "DEFAULT_FROM_EMAIL",

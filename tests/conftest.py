@@ -22,6 +22,7 @@ from sandbox.ids import new_account_id
 from sandbox.state import Sandbox
 from sandbox.transport import SandboxHTTPClient
 from tests.billing.acme import START, Acme
+from tests.flushing import flush_quickly
 from usage import stream
 from usage.lines import lines
 from usage.outage import outage
@@ -37,10 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Without migrations Django makes the ledger a plain table: put the partitioned one in its place."""
     with django_db_blocker.unblock():
         complete_tables()
+    with pytest.MonkeyPatch.context() as patch:
+        flush_quickly(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)
