@@ -1,5 +1,6 @@
 """What staff see of usage."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from accounts import clock
 from accounts.models import Organization
 from tests.billing.staffing import staff
 from tests.usage.cast import make_event
+from usage.counting import NO_KEY
 from usage.days import sum_days
 from usage.ledger import store
 from usage.most_used import most_used
@@ -84,6 +86,20 @@ def test_an_organization_s_page_shows_what_the_customer_sees(organization, api_k
     past = {"period": "2026-03-01T00:00:00+00:00", "interval": "month"}
     page = staff("view_usagerollup").get(f"/admin/usage/usagerollup/of/{organization.pk}/", past)
     assert "12 calls" in page.content.decode()
+
+
+def test_events_that_were_sent_in_have_a_column_where_there_are_some(organization):
+    address = f"/admin/usage/usagerollup/of/{organization.pk}/"
+    use(organization, NOW, 3)
+    assert "Events sent in" not in staff("view_usagerollup").get(address).content.decode()
+
+    use(organization, NOW, 5, status=0, api_key_id=NO_KEY)
+
+    page = staff("view_usagerollup").get(address).content.decode()
+    # Over time, and by endpoint, key and status.
+    assert page.count(">Events sent in</th>") == 4
+    day = page.rsplit("Sun 12 Apr", 1)[1].split("</tr>", 1)[0]
+    assert re.findall(r">(\d+)</td>", day) == ["8", "1", "1", "0"]
 
 
 def test_it_is_for_staff_who_may_look_at_usage_and_nothing_can_be_changed(organization, browser):
