@@ -1,6 +1,7 @@
 """What an organization may do, and the rules that decide it."""
 
 import re
+from datetime import datetime
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
