@@ -95,7 +95,7 @@ WHOLE_DAYS = """
 # Those that have totals, also in part and of another time zone: of a day that `is_whole` its own total is meant, and of
 # any other the totals of its hours in the scope.
 DAYS_IN_PART = """
-    SELECT id, meter, greatest(starts_at, %(start)s) AS starts_at, least(ends_at, %(end)s) AS ends_at,
+    SELECT id, meter, starts_at, ends_at,
            starts_at >= %(start)s AND ends_at <= %(end)s AND time_zone = %(time_zone)s AS is_whole
     FROM usage_day
     WHERE organization_id = %(organization)s AND meter = ANY(%(meters)s)

@@ -126,11 +126,12 @@ def recent_days(since: datetime, until: datetime) -> Iterator[Day]:
 
 
 def outdated_days() -> Iterator[Day]:
-    """Yield the days that late events have changed, and those of a time zone that is not the organization's now."""
+    """Yield the days that late events have changed, those of a time zone that is not the organization's now, and those
+    that have no totals yet.
+    """
     moved = ~Q(time_zone=F("organization__time_zone"))
-    rows = SummedDay.objects.filter(Q(late_at__isnull=False) | moved | Q(has_totals=False)).select_related(
-        "organization"
-    )
+    outdated = Q(late_at__isnull=False) | moved | Q(has_totals=False)
+    rows = SummedDay.objects.filter(outdated).select_related("organization")
     for row in rows.order_by("organization", "meter", "starts_at"):
         zone = ZoneInfo(row.organization.time_zone)
         # Cut by another time zone it lies in two of this one's.
@@ -155,6 +156,7 @@ def sum_day(day: Day, *, settled: datetime) -> bool:
             time_zone=day.zone.key,
             starts_at=day.start,
             ends_at=end,
+            has_totals=True,
         )
         values: dict[str, Any] = {"day": row.pk, "organization": day.organization_id, "meter": day.meter}
         cursor.execute(SUM, values | {"start": day.start, "end": end})

@@ -14,7 +14,8 @@ class SummedDay(models.Model):
     """That an organization's day is summed up for a meter: its hours from `starts_at` up to `ends_at`.
 
     Today's is there up to some hours ago. `late_at` says since when the sums are out of date: a rollup of one of the
-    hours has changed, and until they are made anew readers go by the rollups. Without totals only what needs them does.
+    hours has changed, and until they are made anew readers go by the rollups. So they do for want of totals, which
+    days have none of that were summed up before totals were kept.
     """
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
@@ -23,8 +24,8 @@ class SummedDay(models.Model):
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     late_at = models.DateTimeField(null=True, blank=True)
-    # False in the database: what a process from before totals were kept sums up has none, during an update too.
-    has_totals = models.BooleanField(default=True, db_default=False)
+    # The database says no by itself: a process from before there were totals may still sum days up during an update.
+    has_totals = models.BooleanField(db_default=False)
 
     class Meta:
         db_table = "usage_day"
