@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from tests.usage.cast import make_event
 from tests.usage.test_analytics import BEGINNINGS, ENDPOINTS, KEYS, ZONES, an_organization, measures_of
-from usage.analytics import Latency, latency, latency_by_endpoint, latency_by_meter, series
+from usage.analytics import (
+    Latency,
+    bucket_counts,
+    latency,
+    latency_by_endpoint,
+    latency_by_meter,
+    series,
+)
 from usage.cells import Scope, Statuses, fetch, sums
 from usage.days import Day, sum_day, sum_days
 from usage.latency import bucket
@@ -117,8 +124,12 @@ def asked(scope: Scope, events: list[Any]) -> list[Any]:
     ]
 
 
+def buckets_of(events: Iterable[Any]) -> Counter[int]:
+    return Counter(bucket(event.response_ms) for event in events if event.status)
+
+
 def latency_of(events: Iterable[Any]) -> Latency:
-    return Latency.of(Counter(bucket(event.response_ms) for event in events if event.status))
+    return Latency.of(buckets_of(events))
 
 
 @slow
@@ -151,6 +162,11 @@ def test_any_hours_read_as_their_events_add_up(*, beginning, drawn, summing, spa
         of_hour = [event for event in mine if hour_start(event.occurred_at) == point.start]
         assert point.measures == measures_of(of_hour), point.start
     assert found.totals == measures_of(mine)
+    if scope.is_whole:
+        statement = "SELECT coalesce(sum(units), 0)::int8 FROM sums"
+        read = fetch(f"{sums(scope)} {statement}", scope.values())
+        assert [units for (units,) in read] == [found.totals.units]
+    assert bucket_counts(scope)[1] == buckets_of(mine)
     assert latency(scope) == latency_of(mine)
     everything, by_endpoint = latency_by_endpoint(scope, ENDPOINTS[:2])
     assert everything == latency_of(mine)
