@@ -144,8 +144,8 @@ def sums_by(scope: Scope, interval: Interval, by: Dimension | None) -> str:
     if not by and scope.is_whole:
         begin = sums(scope, by_hour=is_by_hour)
         return f"{begin}, grouped AS (SELECT *, NULL AS value FROM sums)"  # noqa: S608  # As above.
-    begin = hourly_cells if is_by_hour else cells
-    return f"""{begin(scope)}, grouped AS (
+    begin = hourly_cells(scope) if is_by_hour else cells(scope)
+    return f"""{begin}, grouped AS (
     SELECT at, {COLUMNS[by] if by else "NULL"} AS value, {MEASURES} FROM cells GROUP BY 1, 2
 )"""  # noqa: S608  # As above.
 
