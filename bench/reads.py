@@ -206,7 +206,7 @@ def vacuum() -> None:
     from django.db import connection
 
     with connection.cursor() as cursor:
-        for table in ("usage_rollup", "usage_day", "usage_day_sum", "usage_day_latency"):
+        for table in ("usage_rollup", "usage_day", "usage_day_sum", "usage_day_latency", "usage_day_total"):
             cursor.execute(f"VACUUM ANALYZE {table}")
 
 

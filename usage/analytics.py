@@ -1,13 +1,13 @@
 """What was used: by time, and by what. From the sums and never from the ledger."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from usage.cells import SENT_IN, Scope, cells, fetch, hourly_cells, latencies
+from usage.cells import MEASURED, MEASURES, SUMS, Scope, cells, fetch, hourly_cells, latencies, sums
 from usage.latency import percentile
 from usage.local_time import Interval, starts_between
 
@@ -55,16 +55,6 @@ class Measures:
 
 
 NOTHING = Measures()
-MEASURES = f"""
-    sum(units)::int8 AS units,
-    coalesce(sum(calls) FILTER (WHERE NOT {SENT_IN}), 0)::int8 AS calls,
-    coalesce(sum(calls) FILTER (WHERE {SENT_IN}), 0)::int8 AS sent_in,
-    coalesce(sum(calls) FILTER (WHERE status >= 400), 0)::int8 AS errors,
-    coalesce(sum(response_ms) FILTER (WHERE status <> 0), 0)::int8 AS response_ms,
-    coalesce(sum(calls) FILTER (WHERE status = 0 AND NOT {SENT_IN}), 0)::int8 AS unknown"""
-# Of groups that are put together, which has a sum for each.
-SUMS = """sum(units)::int8, sum(calls)::int8, sum(sent_in)::int8, sum(errors)::int8, sum(response_ms)::int8,
-    sum(unknown)::int8"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +110,23 @@ def series(
     """
     starts = starts_between(scope.start, scope.end, interval, ZoneInfo(scope.time_zone))
     spans = list(zip(starts, [*starts[1:], scope.end], strict=True))
-    column = COLUMNS[by] if by else "NULL::text"
-    begin = hourly_cells if interval == Interval.HOUR else cells
-    statement = f"""{begin(scope)}, placed AS MATERIALIZED (
-    SELECT width_bucket(at, %(starts)s::timestamptz[]) AS place, {column} AS value, {MEASURES}
-    FROM cells GROUP BY 1, 2
-), ranked AS (
+    begin = sums_by(scope, interval, by)
+    # Placed only once they are added up: there are far fewer sums than cells.
+    placed = f"""{begin}, placed AS MATERIALIZED (
+    SELECT width_bucket(at, %(starts)s::timestamptz[]) AS place, value, {SUMS} FROM grouped GROUP BY 1, 2
+)"""  # noqa: S608  # Made of constants.
+    if by:
+        statement = f"""{placed}, ranked AS (
     SELECT value, row_number() OVER (ORDER BY sum(units) DESC, sum(calls + sent_in) DESC, value) AS rank
     FROM placed GROUP BY value
 )
-SELECT place, CASE WHEN rank <= %(most)s THEN placed.value::text END, least(rank, %(most)s + 1), {SUMS}
-FROM placed JOIN ranked ON ranked.value IS NOT DISTINCT FROM placed.value
-GROUP BY 1, 2, 3"""  # noqa: S608  # Made of constants.
+SELECT place, CASE WHEN rank <= %(most)s THEN value::text END, least(rank, %(most)s + 1), {SUMS}
+FROM placed JOIN ranked USING (value) GROUP BY 1, 2, 3"""  # noqa: S608  # As above.
+    else:
+        statement = f"{placed} SELECT place, NULL, 1, {', '.join(MEASURED)} FROM placed"  # noqa: S608  # As above.
     found: defaultdict[tuple[int, str | None], dict[int, Measures]] = defaultdict(dict)
-    for place, value, rank, *sums in fetch(statement, {**scope.values(), "starts": starts, "most": most}):
-        found[rank, value][place - 1] = Measures(*sums)
+    for place, value, rank, *measured in fetch(statement, {**scope.values(), "starts": starts, "most": most}):
+        found[rank, value][place - 1] = Measures(*measured)
     groups = []
     for (_, value), measures in sorted(found.items(), key=lambda each: each[0][0]):
         points = tuple(Point(*span, measures.get(place, NOTHING)) for place, span in enumerate(spans))
@@ -144,6 +136,18 @@ GROUP BY 1, 2, 3"""  # noqa: S608  # Made of constants.
         totals=total(group.measures for group in groups),
         groups=tuple(groups) if by else (),
     )
+
+
+def sums_by(scope: Scope, interval: Interval, by: Dimension | None) -> str:
+    """Return the beginning of a statement that has `grouped`, each `at` its hour or its day and of one `value`."""
+    is_by_hour = interval == Interval.HOUR
+    if not by and scope.is_whole:
+        begin = sums(scope, by_hour=is_by_hour)
+        return f"{begin}, grouped AS (SELECT *, NULL AS value FROM sums)"  # noqa: S608  # As above.
+    begin = hourly_cells(scope) if is_by_hour else cells(scope)
+    return f"""{begin}, grouped AS (
+    SELECT at, {COLUMNS[by] if by else "NULL"} AS value, {MEASURES} FROM cells GROUP BY 1, 2
+)"""  # noqa: S608  # As above.
 
 
 def added_up(groups: list[Group], spans: list[tuple[datetime, datetime]]) -> tuple[Point, ...]:
@@ -170,35 +174,37 @@ FROM ranked GROUP BY 1, 2, 3 ORDER BY 1, 3"""  # noqa: S608  # As above.
     # What GROUPING says: a bit is 1 where the column is not grouped by.
     kinds = {0b011: Dimension.KEY, 0b101: Dimension.ENDPOINT, 0b110: Dimension.STATUS}
     groups: dict[Dimension, list[Group]] = {dimension: [] for dimension in Dimension}
-    for kind, value, _, *sums in fetch(statement, {**scope.values(), "most": most}):
-        groups[kinds[kind]].append(Group(value, Measures(*sums)))
+    for kind, value, _, *measured in fetch(statement, {**scope.values(), "most": most}):
+        groups[kinds[kind]].append(Group(value, Measures(*measured)))
     return {dimension: tuple(found) for dimension, found in groups.items()}
 
 
 def latency(scope: Scope) -> Latency:
     """Return the percentiles of all the scope's calls, of its meters together."""
-    statement = f"{latencies(scope)} SELECT bucket, sum(calls)::int8 FROM buckets GROUP BY 1"  # noqa: S608
-    return Latency.of(Counter(dict(fetch(statement, scope.values()))))
+    return Latency.of(sum(bucket_counts(scope).values(), Counter()))
 
 
 def latency_by_meter(scope: Scope) -> dict[str, Latency]:
     """Return the percentiles of the calls of each of the scope's meters."""
-    statement = f"{latencies(scope)} SELECT meter, bucket, sum(calls)::int8 FROM buckets GROUP BY 1, 2"  # noqa: S608
-    found: dict[str, Counter[int]] = {meter: Counter() for meter in (scope.meter, *scope.beside)}
-    for meter, bucket, calls in fetch(statement, scope.values()):
-        found[meter][bucket] += calls
-    return {meter: Latency.of(counts) for meter, counts in found.items()}
+    found = bucket_counts(scope)
+    meters = enumerate((scope.meter, *scope.beside), start=1)
+    return {meter: Latency.of(found[number]) for number, meter in meters}
 
 
-def latency_by_endpoint(scope: Scope, endpoints: Iterable[str]) -> tuple[Latency, dict[str, Latency]]:
+def latency_by_endpoint(scope: Scope, endpoints: Sequence[str]) -> tuple[Latency, dict[str, Latency]]:
     """Return the percentiles of all the scope's calls, and of those to each of the endpoints."""
-    statement = f"""{latencies(scope)}
-SELECT CASE WHEN endpoint = ANY(%(endpoints)s) THEN endpoint END, bucket, sum(calls)::int8
-FROM buckets GROUP BY 1, 2"""  # noqa: S608  # As above.
-    everything: Counter[int] = Counter()
-    found: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    for endpoint, bucket, calls in fetch(statement, {**scope.values(), "endpoints": list(endpoints)}):
-        everything[bucket] += calls
-        if endpoint is not None:
-            found[endpoint][bucket] += calls
-    return Latency.of(everything), {endpoint: Latency.of(counts) for endpoint, counts in found.items()}
+    found = bucket_counts(scope, endpoints)
+    everything = Latency.of(sum(found.values(), Counter()))
+    numbered = enumerate(endpoints, start=1)
+    return everything, {
+        endpoint: Latency.of(found[number]) for number, endpoint in numbered if number in found
+    }
+
+
+def bucket_counts(scope: Scope, endpoints: Sequence[str] | None = None) -> defaultdict[int, Counter[int]]:
+    """Return the calls in each bucket by the number of the meter, or of the endpoint: see `usage.cells.latencies`."""
+    statement = latencies(scope, by_endpoint=endpoints is not None)
+    found: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for number, bucket, calls in fetch(statement, {**scope.values(), "endpoints": list(endpoints or ())}):
+        found[number][bucket] = calls
+    return found

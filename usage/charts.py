@@ -14,9 +14,12 @@ LEAST = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Of a bar: `number` is its group's, from 1; `y` and `height` go down from the chart's top."""
+    """Of a bar: `number` is its group's, from 1; `y` and `height` go down from the chart's top.
 
-    number: int
+    As a page writes them: a template would take its time to find how numbers are written here.
+    """
+
+    number: str
     y: str
     height: str
 
@@ -25,7 +28,7 @@ class Segment:
 class Bar:
     label: str
     point: Point
-    x: int
+    x: str
     segments: tuple[Segment, ...]
     shares: tuple[int, ...]
 
@@ -47,7 +50,7 @@ def draw(series: Series, interval: Interval, zone: ZoneInfo) -> Chart:
     bars = []
     for place, point in enumerate(series.points):
         shares = tuple(group.points[place].measures.units for group in stacks)
-        bars.append(Bar(names[place], point, place * PLACE, stack(shares, top), shares))
+        bars.append(Bar(names[place], point, str(place * PLACE), stack(shares, top), shares))
     return Chart(tuple(bars), top, max(len(bars), 1) * PLACE)
 
 
@@ -57,7 +60,7 @@ def stack(shares: tuple[int, ...], top: int) -> tuple[Segment, ...]:
         if units:
             height = max(units * HEIGHT / top, LEAST)
             y = max(y - height, 0.0)
-            segments.append(Segment(number, f"{y:.2f}", f"{height:.2f}"))
+            segments.append(Segment(str(number), f"{y:.2f}", f"{height:.2f}"))
     return tuple(segments)
 
 

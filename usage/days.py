@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 
 from accounts.models import Organization
+from usage.cells import MEASURED, MEASURES
 from usage.latency import MASK, SHIFT
 from usage.local_time import Interval, following, hour_start, starts_between
 from usage.models import SummedDay, UsageRollup
@@ -57,14 +58,29 @@ WITH hours AS MATERIALIZED (
         (summed_day_id, period_start, api_key_id, endpoint, status, units, calls, response_ms)
     SELECT %(day)s, period_start, api_key_id, endpoint, status, sum(units), sum(calls), sum(response_ms)
     FROM hours GROUP BY period_start, api_key_id, endpoint, status
-), buckets AS (
-    SELECT period_start, endpoint, entry >> {SHIFT} AS bucket, sum(entry & {MASK})::int8 AS calls
-    FROM hours, unnest(latency) AS entry WHERE status <> 0 GROUP BY 1, 2, 3
+), buckets AS MATERIALIZED (
+    SELECT hour, period_start, endpoint, entry >> {SHIFT} AS bucket, sum(entry & {MASK})::int8 AS calls
+    FROM (SELECT hour, period_start, endpoint, unnest(latency) AS entry FROM hours WHERE status <> 0) AS entries
+    GROUP BY 1, 2, 3, 4
+), times AS (
+    SELECT hour, period_start, endpoint, array_agg((bucket << {SHIFT}) + calls ORDER BY bucket) AS latency
+    FROM (
+        SELECT hour, period_start, endpoint, bucket, sum(calls)::int8 AS calls FROM buckets
+        GROUP BY period_start, bucket, GROUPING SETS ((endpoint), (hour), ())
+    ) AS added
+    GROUP BY hour, period_start, endpoint
+), totals AS (
+    INSERT INTO usage_day_total (summed_day_id, hour, period_start, {", ".join(MEASURED)}, latency)
+    SELECT %(day)s, measured.hour, measured.period_start, {", ".join(MEASURED)}, coalesce(latency, '{{}}')
+    FROM (
+        SELECT hour, period_start, {MEASURES} FROM hours GROUP BY period_start, GROUPING SETS ((hour), ())
+    ) AS measured
+    LEFT JOIN times ON endpoint IS NULL AND times.period_start = measured.period_start
+        AND times.hour IS NOT DISTINCT FROM measured.hour
 )
 INSERT INTO usage_day_latency (summed_day_id, period_start, endpoint, latency)
-SELECT %(day)s, period_start, endpoint, array_agg((bucket << {SHIFT}) + calls ORDER BY bucket)
-FROM buckets GROUP BY period_start, endpoint
-"""  # noqa: S608  # Its parts from outside the string are constants of usage.latency.
+SELECT %(day)s, period_start, endpoint, latency FROM times WHERE endpoint IS NOT NULL
+"""  # noqa: S608  # Its parts from outside the string are constants of this package.
 # By the index on hours alone: whose rollups are recent.
 RECENT = "SELECT DISTINCT organization_id, meter FROM usage_rollup WHERE hour >= %s ORDER BY 1, 2"
 # The trigger goes by PostgreSQL's clock: what it takes for the present is not summed up, whatever ours says.
@@ -110,9 +126,12 @@ def recent_days(since: datetime, until: datetime) -> Iterator[Day]:
 
 
 def outdated_days() -> Iterator[Day]:
-    """Yield the days that late events have changed, and those of a time zone that is not the organization's now."""
+    """Yield the days that late events have changed, those of a time zone that is not the organization's now, and those
+    that have no totals yet.
+    """
     moved = ~Q(time_zone=F("organization__time_zone"))
-    rows = SummedDay.objects.filter(Q(late_at__isnull=False) | moved).select_related("organization")
+    outdated = Q(late_at__isnull=False) | moved | Q(has_totals=False)
+    rows = SummedDay.objects.filter(outdated).select_related("organization")
     for row in rows.order_by("organization", "meter", "starts_at"):
         zone = ZoneInfo(row.organization.time_zone)
         # Cut by another time zone it lies in two of this one's.
@@ -137,6 +156,7 @@ def sum_day(day: Day, *, settled: datetime) -> bool:
             time_zone=day.zone.key,
             starts_at=day.start,
             ends_at=end,
+            has_totals=True,
         )
         values: dict[str, Any] = {"day": row.pk, "organization": day.organization_id, "meter": day.meter}
         cursor.execute(SUM, values | {"start": day.start, "end": end})

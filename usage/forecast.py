@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from billing.models import Entitlement, Meter
-from usage.cells import cells, fetch
+from usage.cells import fetch, sums
 from usage.local_time import HOUR, Interval, following, round_down, round_up, starts_between
 from usage.quota_periods import current_period
 
@@ -82,14 +82,14 @@ def paces(entitlement: Entitlement, meters: Sequence[Meter], *, now: datetime) -
     start, end = rate_window(first, now, zone)
     statement = """
 SELECT meter, sum(units)::int8, coalesce(sum(units) FILTER (WHERE at >= %(from)s AND at < %(to)s), 0)::int8
-FROM cells GROUP BY meter"""
+FROM sums GROUP BY meter"""
     scope = period.scope(entitlement.organization, *(meter.slug for meter in meters))
-    rows = fetch(cells(scope) + statement, {**scope.values(), "from": start, "to": end})
-    sums = {slug: (used, recent) for slug, used, recent in rows}
+    rows = fetch(sums(scope) + statement, {**scope.values(), "from": start, "to": end})
+    found = {slug: (used, recent) for slug, used, recent in rows}
     whole_days = len(starts_between(start, end, Interval.DAY, zone)) if start < end else 0
 
     def pace_of(meter: Meter) -> Pace:
-        used, recent = sums.get(meter.slug, (0, 0))
+        used, recent = found.get(meter.slug, (0, 0))
         if meter.aggregation == Meter.Aggregation.MAX:
             return Pace(used, 0, HOUR, None)  # A largest value does not grow with time.
         if not whole_days:

@@ -12,12 +12,12 @@ from django.db import connection, transaction
 from accounts.models import Organization
 from tests.usage.cast import make_event
 from usage import ledger
-from usage.analytics import series
+from usage.analytics import Dimension, series
 from usage.cells import Scope
 from usage.days import Day, sum_day, sum_days
 from usage.ledger import store
 from usage.local_time import Interval, round_down
-from usage.models import DayLatency, DaySum, SummedDay, UsageRollup
+from usage.models import DayLatency, DaySum, DayTotal, SummedDay, UsageRollup
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -63,11 +63,17 @@ def test_readers_take_what_is_summed_up_from_there():
     organization = an_organization()
     use(organization, DAY, 5)
     sum_days(now=DAY + 4 * HOUR)
-    DaySum.objects.update(units=7)  # To tell the one from the other.
+    # To tell the one from the other.
+    DaySum.objects.update(units=7)
+    DayTotal.objects.filter(hour=None).update(units=8)
+    DayTotal.objects.exclude(hour=None).update(units=9)
 
     use(organization, DAY + 3 * HOUR, 10)
 
-    assert units(organization) == [17, 0, 0]
+    scope = Scope(organization, "requests", DAY, DAY + 24 * HOUR, "UTC")
+    assert series(scope, Interval.DAY, by=Dimension.ENDPOINT).totals.units == 7 + 10
+    assert series(scope, Interval.DAY).totals.units == 8 + 10
+    assert series(scope, Interval.HOUR).totals.units == 9 + 10
 
 
 @pytest.mark.django_db

@@ -1,7 +1,7 @@
 """How much was used: events, their hourly sums, and what was told to Stripe."""
 
 from usage.models.corrections import Correction, CorrectionQuerySet
-from usage.models.days import DayLatency, DaySum, SummedDay
+from usage.models.days import DayLatency, DaySum, DayTotal, SummedDay
 from usage.models.ingested import DistinctValue, IngestedEvent, PeriodPeak
 from usage.models.ledger import DroppedMonth, UsageEvent
 from usage.models.proofs import Proof, ProofQuerySet
@@ -13,6 +13,7 @@ __all__ = [
     "CorrectionQuerySet",
     "DayLatency",
     "DaySum",
+    "DayTotal",
     "DistinctValue",
     "DroppedMonth",
     "IngestedEvent",

@@ -14,7 +14,8 @@ class SummedDay(models.Model):
     """That an organization's day is summed up for a meter: its hours from `starts_at` up to `ends_at`.
 
     Today's is there up to some hours ago. `late_at` says since when the sums are out of date: a rollup of one of the
-    hours has changed, and until they are made anew readers go by the rollups.
+    hours has changed, and until they are made anew readers go by the rollups. So they do for want of totals, which
+    days have none of that were summed up before totals were kept.
     """
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
@@ -23,6 +24,8 @@ class SummedDay(models.Model):
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     late_at = models.DateTimeField(null=True, blank=True)
+    # The database says no by itself: a process from before there were totals may still sum days up during an update.
+    has_totals = models.BooleanField(db_default=False)
 
     class Meta:
         db_table = "usage_day"
@@ -68,3 +71,27 @@ class DayLatency(models.Model):
 
     def __str__(self) -> str:
         return f"{self.summed_day_id}: {self.endpoint}"
+
+
+class DayTotal(models.Model):
+    """What a day, or one hour of it, measures over all keys, endpoints and statuses: see `usage.analytics.Measures`.
+
+    `hour` is None of the day. `latency` are the response times of all calls.
+    """
+
+    summed_day = models.ForeignKey(SummedDay, models.CASCADE, related_name="totals")
+    hour = models.DateTimeField(null=True)
+    period_start = models.DateTimeField()
+    units = models.BigIntegerField()
+    calls = models.BigIntegerField()
+    sent_in = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    response_ms = models.BigIntegerField()
+    unknown = models.BigIntegerField()
+    latency = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        db_table = "usage_day_total"
+
+    def __str__(self) -> str:
+        return f"{self.summed_day_id}: {self.hour or 'all day'}: {self.units}"
