@@ -22,7 +22,7 @@ from apikeys.models import APIKey, UncountedUnits
 from apikeys.reservations import uncounted_events
 from billing.entitlements import lock_entitlement, refresh_entitlement
 from billing.models import Entitlement, Meter, PlanQuota
-from usage import stream
+from usage import metering, stream
 from usage.counting import Counted, count_period
 from usage.redis_client import get_redis
 
@@ -160,10 +160,11 @@ def beginnings(
     missing = [meter for meter, name in names.items() if doubted or name not in held]
     if not missing:
         return {}
-    # An event goes from a reservation to the stream to the ledger: looked for in that order, it is in one of them.
-    # Where it is in two the later counts.
+    # An event goes from a reservation to the stream to the ledger, where Redis refused it by way of this process's
+    # memory: looked for in that order, it is in one of them. Where it is in two the later counts.
     reserved = uncounted_events(entitlement.organization.ref)
     backlog = [*reserved, *stream.backlog(entitlement.organization_id)]
+    backlog += metering.kept_events(entitlement.organization_id)
     found = {}
     starts = entitlement.counted_starts
     for meter in missing:

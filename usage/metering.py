@@ -3,14 +3,16 @@
 import logging
 from collections import deque
 from functools import partial
+from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection, transaction
 from redis.exceptions import RedisError
 
 from usage import ledger, stream
 from usage.events import Event
 from usage.models import UsageEvent
 from usage.outage import outage
+from usage.partitions import OutOfReach
 from usage.pressure import pressure
 from usage.signals import event_delayed
 
@@ -40,14 +42,41 @@ def record(event: Event) -> None:
 
 
 def store_directly(event: Event) -> None:
-    """Store an event past the stream; with PostgreSQL out of reach too, keep it until either is back."""
+    """Store an event past the stream; with PostgreSQL out of reach too, keep it until either is back.
+
+    It is kept as well where this happens in somebody's transaction: Redis's answer is read by whoever asks it next,
+    and what they undo must not take the event along.
+    """
     logger.warning("Redis is unreachable: usage event %s goes straight to PostgreSQL", event.id)
     try:
-        ledger.store([event])
-    except (OperationalError, InterfaceError):
+        with transaction.atomic(durable=True):
+            ledger.store([event])
+    except (IntegrityError, DataError, OutOfReach) as error:
+        if not is_set_aside(event, why=str(error)):
+            keep(event)
+    except (DatabaseError, InterfaceError):
         logger.error("PostgreSQL is unreachable too: usage event is kept in memory: %s", event.encode())
-        homeless.append(event)
-        stream.retry_later(house)
+        keep(event)
+    except RuntimeError:  # Django's word for a transaction that is not the outermost.
+        keep(event)
+
+
+def keep(event: Event) -> None:
+    homeless.append(event)
+    stream.retry_later(house)
+
+
+def kept_events(organization_id: UUID) -> list[Event]:
+    """Return those of the organization's events that this process keeps. Each stays until it is in the ledger."""
+    return [event for event in homeless.copy() if event.organization_id == organization_id]
+
+
+def is_set_aside(event: Event, *, why: str) -> bool:
+    """Have a person look at an event that the ledger will never take; return whether Redis has it for them."""
+    try:
+        return stream.set_aside(event.encode().encode(), why)
+    except RedisError:
+        return False
 
 
 def house() -> bool:
@@ -57,9 +86,13 @@ def house() -> bool:
         try:
             event_delayed.send(sender=UsageEvent, event=event)
             ledger.store([event])
-        except (OperationalError, InterfaceError):
+        except (IntegrityError, DataError, OutOfReach) as error:
+            if not is_set_aside(event, why=str(error)):
+                homeless.rotate(-1)  # It stops no other.
+                continue
+        except (DatabaseError, InterfaceError):
             if not connection.in_atomic_block:
                 connection.close()  # The next try begins with a fresh one.
             return False
         homeless.popleft()
-    return True
+    return not homeless

@@ -15,6 +15,7 @@ from apikeys.tasks import take_up_uncounted
 from billing.models import Access
 from tests.apikeys.test_gate import set_limits, used
 from tests.usage.cast import make_event, serve
+from usage import metering, stream
 from usage.lines import lines
 from usage.models import UsageEvent, UsageRollup
 from usage.redis_client import get_redis
@@ -341,6 +342,23 @@ def test_a_redis_that_takes_no_writes_loses_no_usage(api_key, own_redis):
     lines.confirm()
 
     get_redis().config_set("maxmemory", "0")
+    assert ledger_units() == 1
+
+
+def test_a_counter_that_begins_anew_counts_what_redis_refused_before(
+    organization, api_key, own_redis, monkeypatch
+):
+    monkeypatch.setattr(stream, "retry_later", lambda attempt: None)
+    call(api_key)
+    lines.confirm()
+    decision = admit(api_key.secret)
+    get_redis().config_set("maxmemory", "1")
+    finish(decision)
+    get_redis().config_set("maxmemory", "0")
+    forget_counters(organization)
+
+    assert admit(api_key.secret).used == 3
+    assert metering.house()
     assert ledger_units() == 1
 
 
