@@ -114,7 +114,7 @@ class Line:
 
 
 def tell(failed: Failed) -> None:
-    """Say that an entry failed. No error gets out: who reads its answer asked for another's, and more are to be told."""
+    """Say that an entry failed. No error gets out: who reads the answer asked for another, and more are to be told."""
     try:
         failed()
     except Exception:

@@ -13,6 +13,7 @@ from billing.models import Entitlement
 from billing.periods import calendar_month
 from config.environment import Environment
 from tests.usage.cast import make_event
+from tests.usage.ingesting import event, send, statuses
 from usage import stream
 from usage.ledger import STORING, store
 from usage.models import DroppedMonth, MeterReport, UsageEvent, UsageRollup
@@ -187,3 +188,14 @@ def test_the_command_says_what_it_dropped_and_what_it_kept_and_why(july, organiz
 def test_fewer_than_three_months_are_refused(value):
     with pytest.raises(ImproperlyConfigured, match="LEDGER_MONTHS must be a whole number, 3 or more"):
         Environment({"LEDGER_MONTHS": value}).integer("LEDGER_MONTHS", default=0, at_least=3)
+
+
+def test_an_event_sent_in_of_a_month_that_was_dropped_is_too_old_and_keeps_no_other_from_being_taken(
+    july, organization
+):
+    drop_old_partitions(NOW)
+    with clock.standing_at(NOW.replace(day=5)):
+        outcomes = send(event(organization, "1", time=OLD), event(organization, "2"))
+
+    assert statuses(outcomes) == ["too_old", "accepted"]
+    assert JULY not in existing_months()
