@@ -53,10 +53,12 @@ class StreamCollector(Collector):
 
     def of_stream(self) -> Iterator[Metric]:
         state = stream.state()
-        yield from gauge("stream_entries", "Usage events that are not in the ledger yet.", state.entries)
         yield from gauge(
-            "stream_unread_entries", "Of them, those that no drain has read.", state.entries - state.pending
+            "stream_entries", "Usage events on the stream: what is stored is taken off it.", state.entries
         )
+        # Of what came or went while Redis was asked, and of what somebody trimmed, one figure knows and one does not.
+        unread = max(state.entries - state.pending, 0)
+        yield from gauge("stream_unread_entries", "Of them, those that no drain has read.", unread)
         yield from gauge("stream_pending_entries", "Of them, those in a drain's hands.", state.pending)
         yield from gauge(
             "stream_oldest_entry_age_seconds", "How long the oldest of them has waited.", state.oldest_age

@@ -12,8 +12,8 @@ from accounts import clock
 from billing.models import Entitlement
 from billing.periods import calendar_month
 from config.environment import Environment
+from tests.usage import ingesting
 from tests.usage.cast import make_event
-from tests.usage.ingesting import event, send, statuses
 from usage import stream
 from usage.ledger import STORING, store
 from usage.models import DroppedMonth, MeterReport, UsageEvent, UsageRollup
@@ -195,7 +195,8 @@ def test_an_event_sent_in_of_a_month_that_was_dropped_is_too_old_and_keeps_no_ot
 ):
     drop_old_partitions(NOW)
     with clock.standing_at(NOW.replace(day=5)):
-        outcomes = send(event(organization, "1", time=OLD), event(organization, "2"))
+        sent = [ingesting.event(organization, "1", time=OLD), ingesting.event(organization, "2")]
+        outcomes = ingesting.send(*sent)
 
-    assert statuses(outcomes) == ["too_old", "accepted"]
+    assert ingesting.statuses(outcomes) == ["too_old", "accepted"]
     assert JULY not in existing_months()
