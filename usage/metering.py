@@ -1,5 +1,6 @@
 """Record served calls."""
 
+import atexit
 import logging
 from collections import deque
 from functools import partial
@@ -96,3 +97,7 @@ def house() -> bool:
             return False
         homeless.popleft()
     return not homeless
+
+
+# Before the lines read their last answers: what those bring is stored at once then.
+atexit.register(house)

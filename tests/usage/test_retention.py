@@ -19,7 +19,7 @@ from usage.ledger import STORING, store
 from usage.models import DroppedMonth, MeterReport, UsageEvent, UsageRollup
 from usage.partitions import OutOfReach, existing_months
 from usage.reports import make_reports
-from usage.retention import drop_old_partitions, months_to_drop, why_kept
+from usage.retention import drop_old_partitions, months_past_retention, why_kept
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 15, 5, 20, tzinfo=UTC)
@@ -47,6 +47,10 @@ def july(organization):
     make_reports()
     MeterReport.objects.update(state=MeterReport.State.SENT)
     return event
+
+
+def months_to_drop(now):
+    return [month for month in months_past_retention(now) if why_kept(month, now=now) is None]
 
 
 def known_to_stripe(organization):
