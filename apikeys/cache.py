@@ -124,7 +124,8 @@ def copy(organization: Organization, *, now: datetime) -> None:
     pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)
     old = [name for name in held if is_old(name, before=entitlement.period_start - KEPT)]
     if is_doubted(held):
-        old += [name for name in held if name.startswith(MEASURING)]
+        # A counter by itself has one colon: its meter may be called so.
+        old += [name for name in held if name.startswith(MEASURING) and name.count(":") > 1]
     if old:
         pipeline.hdel(keys.used, *old)
     pipeline.execute()
