@@ -54,15 +54,15 @@ def store_directly(event: Event) -> None:
             ledger.store([event])
     except (IntegrityError, DataError, OutOfReach) as error:
         if not is_set_aside(event, why=str(error)):
-            keep(event)
+            keep(event, "no store takes it")
     except (DatabaseError, InterfaceError):
-        logger.error("PostgreSQL is unreachable too: usage event is kept in memory: %s", event.encode())
-        keep(event)
+        keep(event, "PostgreSQL is unreachable too")
     except RuntimeError:  # Django's word for a transaction that is not the outermost.
-        keep(event)
+        keep(event, "a transaction is under way")
 
 
-def keep(event: Event) -> None:
+def keep(event: Event, why: str) -> None:
+    logger.error("Usage event is kept in memory, as %s: %s", why, event.encode())
     homeless.append(event)
     stream.retry_later(house)
 
@@ -86,17 +86,30 @@ def house() -> bool:
         event = homeless[0]
         try:
             event_delayed.send(sender=UsageEvent, event=event)
-            ledger.store([event])
-        except (IntegrityError, DataError, OutOfReach) as error:
-            if not is_set_aside(event, why=str(error)):
-                homeless.rotate(-1)  # It stops no other.
-                continue
-        except (DatabaseError, InterfaceError):
+            has_home = is_taken(event)
+        except (DatabaseError, InterfaceError, RedisError):
             if not connection.in_atomic_block:
                 connection.close()  # The next try begins with a fresh one.
             return False
-        homeless.popleft()
+        if has_home:
+            homeless.popleft()
+        else:
+            homeless.rotate(-1)  # It stops no other.
     return not homeless
+
+
+def is_taken(event: Event) -> bool:
+    """Hand an event to whichever store is back; return False for one that has to wait, and stops no other.
+
+    Raises RedisError where neither is.
+    """
+    try:
+        ledger.store([event])
+    except (IntegrityError, DataError, OutOfReach) as error:
+        return is_set_aside(event, why=str(error))
+    except (DatabaseError, InterfaceError):
+        stream.deliver(event)
+    return True
 
 
 # Before the lines read their last answers: what those bring is stored at once then.

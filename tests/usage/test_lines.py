@@ -173,6 +173,7 @@ def test_an_event_that_neither_store_takes_is_kept_until_one_does(organization, 
     monkeypatch.setattr(stream, "retry_later", later.append)
     with monkeypatch.context() as broken:
         broken.setattr(ledger, "store", fail)
+        broken.setattr(stream, "deliver", lose)
         metering.store_directly(event)
         assert not metering.house()
 
@@ -183,6 +184,25 @@ def test_an_event_that_neither_store_takes_is_kept_until_one_does(organization, 
 
 def fail(events):
     raise OperationalError("the connection is lost")
+
+
+def lose(event):
+    raise Lost("gone")
+
+
+@pytest.mark.django_db
+def test_an_event_that_neither_store_takes_goes_to_the_stream_where_redis_is_back_first(
+    organization, monkeypatch, drain
+):
+    event = make_event(organization_id=organization.pk, at=organization.created_at)
+    with monkeypatch.context() as broken:
+        broken.setattr(stream, "retry_later", lambda attempt: None)
+        broken.setattr(ledger, "store", fail)
+        metering.store_directly(event)
+        assert metering.house()
+
+    assert drain.run_once() == 1
+    assert UsageEvent.objects.get().id == event.id
 
 
 def test_an_attempt_is_repeated_until_it_succeeds(own, monkeypatch):
