@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-from collections import deque
 from functools import partial
 from uuid import UUID
 
@@ -19,8 +18,8 @@ from usage.signals import event_delayed
 
 logger = logging.getLogger(__name__)
 
-# Events that neither store would take, until one does.
-homeless: deque[Event] = deque()
+# Events that neither store would take, until one does, by id. Two threads may look for a home for one.
+homeless: dict[UUID, Event] = {}
 
 
 def record(event: Event) -> None:
@@ -63,13 +62,13 @@ def store_directly(event: Event) -> None:
 
 def keep(event: Event, why: str) -> None:
     logger.error("Usage event is kept in memory, as %s: %s", why, event.encode())
-    homeless.append(event)
+    homeless[event.id] = event
     stream.retry_later(house)
 
 
 def kept_events(organization_id: UUID) -> list[Event]:
     """Return those of the organization's events that this process keeps. Each stays until it is in the ledger."""
-    return [event for event in homeless.copy() if event.organization_id == organization_id]
+    return [event for event in list(homeless.values()) if event.organization_id == organization_id]
 
 
 def is_set_aside(event: Event, *, why: str) -> bool:
@@ -82,8 +81,7 @@ def is_set_aside(event: Event, *, why: str) -> bool:
 
 def house() -> bool:
     """Try again with the events that nobody would take; return whether none is left."""
-    for _ in range(len(homeless)):
-        event = homeless[0]
+    for event in list(homeless.values()):
         try:
             event_delayed.send(sender=UsageEvent, event=event)
             has_home = is_taken(event)
@@ -92,9 +90,7 @@ def house() -> bool:
                 connection.close()  # The next try begins with a fresh one.
             return False
         if has_home:
-            homeless.popleft()
-        else:
-            homeless.rotate(-1)  # It stops no other.
+            homeless.pop(event.id, None)
     return not homeless
 
 

@@ -143,7 +143,7 @@ def test_an_event_that_nobody_would_take_for_long_is_charged_when_it_is_stored(o
     event = make_event(
         organization_id=organization.pk, at=decision.at, units=6, period_start=decision.period_start
     )
-    metering.homeless.append(event)
+    metering.homeless[event.id] = event
     look_twice(hands)
     assert used(organization) == 0
 

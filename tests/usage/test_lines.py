@@ -268,12 +268,12 @@ def test_an_event_that_comes_while_another_is_housed_has_a_home_too(organization
     first, second = (
         make_event(organization_id=organization.pk, at=organization.created_at) for _ in range(2)
     )
-    metering.homeless.append(first)
+    metering.homeless[first.id] = first
     real = ledger.store
 
     def store(events):
         if events == [first]:
-            metering.homeless.append(second)
+            metering.homeless[second.id] = second
         return real(events)
 
     monkeypatch.setattr(ledger, "store", store)
@@ -288,7 +288,7 @@ def test_an_event_that_no_store_can_ever_take_is_set_aside_and_stops_nobody(orga
     bad = make_event(organization_id=organization.pk, at=organization.created_at, endpoint="/nul\0")
     good = make_event(organization_id=organization.pk, at=organization.created_at)
     metering.store_directly(bad)
-    metering.homeless.extend([bad, good])
+    metering.homeless.update({bad.id: bad, good.id: good})
 
     assert metering.house()
     assert UsageEvent.objects.get().id == good.id
