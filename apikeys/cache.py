@@ -22,7 +22,7 @@ from apikeys.models import APIKey, UncountedUnits
 from apikeys.reservations import uncounted_events
 from billing.entitlements import lock_entitlement, refresh_entitlement
 from billing.models import Entitlement, Meter, PlanQuota
-from usage import stream
+from usage import metering, stream
 from usage.counting import Counted, count_period
 from usage.redis_client import get_redis
 
@@ -124,7 +124,8 @@ def copy(organization: Organization, *, now: datetime) -> None:
     pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)
     old = [name for name in held if is_old(name, before=entitlement.period_start - KEPT)]
     if is_doubted(held):
-        old += [name for name in held if name.startswith(MEASURING)]
+        # A counter by itself has one colon: its meter may be called so.
+        old += [name for name in held if name.startswith(MEASURING) and name.count(":") > 1]
     if old:
         pipeline.hdel(keys.used, *old)
     pipeline.execute()
@@ -160,10 +161,11 @@ def beginnings(
     missing = [meter for meter, name in names.items() if doubted or name not in held]
     if not missing:
         return {}
-    # An event goes from a reservation to the stream to the ledger: looked for in that order, it is in one of them.
-    # Where it is in two the later counts.
+    # An event goes from a reservation to the stream to the ledger, where Redis refused it by way of this process's
+    # memory: looked for in that order, it is in one of them. Where it is in two the later counts.
     reserved = uncounted_events(entitlement.organization.ref)
     backlog = [*reserved, *stream.backlog(entitlement.organization_id)]
+    backlog += metering.kept_events(entitlement.organization_id)
     found = {}
     starts = entitlement.counted_starts
     for meter in missing:

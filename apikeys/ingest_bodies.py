@@ -93,7 +93,8 @@ def binary_event(headers: Mapping[str, Any], content_type: str, body: bytes) -> 
 
 def is_oversized(event: Any) -> bool:
     try:
-        return len(json.dumps(event, ensure_ascii=False)) > ITEM_SIZE
+        shortest = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        return len(shortest.encode(errors="surrogatepass")) > ITEM_SIZE
     except RecursionError:
         return True
 

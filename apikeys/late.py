@@ -28,7 +28,9 @@ def announce(event: Event) -> None:
     """
     if clock.now() - event.occurred_at < LATE:
         return
-    organization = Organization.objects.get(pk=event.organization_id)
+    organization = Organization.objects.filter(pk=event.organization_id).first()
+    if organization is None:
+        return  # It was deleted with its counters, and the ledger will not take the event.
     try:
         return_units(
             organization.ref,

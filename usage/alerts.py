@@ -9,10 +9,14 @@ What is used is what the quota counts: the period's units and those of periods t
 period that is over is not told of.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
+
+from django.db import DatabaseError
 
 from accounts import clock
 from accounts.models import Organization
@@ -21,6 +25,8 @@ from billing.models import Entitlement, Meter, Notice, NoticeKind, PlanQuota
 from billing.notices import News, note
 from usage.counting import Account, units_of
 from usage.forecast import forecast
+
+logger = logging.getLogger(__name__)
 
 LEVELS = (50, 80, 100)
 
@@ -46,16 +52,32 @@ def note_crossings(touched: Iterable[tuple[UUID, str]]) -> list[Notice]:
         for pk, slug in pairs
         if pk in held and slug in meters and is_limited(held[pk], slug, now=now)
     ]
-    found = [
-        Crossing(held[account.organization_id].organization, meters[account.meter], news)
-        for account, used in zip(accounts, units_of(accounts), strict=True)
-        for news in crossings(held[account.organization_id], meters[account.meter], used=used, now=now)
-    ]
+    found: list[Crossing] = []
+    for account, used in zip(accounts, units_of(accounts), strict=True):
+        entitlement, meter = held[account.organization_id], meters[account.meter]
+        with keeping_others_going(entitlement.organization):
+            crossed = list(crossings(entitlement, meter, used=used, now=now))
+            found += [Crossing(entitlement.organization, meter, news) for news in crossed]
     written: list[Notice] = []
     for organization, meter, news in without_noted(found):
-        context = news.context | {"runs_out_at": runs_out_at(held[organization.pk], meter, news, now=now)}
-        written += note(organization, [news._replace(context=context)])
+        with keeping_others_going(organization):
+            context = news.context | {"runs_out_at": runs_out_at(held[organization.pk], meter, news, now=now)}
+            written += note(organization, [news._replace(context=context)])
     return written
+
+
+@contextmanager
+def keeping_others_going(organization: Organization) -> Iterator[None]:
+    """Log what fails, but for the database: one customer's alert keeps nobody's usage from being billed.
+
+    It is tried again with the next units.
+    """
+    try:
+        yield
+    except DatabaseError:
+        raise
+    except Exception:
+        logger.exception("What %s has used of its quotas could not be told", organization.ref)
 
 
 def runs_out_at(entitlement: Entitlement, meter: Meter, news: News, *, now: datetime) -> str:

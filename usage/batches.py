@@ -37,7 +37,8 @@ class Kind:
         organization, api_key, meter, units, period, method, status, endpoint = rest.decode().split("|", 7)
         if len(organization) != 32 or len(api_key) != 32 or "\0" in endpoint or "\0" in meter + method:
             raise ValueError("It takes more to read this one.")
-        if len(meter) > 40 or len(method) > 10 or len(endpoint) > 200 or int(units) < 0 or int(status) < 0:
+        is_short = len(meter) <= 40 and len(method) <= 10 and len(endpoint) <= 200
+        if not is_short or int(units) < 0 or int(status) < 0 or int(period) < 0:
             raise ValueError("The ledger does not take this one.")
         self.api_key = UUID(api_key)
         self.units = int(units)

@@ -11,8 +11,8 @@ HEX = 16
 SEPARATOR = "|"
 FIELDS = 11
 LONG = 32  # An id has so many digits or more; no response time has.
-# What PostgreSQL's bigint and integer hold.
-MOST_UNITS, MOST = 2**63 - 1, 2**31 - 1
+# What PostgreSQL's bigint, integer and smallint hold.
+MOST_UNITS, MOST, MOST_STATUS = 2**63 - 1, 2**31 - 1, 2**15 - 1
 
 
 class Event:
@@ -144,7 +144,8 @@ class Event:
             event = cls.from_json(text) if text[:1] == "[" else cls.from_fields(text)
         except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
             raise ValueError(f"Not a usage event: {text[:200]!r}") from error
-        if not 0 <= event.units <= MOST_UNITS or not -MOST <= event.response_ms <= MOST:
+        fits = 0 <= event.units <= MOST_UNITS and 0 <= event.status <= MOST_STATUS
+        if not fits or not -MOST <= event.response_ms <= MOST:
             raise ValueError(f"Not a usage event: {text[:200]!r}")
         return event
 

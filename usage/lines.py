@@ -88,7 +88,7 @@ class Line:
         failed = self.unread.pop(0)
         if isinstance(answer, Exception):
             logger.warning("Redis did not take a usage event: %s", answer)
-            failed()
+            tell(failed)
 
     def read(self) -> Any:
         answer = self.reader.gets()
@@ -110,7 +110,15 @@ class Line:
         self.connection.disconnect()
         unread, self.unread = self.unread, []
         for failed in unread:
-            failed()
+            tell(failed)
+
+
+def tell(failed: Failed) -> None:
+    """Say that an entry failed. No error gets out: who reads the answer asked for another, and more are to be told."""
+    try:
+        failed()
+    except Exception:
+        logger.exception("What became of a usage event that Redis did not take is not known")
 
 
 class Question:
@@ -283,8 +291,15 @@ class Lines:
         self.wake()
 
     def attempt(self) -> None:
-        done = [attempt for attempt in list(self.attempts) if attempt()]
-        self.attempts = [attempt for attempt in self.attempts if attempt not in done]
+        for _ in range(len(self.attempts)):
+            # Out of the list first: what is asked for again while it runs has to run again.
+            attempt = self.attempts.pop(0)
+            is_done = False
+            try:
+                is_done = attempt()
+            finally:
+                if not is_done:
+                    self.attempts.append(attempt)
         if self.attempts:
             self.work.set()
 

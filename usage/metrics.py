@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
-from django.apps import apps
 from django.db import DatabaseError, connection
 from django.db.models import Count, Min
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -19,7 +18,7 @@ from redis.exceptions import RedisError
 from accounts import clock
 from billing.periods import calendar_month
 from usage import stream
-from usage.models import MeterReport, UsageRollup
+from usage.models import MeterReport, Proof, UsageRollup
 from usage.partitions import partition_name
 from usage.redis_client import get_redis, is_cluster
 
@@ -53,10 +52,12 @@ class StreamCollector(Collector):
 
     def of_stream(self) -> Iterator[Metric]:
         state = stream.state()
-        yield from gauge("stream_entries", "Usage events that are not in the ledger yet.", state.entries)
         yield from gauge(
-            "stream_unread_entries", "Of them, those that no drain has read.", state.entries - state.pending
+            "stream_entries", "Usage events on the stream: what is stored is taken off it.", state.entries
         )
+        # Of what came or went while Redis was asked, and of what somebody trimmed, one figure knows and one does not.
+        unread = max(state.entries - state.pending, 0)
+        yield from gauge("stream_unread_entries", "Of them, those that no drain has read.", unread)
         yield from gauge("stream_pending_entries", "Of them, those in a drain's hands.", state.pending)
         yield from gauge(
             "stream_oldest_entry_age_seconds", "How long the oldest of them has waited.", state.oldest_age
@@ -134,10 +135,8 @@ class LedgerCollector(Collector):
         yield from gauge(
             "ledger_partitions_ahead", "Months after this one that the ledger has room for.", months_ahead()
         )
-        proofs = apps.all_models["usage"].get("proof")
-        if proofs:
-            differing = proofs._default_manager.filter(status="differs").count()
-            yield from gauge("proofs_differing", "Proofs whose figures differ.", differing)
+        differing = Proof.objects.filter(status=Proof.Status.DIFFERS).count()
+        yield from gauge("proofs_differing", "Proofs whose figures differ.", differing)
 
 
 def age_of(moment: datetime | None) -> float:

@@ -31,11 +31,6 @@ def months_past_retention(now: datetime) -> list[Period]:
     return list(takewhile(lambda month: month.end <= first_kept, existing_months()))
 
 
-def months_to_drop(now: datetime) -> list[Period]:
-    """Return the months that are to go now: old enough, and with no reason to be kept."""
-    return [month for month in months_past_retention(now) if why_kept(month, now=now) is None]
-
-
 def why_kept(month: Period, *, now: datetime) -> str | None:
     """Return, in a sentence, why a month has to stay however old it is; None where it may go."""
     reason = why_unsettled(month, now=now)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from redis.exceptions import ConnectionError as Lost
@@ -21,6 +22,7 @@ from tests.apikeys.test_gate import set_limits, used
 from tests.usage.cast import make_event
 from usage import metering
 from usage.redis_client import get_redis
+from usage.stream import REFUSED
 
 pytestmark = pytest.mark.django_db
 
@@ -143,13 +145,27 @@ def test_an_event_that_nobody_would_take_for_long_is_charged_when_it_is_stored(o
     event = make_event(
         organization_id=organization.pk, at=decision.at, units=6, period_start=decision.period_start
     )
-    metering.homeless.append(event)
+    metering.homeless[event.id] = event
     look_twice(hands)
     assert used(organization) == 0
 
     assert metering.house()
 
     assert used(organization) == in_ledger() == 6
+
+
+def test_an_event_of_nobody_keeps_no_other_from_its_home(organization, api_key, hands, redis):
+    decision = call(api_key, cost=6)
+    told = {"at": decision.at, "units": 6, "period_start": decision.period_start}
+    for owner in (uuid4(), organization.pk):
+        event = make_event(organization_id=owner, **told)
+        metering.homeless[event.id] = event
+    look_twice(hands)
+
+    assert metering.house()
+
+    assert used(organization) == in_ledger() == 6
+    assert redis.xlen(REFUSED) == 1
 
 
 def test_a_counter_is_not_compared_while_a_reservation_is_held(organization, api_key, hands):

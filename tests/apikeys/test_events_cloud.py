@@ -115,3 +115,11 @@ def test_a_thousand_in_a_batch_are_taken(post, organization):
     sent = [cloud(organization, str(number)) for number in range(1000)]
 
     assert set(results(post(json.dumps(sent).encode(), BATCH))) == {"accepted"}
+
+
+def test_a_cloudevent_s_size_is_counted_in_bytes_and_without_spaces_between(post, organization):
+    told = [{"note": "€" * 20_000}, {"note": "€" * 22_000}, {"note": [1] * 32_000}, {"note": [1] * 33_000}]
+    sent = [cloud(organization, str(n), data={"value": 1} | more) for n, more in enumerate(told)]
+    body = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
+
+    assert results(post(body, BATCH)) == ["accepted", "oversized"] * 2

@@ -14,6 +14,7 @@ from apikeys.gate import admit
 from apikeys.models import APIKey
 from tests.apikeys.test_gate import set_limits, used
 from tests.usage.cast import serve
+from tests.usage.ingesting import sell
 from usage.lines import lines
 from usage.models import UsageEvent
 from usage.redis_client import get_redis
@@ -203,3 +204,15 @@ def test_a_login_that_may_not_ask_which_run_it_is_goes_on_without(organization, 
         assert admit(api_key.secret).used == 1
     finally:
         admin.execute_command("ACL", "SETUSER", "default", "+info")
+
+
+@pytest.mark.parametrize("slug", ["read", "mark", "back"])
+def test_a_counter_is_kept_whatever_its_meter_is_called(organization, api_key, own_redis, slug):
+    """The counters' hash has names of its own that begin so, of what is being measured."""
+    sell(organization, slug, included=10)
+    assert admit(api_key.secret, meter=slug, cost=6).used == 6
+    own_redis.stop()
+    own_redis.start()
+
+    assert admit(api_key.secret, meter=slug, cost=5).reason == "quota_exceeded"
+    assert admit(api_key.secret, meter=slug, cost=4).used == 10

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from apikeys import cache
 from apikeys.gate import admit
@@ -15,6 +15,7 @@ from apikeys.tasks import take_up_uncounted
 from billing.models import Access
 from tests.apikeys.test_gate import set_limits, used
 from tests.usage.cast import make_event, serve
+from usage import metering, stream
 from usage.lines import lines
 from usage.models import UsageEvent, UsageRollup
 from usage.redis_client import get_redis
@@ -341,6 +342,23 @@ def test_a_redis_that_takes_no_writes_loses_no_usage(api_key, own_redis):
     lines.confirm()
 
     get_redis().config_set("maxmemory", "0")
+    assert ledger_units() == 1
+
+
+def test_a_counter_that_begins_anew_counts_what_this_process_keeps(
+    organization, api_key, own_redis, monkeypatch
+):
+    monkeypatch.setattr(stream, "retry_later", lambda attempt: None)
+    call(api_key)
+    decision = admit(api_key.secret)
+    with transaction.atomic():
+        metering.store_directly(
+            make_event(organization_id=organization.pk, at=decision.at, period_start=decision.period_start)
+        )
+    forget_counters(organization)
+
+    assert admit(api_key.secret).used == 3
+    assert metering.house()
     assert ledger_units() == 1
 
 

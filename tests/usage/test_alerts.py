@@ -6,11 +6,14 @@ import pytest
 from django.core import mail
 from django.db import transaction
 
+from accounts.models import Organization
 from billing import delivery
 from billing.entitlements import refresh_entitlement
 from billing.models import Meter, Notice, NoticeKind, NoticeState, Plan, PlanQuota
 from billing.spend_caps import remove_spend_cap, set_spend_cap
 from billing.stripe.changing import change_plan
+from tests.usage.cast import make_event
+from usage.ledger import store
 from usage.models import MeterReport, UsageRollup
 from usage.reports import make_reports
 
@@ -317,6 +320,22 @@ def test_two_customers_are_told_each_of_their_own(free, outsider):
     use(free, 55)
 
     assert {notice.organization for notice in Notice.objects.filter(kind__in=KINDS)} == {free.organization}
+
+
+def test_an_alert_that_fails_keeps_nobody_s_usage_from_being_reported(free, outsider):
+    """Its time zone is one that this machine does not know."""
+    theirs = Organization.objects.get(name="Rival")
+    Organization.objects.filter(pk=theirs.pk).update(time_zone="Mars/Base")
+    store([make_event(organization_id=theirs.pk, at=theirs.created_at, units=90)])
+    use(free, 55)
+
+    assert told() == [50]
+    assert set(MeterReport.objects.values_list("units", flat=True)) == {55, 90}
+
+    Organization.objects.filter(pk=theirs.pk).update(time_zone="UTC")
+    store([make_event(organization_id=theirs.pk, at=theirs.created_at)])
+    make_reports()
+    assert told() == [50, 80]
 
 
 def test_what_was_told_before_costs_one_query(free, django_assert_max_num_queries):

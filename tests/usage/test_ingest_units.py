@@ -189,3 +189,15 @@ def test_a_period_s_units_are_its_bill_in_whatever_order_and_batches_its_events_
         assert units("max") == max(values["max"], default=0)
         assert units("unique") == len(set(values["unique"]))
         transaction.set_rollback(True)
+
+
+def test_half_of_a_surrogate_pair_is_refused_as_a_value_too(organization, meters):
+    assert send_values(organization, "unique", "a\ud800", "b") == ["invalid", "accepted"]
+
+
+@pytest.mark.parametrize("aggregation", ["max", "unique"])
+def test_a_meter_may_be_called_null(organization, aggregation):
+    sell(organization, "null", aggregation)
+
+    assert send_values(organization, "null", 3, 3) == ["accepted", "accepted"]
+    assert units("null") == (3 if aggregation == "max" else 1)

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import RedisError
 
@@ -173,6 +173,7 @@ def test_an_event_that_neither_store_takes_is_kept_until_one_does(organization, 
     monkeypatch.setattr(stream, "retry_later", later.append)
     with monkeypatch.context() as broken:
         broken.setattr(ledger, "store", fail)
+        broken.setattr(stream, "deliver", lose)
         metering.store_directly(event)
         assert not metering.house()
 
@@ -183,6 +184,25 @@ def test_an_event_that_neither_store_takes_is_kept_until_one_does(organization, 
 
 def fail(events):
     raise OperationalError("the connection is lost")
+
+
+def lose(event):
+    raise Lost("gone")
+
+
+@pytest.mark.django_db
+def test_an_event_that_neither_store_takes_goes_to_the_stream_where_redis_is_back_first(
+    organization, monkeypatch, drain
+):
+    event = make_event(organization_id=organization.pk, at=organization.created_at)
+    with monkeypatch.context() as broken:
+        broken.setattr(stream, "retry_later", lambda attempt: None)
+        broken.setattr(ledger, "store", fail)
+        metering.store_directly(event)
+        assert metering.house()
+
+    assert drain.run_once() == 1
+    assert UsageEvent.objects.get().id == event.id
 
 
 def test_an_attempt_is_repeated_until_it_succeeds(own, monkeypatch):
@@ -204,3 +224,92 @@ def test_lines_may_be_opened_and_closed_for_as_long_as_the_process_runs(redis):
     line = Line()
     assert line.call(("PING",)) == "PONG"
     line.close()
+
+
+def test_what_fails_while_its_news_is_told_keeps_no_other_news_back(own, redis):
+    told = []
+
+    def fail():
+        raise ValueError("nobody foresaw this")
+
+    redis.set(KEY, "no list")
+    own.send("RPUSH", KEY, 1, failed=fail)
+    own.send("RPUSH", KEY, 2, failed=lambda: told.append("refused"))
+    own.confirm()
+    own.send("RPUSH", KEY, 3, failed=fail)
+    own.send("RPUSH", KEY, 4, failed=lambda: told.append("lost"))
+    own.idle[0].close()
+
+    assert told == ["refused", "lost"]
+
+
+def test_an_attempt_that_is_asked_for_while_it_runs_runs_again(own, monkeypatch):
+    monkeypatch.setattr(own, "wake", lambda: None)
+    runs = []
+
+    def attempt():
+        runs.append("run")
+        if len(runs) == 1:
+            own.repeat(attempt)
+        return True
+
+    own.repeat(attempt)
+    own.attempt()
+    own.attempt()
+
+    assert len(runs) == 2
+    assert own.attempts == []
+
+
+@pytest.mark.django_db
+def test_an_event_that_comes_while_another_is_housed_has_a_home_too(organization, monkeypatch):
+    later = []
+    monkeypatch.setattr(stream, "retry_later", later.append)
+    first, second = (
+        make_event(organization_id=organization.pk, at=organization.created_at) for _ in range(2)
+    )
+    metering.homeless[first.id] = first
+    real = ledger.store
+
+    def store(events):
+        if events == [first]:
+            metering.homeless[second.id] = second
+        return real(events)
+
+    monkeypatch.setattr(ledger, "store", store)
+    while not metering.house():
+        pass
+
+    assert UsageEvent.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_an_event_that_no_store_can_ever_take_is_set_aside_and_stops_nobody(organization, redis):
+    bad = make_event(organization_id=organization.pk, at=organization.created_at, endpoint="/nul\0")
+    good = make_event(organization_id=organization.pk, at=organization.created_at)
+    metering.store_directly(bad)
+    metering.homeless.update({bad.id: bad, good.id: good})
+
+    assert metering.house()
+    assert UsageEvent.objects.get().id == good.id
+    assert [fields["e"] for _, fields in redis.xrange(stream.REFUSED)] == [bad.encode()] * 2
+
+
+@pytest.mark.django_db
+def test_an_event_that_redis_refused_outlives_what_its_reader_undoes(
+    organization, api_key, redis, monkeypatch
+):
+    """Its answer is read by whoever asks next, maybe in a transaction that fails for the same reason."""
+    later = []
+    monkeypatch.setattr(stream, "retry_later", later.append)
+    redis.set(stream.STREAM, "no stream")
+    metering.record(make_event(organization_id=organization.pk, at=organization.created_at))
+
+    with transaction.atomic():
+        stream.lines.confirm()
+        transaction.set_rollback(True)
+    redis.delete(stream.STREAM)
+    assert later == [metering.house]
+    metering.house()
+
+    assert UsageEvent.objects.count() == 1

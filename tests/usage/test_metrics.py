@@ -15,6 +15,7 @@ from tests.apikeys.conftest import own_redis  # noqa: F401  (a fixture)
 from tests.usage.cast import make_event, serve
 from usage import stream
 from usage.ledger import store
+from usage.lines import lines
 from usage.models import MeterReport, UsageRollup
 from usage.redis_client import get_redis
 from usage.reports import make_reports
@@ -58,6 +59,15 @@ def test_the_stream_is_told_entry_by_entry(scrape, api_key, organization):
     assert found["tollgate_stream_consumers"] == 1
     assert found["tollgate_stream_unreadable_entries"] == 1
     assert 0 <= found["tollgate_stream_oldest_entry_age_seconds"] < 60
+
+
+def test_entries_that_somebody_trimmed_are_not_told_as_fewer_than_none(scrape, api_key, drain):
+    serve(api_key, calls=2)
+    lines.confirm()
+    get_redis().xreadgroup(stream.GROUP, "one", {stream.STREAM: ">"})
+    get_redis().xtrim(stream.STREAM, maxlen=0, approximate=False)
+
+    assert scrape()["tollgate_stream_unread_entries"] == 0
 
 
 def test_what_stripe_does_not_have_is_told_by_age_and_by_state(scrape, organization, plans):

@@ -1,7 +1,7 @@
 from datetime import UTC, timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import Organization
@@ -10,8 +10,10 @@ from billing.models import Meter
 from billing.stripe.catalog import publish_meter
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
+from tests.usage.cast import make_event
 from tests.usage.outbox import companies, counted, use
 from usage import claims, reports
+from usage.ledger import store
 from usage.models import MeterReport, UsageRollup
 from usage.tasks import report_usage
 
@@ -372,3 +374,15 @@ def test_usage_waits_for_a_key_that_stripe_accepts(organization, customer, setti
     report_usage()
 
     assert counted(organization) == 5
+
+
+def test_what_a_deleted_meter_counted_keeps_no_other_usage_from_being_reported(organization):
+    """A call was on its way to the ledger when staff deleted a meter that nothing referred to yet."""
+    at = organization.created_at
+    store([make_event(organization_id=organization.pk, at=at, meter="gone")])
+    store([make_event(organization_id=organization.pk, at=at)])
+
+    assert reports.make_reports() == reports.make_reports(organization) + 1 == 1
+    connection.check_constraints()
+    assert MeterReport.objects.get().meter_id == "requests"
+    assert UsageRollup.objects.unreported().get().meter == "gone"

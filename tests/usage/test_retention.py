@@ -12,13 +12,14 @@ from accounts import clock
 from billing.models import Entitlement
 from billing.periods import calendar_month
 from config.environment import Environment
+from tests.usage import ingesting
 from tests.usage.cast import make_event
 from usage import stream
 from usage.ledger import STORING, store
 from usage.models import DroppedMonth, MeterReport, UsageEvent, UsageRollup
 from usage.partitions import OutOfReach, existing_months
 from usage.reports import make_reports
-from usage.retention import drop_old_partitions, months_to_drop, why_kept
+from usage.retention import drop_old_partitions, months_past_retention, why_kept
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 15, 5, 20, tzinfo=UTC)
@@ -46,6 +47,10 @@ def july(organization):
     make_reports()
     MeterReport.objects.update(state=MeterReport.State.SENT)
     return event
+
+
+def months_to_drop(now):
+    return [month for month in months_past_retention(now) if why_kept(month, now=now) is None]
 
 
 def known_to_stripe(organization):
@@ -187,3 +192,15 @@ def test_the_command_says_what_it_dropped_and_what_it_kept_and_why(july, organiz
 def test_fewer_than_three_months_are_refused(value):
     with pytest.raises(ImproperlyConfigured, match="LEDGER_MONTHS must be a whole number, 3 or more"):
         Environment({"LEDGER_MONTHS": value}).integer("LEDGER_MONTHS", default=0, at_least=3)
+
+
+def test_an_event_sent_in_of_a_month_that_was_dropped_is_too_old_and_keeps_no_other_from_being_taken(
+    july, organization
+):
+    drop_old_partitions(NOW)
+    with clock.standing_at(NOW.replace(day=5)):
+        sent = [ingesting.event(organization, "1", time=OLD), ingesting.event(organization, "2")]
+        outcomes = ingesting.send(*sent)
+
+    assert ingesting.statuses(outcomes) == ["too_old", "accepted"]
+    assert JULY not in existing_months()

@@ -94,3 +94,27 @@ def test_an_event_that_cannot_be_stored_is_set_aside_and_stops_nobody(api_key, d
         nobody_s.encode(),
         too_long.encode(),
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *((0, "0" * 31), (1, str(10**18)), (2, str(2**31)), (3, "x" * 32), (5, "m" * 41), (5, "m\0")),
+        *((6, str(2**63)), (6, "-1"), (7, str(-(10**17))), (7, str(10**18)), (8, "G\0"), (8, "GET" * 4)),
+        *((9, "-1"), (9, "70000"), (9, str(10**30)), (10, "/" * 201), (10, "/\0")),
+    ],
+)
+def test_an_entry_with_a_part_that_is_out_of_bounds_is_set_aside_and_stops_nobody(
+    organization, drain, redis, place, value
+):
+    good, bad = (make_event(organization_id=organization.pk, at=organization.created_at) for _ in range(2))
+    parts = bad.encode().split("|")
+    parts[place] = value
+    redis.xadd(stream.STREAM, {"e": "|".join(parts)})
+    redis.xadd(stream.STREAM, {"e": good.encode()})
+
+    drain.run_once()
+
+    assert UsageEvent.objects.get().id == good.id
+    assert redis.xlen(stream.REFUSED) == 1
+    assert redis.xlen(stream.STREAM) == 0

@@ -8,11 +8,13 @@ Value = UUID | datetime | int | str | None
 
 
 def array(values: Iterable[Value]) -> str:
-    """Return an array's text. Of texts only refs and slugs may be in it: they need no quotes."""
+    """Return an array's text. Of texts only refs and slugs may be in it: they have no quotes and no backslashes."""
     return f"{{{','.join(map(text, values))}}}"
 
 
 def text(value: Value) -> str:
     if isinstance(value, UUID):
         return value.hex
+    if isinstance(value, str):
+        return f'"{value}"'  # Or one called null would be none.
     return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -101,7 +101,10 @@ def read_time(time: object, names: Names) -> int:
 
 
 def read_value(value: object, names: Names) -> Value:
-    """Return a number or a text. A number that is whole is an int, also where it was written 5.0."""
+    """Return a number or a text. A number that is whole is an int, also where it was written 5.0.
+
+    Raises Refused, or UnicodeEncodeError for a text that is no Unicode.
+    """
     kind = type(value)
     if kind is int:
         number: int = value  # type: ignore[assignment]  # mypy does not follow type().
@@ -116,6 +119,7 @@ def read_value(value: object, names: Names) -> Value:
         return value
     if isinstance(value, str):
         check_text(value, names.value)
+        value.encode()
         return value
     raise Refused("invalid", f"{names.value} has to be a number or a text, and this is {kind_of(value)}.")
 

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
@@ -13,13 +14,14 @@ from redis.exceptions import RedisError
 from accounts import clock
 from accounts.models import Organization
 from billing.entitlements import lock_entitlements, moved_on, refresh_entitlement
+from billing.periods import calendar_month
 from usage import ledger
 from usage.ingest.arrays import array
 from usage.ingest.items import ACCEPTED, DUPLICATE, Item, Outcome, Refused, moment_of
 from usage.ingest.spans import AHEAD, OLDEST, Spans, micros
 from usage.ingest.units import Entry, Place, fit, work_out
 from usage.models import UsageEvent, UsageRollup
-from usage.partitions import ensure_partitions_for
+from usage.partitions import OutOfReach, ensure_partition
 from usage.signals import events_stored, units_ingested
 
 NO_KEY = UUID(int=0)  # No API key was used.
@@ -64,7 +66,7 @@ def ingest(items: Sequence[Item]) -> list[Outcome]:
     refs = find({item.organization for item in items})
     now = micros(clock.now())
     times = {now, *(item.time for item in items if item.time is not None)}
-    ensure_partitions_for(moment_of(time) for time in times if now - OLDEST < time <= now + AHEAD)
+    make_room(moment_of(time) for time in times if now - OLDEST < time <= now + AHEAD)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             return Batch(cursor, items, refs).take()
@@ -72,6 +74,13 @@ def ingest(items: Sequence[Item]) -> list[Outcome]:
         # Rare enough that room is looked for only now: it costs a query for each period.
         with transaction.atomic(), connection.cursor() as cursor:
             return Batch(cursor, items, refs, looks_for_room=True).take()
+
+
+def make_room(moments: Iterable[datetime]) -> None:
+    """Make the ledger's months around these moments exist, but for those that were dropped: no open period has one."""
+    for start in {calendar_month(moment).start for moment in moments}:
+        with suppress(OutOfReach):
+            ensure_partition(start)
 
 
 def find(refs: Iterable[str]) -> dict[str, UUID]:
