@@ -7,6 +7,7 @@ import pytest
 from accounts import clock
 from accounts.models import Organization
 from billing.stripe.metering import cancel_meter_event
+from sandbox.meters.metering_settings import configure
 from tests.billing.acme import Acme
 from tests.usage.proving import MAY, copy_in_ledger, copy_report, of_april
 from tests.usage.repairing import left, mended
@@ -209,6 +210,25 @@ def test_a_report_without_an_answer_for_a_day_is_settled_by_what_stripe_counted(
     assert done.endswith("Note that they arrived." if arrives else "Send them again.")
     assert MeterReport.objects.get().state == State.SENT
     assert of_april(subscribed).stripe == 30
+
+
+def test_what_stripe_has_not_counted_yet_of_others_does_not_make_one_without_an_answer_a_lost_one(
+    subscribed, sandbox
+):
+    subscribed.use(7)
+    fault = sandbox.faults.add("timeout_after", path="/v1/billing/meter_events")
+    report_usage()
+    sandbox.faults.remove(fault.id)
+    # Nothing ran for two days: Stripe has forgotten the identifier.
+    subscribed.wait(days=2)
+    configure(sandbox, lag=600)
+    subscribed.use(7)
+
+    repair(subscribed.organization)
+    report_usage()
+    subscribed.wait(hours=1)
+
+    assert of_april(subscribed).stripe == 14
 
 
 def test_rebuilding_an_hour_keeps_what_others_have_in_it(april, outsider):
