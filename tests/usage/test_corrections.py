@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from accounts import clock
 from billing.errors import StripeRejected
+from billing.models import Meter, MeterErrorSample, ThinEvent
 from billing.stripe.changing import change_plan
+from billing.stripe.client import get_client
 from tests.usage.proving import (
     APRIL,
     MAY,
@@ -25,6 +27,7 @@ from usage.corrections import CannotCorrect, sending
 from usage.corrections.making import days
 from usage.corrections.pricing import charge
 from usage.models import Correction, MeterReport, Proof
+from usage.rejections import note_rejected
 from usage.settling import send_again
 from usage.tasks import report_usage
 
@@ -157,6 +160,40 @@ def test_what_stripe_refused_is_billed_by_a_correction_and_never_sent_again(apri
     send_again(april.organization, [report.pk])
     report.refresh_from_db()
     assert report.state == MeterReport.State.REJECTED
+    assert of_april(april).status == Proof.Status.PROVEN
+
+
+@pytest.fixture
+def late_and_refused(april) -> MeterReport:
+    """A report of 12 that came too late, was billed by a correction, and is refused by Stripe after all."""
+    get_client().v1.billing.meters.deactivate(Meter.objects.get(slug="requests").stripe_meter_id)
+    use_late(april, units=12)
+    report_usage()
+    report = MeterReport.objects.get(units=12)
+    assert report.state == MeterReport.State.SENT
+    correct(april)
+    event = ThinEvent.objects.create(id="evt_1", created=clock.now())
+    note_rejected(event, [MeterErrorSample("archived_meter", "It is not active.", report.identifier)])
+    return report
+
+
+def test_what_stripe_refuses_after_it_was_corrected_as_late_is_not_billed_again(april, late_and_refused):
+    made = Correction.objects.get()
+
+    proposal = corrections.propose(of_april(april))
+
+    assert proposal.sentence == "1 refused report is billed by a correction that was made before."
+    assert corrections.make(proposal) == made
+    assert Correction.objects.count() == 1
+    send_again(april.organization, [late_and_refused.pk])
+    assert of_april(april).status == Proof.Status.PROVEN
+
+
+def test_what_is_refused_beside_it_is_billed_alone(april, late_and_refused):
+    use_in(april, APRIL + timedelta(days=3), units=5)
+    refuse()
+
+    assert correct(april).units == 5
     assert of_april(april).status == Proof.Status.PROVEN
 
 
