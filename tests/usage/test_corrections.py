@@ -343,6 +343,23 @@ class TestCredits:
         assert (made.units, made.amount, made.state) == (-120, -1200, State.SENT)
         assert of_april(subscribed).status == Proof.Status.PROVEN
 
+    def test_what_came_late_besides_is_charged_and_all_of_it_adds_up(self, subscribed):
+        subscribed.use(130)
+        report_usage()
+        event_at_stripe(subscribed, units=120)
+        subscribed.wait_until(MAY)
+        subscribed.wait(hours=2)
+        subscribed.see()
+        corrections.send(corrections.make(corrections.propose(of_april(subscribed)), by="ann@staff.example").pk)
+        use_late(subscribed, units=12)
+        report_usage()
+
+        assert correct(subscribed).amount == 120
+
+        proof = of_april(subscribed)
+        assert proof.status == Proof.Status.PROVEN
+        assert [(c["code"], c["units"]) for c in proof.causes] == [("stripe_over", 120), ("late", 12)]
+
     def test_a_report_that_was_sent_twice_is_given_back(self, subscribed):
         subscribed.use(130)
         report_usage()

@@ -98,8 +98,8 @@ def test_each_difference_has_its_name_and_its_units(figures, faults):
     [
         (closed(invoiced=118, corrected=12), "late"),
         (closed(reported=90, stripe=90, invoiced=90, replaced=40, corrected=40), "refused"),
-        (closed(stripe=250, invoiced=250, corrected=-120), "stripe_over"),
-        (closed(reported=142, stripe=142, invoiced=142, corrected=-12), "reports_over"),
+        (closed(stripe=250, invoiced=250, corrected=-120, credited=120), "stripe_over"),
+        (closed(reported=142, stripe=142, invoiced=142, corrected=-12, credited=12), "reports_over"),
         (free(given_up=130), "given_up"),
     ],
 )

@@ -132,6 +132,7 @@ def figures_of(period: Counts, gathered: Gathered, *, stripe: int | None, now: d
         unbilled=shares.free + shares.given_up,
         given_up=shares.given_up,
         corrected=period.corrected.done,
+        credited=period.corrected.credited,
         correcting=period.corrected.under_way,
         uncertain=sending + period.units(State.UNKNOWN),
         fresh=sum(r.fresh for r in period.sent),

@@ -40,9 +40,10 @@ class Reported(NamedTuple):
 
 @dataclass(slots=True)
 class Corrected:
-    """Units of corrections: those that are settled, and those that are on their way."""
+    """Units of corrections: those that are settled, what of them was given back, and those on their way."""
 
     done: int = 0
+    credited: int = 0
     under_way: int = 0
 
 
@@ -181,6 +182,7 @@ def corrected_in(corrections: QuerySet[Correction]) -> dict[Key, Corrected]:
         sums_of = found[Key(organization, str(meter), start)]
         if state in {State.SENT, State.FREE}:
             sums_of.done += units
+            sums_of.credited += max(-units, 0)
         elif state != State.FAILED:
             sums_of.under_way += units
     return found
