@@ -125,6 +125,7 @@ def test_stripe_s_count_may_lag_behind_what_it_took_a_moment_ago_and_no_further(
     lagging = running(stripe=120, fresh=10)
 
     assert judge(lagging).status == Status.RUNNING
+    assert judge(closed(stripe=120, fresh=10)).status == Status.WAITING
     assert named(replace(lagging, stripe=119)) == [("stripe_short", 11)]
 
 

@@ -46,6 +46,7 @@ class Explainer:
             "unreported": self.unreported,
             "waiting": self.waiting,
             "unknown": self.unknown,
+            "uncounted": self.uncounted,
             "to_invoice": self.to_invoice,
             "correcting": self.correcting,
             "ahead": self.ahead,
@@ -197,6 +198,9 @@ class Explainer:
 
     def unknown(self, units: int) -> str:
         return f"{many(units)} got no answer from Stripe: to be sent again, or settled by its count."
+
+    def uncounted(self, units: int) -> str:
+        return f"Stripe took {many(units)} within the last minutes and has yet to count them."
 
     def to_invoice(self, units: int) -> str:
         return f"{are(units)} for an invoice that is to come."

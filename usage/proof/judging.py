@@ -119,7 +119,7 @@ def of_reports(figures: Figures) -> list[Fault]:
 def of_stripe(figures: Figures) -> list[Fault]:
     gap = 0 if figures.stripe is None else figures.stripe - figures.reported
     if gap < 0:
-        return [Fault("stripe_short", -gap)] if -gap > figures.fresh else []
+        return [Fault("uncounted" if -gap <= figures.fresh else "stripe_short", -gap)]
     if gap <= figures.uncertain:
         return []
     return [Fault("stripe_over", gap, settled=is_credited(figures, gap))]
