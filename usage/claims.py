@@ -12,7 +12,7 @@ from djstripe import models as djstripe
 from accounts import clock
 from usage.dating import Terms, moment_of
 from usage.models import MeterReport
-from usage.models.reports import ORDER
+from usage.models.reports import ORDER, has_one_in_flight
 
 State = MeterReport.State
 
@@ -56,7 +56,7 @@ def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
                 MeterReport.objects.due(now=now)
                 .select_related("organization", "meter")
                 .select_for_update(skip_locked=True, of=("self",))
-                .filter(pk__in=report_ids)
+                .filter(~has_one_in_flight(), pk__in=report_ids)
             )
             reports = first_of_each(rows, now=now)
             customers = customers_of(reports)
@@ -71,7 +71,7 @@ def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
                 claimed, ["state", "claimed_at", "tries", "first_sent_at", "dated_at", "stripe_customer_id"]
             )
     except IntegrityError:
-        return []  # Another report of one of these organizations and meters is in flight.
+        return []  # Another report of one of these organizations and meters was claimed at this moment.
     return claimed
 
 
