@@ -30,10 +30,10 @@ GIVE_UP_AFTER = 3  # Questions without an answer: Stripe is down, and the next r
 def settle_unanswered(organization: Organization | None = None) -> Counter[str]:
     """Decide each report without an answer by what Stripe counted in the minute it is dated at.
 
-    Those of one organization, or all. Returns how many arrived, are lost and are left to a person: what fits in more than one way, or in none, is
-    not guessed. One that is lost is sent again, under the identifier it has: were the figures wrong, Stripe
-    would most likely know it still. Raises StripeUnavailable where Stripe does not answer several times; what was
-    decided until then stays.
+    Those of one organization, or all. Returns how many arrived, are lost and are left to a person: what fits in more
+    than one way, or in none, is not guessed. One that is lost is sent again, under the identifier it has: were the
+    figures wrong, Stripe would most likely know it still. Raises StripeUnavailable where Stripe does not answer several
+    times; what was decided until then stays.
     """
     now = clock.now()
     waiting = MeterReport.objects.unanswered(now=now).filter(claimed_at__lte=now - SUMMARIES_LAG)

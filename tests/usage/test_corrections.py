@@ -350,7 +350,9 @@ class TestCredits:
         subscribed.wait_until(MAY)
         subscribed.wait(hours=2)
         subscribed.see()
-        corrections.send(corrections.make(corrections.propose(of_april(subscribed)), by="ann@staff.example").pk)
+        corrections.send(
+            corrections.make(corrections.propose(of_april(subscribed)), by="ann@staff.example").pk
+        )
         use_late(subscribed, units=12)
         report_usage()
 

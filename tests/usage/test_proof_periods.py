@@ -1,13 +1,16 @@
 """Periods of every kind add up to the unit: cut by changes, in trials, free, yearly, to the 29th, 30th and 31st."""
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts import clock
 from billing.stripe.changing import change_plan, undo_change
+from billing.stripe.customers import ensure_customer
 from billing.stripe.ending import cancel_now
 from tests.billing.acme import CHALLENGES
 from tests.usage.cast import make_event
@@ -226,6 +229,31 @@ def test_periods_that_end_on_the_last_days_of_months_of_any_length(acme, plans, 
     assert [each.status for each in closed] == [Status.PROVEN] * 6
     used = [107, *(108 + month for month in range(1, 6))]
     assert [figures(each) for each in closed] == [(units,) * 5 for units in used]
+
+
+class TestACustomerDeletedAtStripe:
+    @pytest.fixture
+    def deleted(self, april):
+        """Acme in May, with 20 units of it reported, and another customer at Stripe since somebody deleted theirs."""
+        april.wait(days=3)
+        april.use(20)
+        report_usage()
+        april.api.customers.delete(april.customer_id)
+        call_command("reconcile", "--organization", april.organization.ref, stdout=StringIO())
+        ensure_customer(april.organization)
+        return april
+
+    def test_what_was_invoiced_before_stays_proven(self, deleted):
+        proof = of_april(deleted)
+
+        assert (proof.status, proof.stripe, proof.invoiced) == (Status.PROVEN, 130, 130)
+
+    def test_what_no_invoice_holds_is_named(self, deleted):
+        deleted.wait(days=2)
+
+        (may,) = [each for each in prove(deleted.organization) if each.period_start == MAY]
+
+        assert [(each["code"], each["units"]) for each in may.differences] == [("invoice_short", 20)]
 
 
 def test_whoever_does_not_pay_goes_on_with_free_limits_and_stripe_s_invoice_has_both(subscribed):

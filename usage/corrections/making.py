@@ -166,7 +166,9 @@ class Finder:
     def find(self) -> Proposal:
         """Return the correction, but for its number. Raises CannotCorrect."""
         refused = list(
-            MeterReport.objects.filter(**of(self.period.key), state=State.REJECTED, correction=None).order_by("hour")
+            MeterReport.objects.filter(**of(self.period.key), state=State.REJECTED, correction=None).order_by(
+                "hour"
+            )
         )
         missing = self.figures.missing
         if refused and (found := self.of_refused(refused)):
@@ -201,7 +203,9 @@ class Finder:
 
     def of_covered(self, reports: list[MeterReport]) -> Proposal:
         if not Correction.objects.filter(**of(self.period.key)).settled().exists():
-            raise CannotCorrect("Stripe refused units, and its invoices hold as many as were used all the same.")
+            raise CannotCorrect(
+                "Stripe refused units, and its invoices hold as many as were used all the same."
+            )
         return self.proposal(0, None, "billed before", reports=reports)
 
     def is_closed(self, report: MeterReport) -> bool:

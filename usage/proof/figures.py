@@ -1,6 +1,6 @@
 """From what was gathered, and what Stripe says, to the figures of each period."""
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from usage.proof.judging import Figures
 State = MeterReport.State
 # Stripe takes events that are up to 5 minutes ahead.
 AHEAD = timedelta(minutes=6)
-Ask = Callable[[datetime, datetime], int]
 
 
 class Shares(NamedTuple):
@@ -33,17 +32,28 @@ def to_the_minute(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
+@dataclass(slots=True)
+class Ask:
+    """Asks for Stripe's count of a customer and meter between two moments, of the same two once."""
+
+    customer_id: str
+    meter_id: str
+    known: dict[tuple[datetime, datetime], int] = field(default_factory=dict)
+
+    def __call__(self, start: datetime, end: datetime) -> int:
+        if (start, end) not in self.known:
+            self.known[start, end] = summed_usage(
+                meter_id=self.meter_id, customer_id=self.customer_id, start=start, end=end
+            )
+        return self.known[start, end]
+
+
 def asker(organization: Organization, meter: Meter) -> Ask | None:
-    """Return what asks for Stripe's count between two moments; None where Stripe knows no such customer or meter."""
+    """Return what asks for Stripe's count; None where Stripe knows no such customer or meter."""
     customer = find_customer(organization)
     if customer is None or not meter.stripe_meter_id:
         return None
-    customer_id, meter_id = customer.id, meter.stripe_meter_id
-
-    def ask(start: datetime, end: datetime) -> int:
-        return summed_usage(meter_id=meter_id, customer_id=customer_id, start=start, end=end)
-
-    return ask
+    return Ask(customer.id, meter.stripe_meter_id)
 
 
 def counted_by_stripe(period: Counts, others: list[Counts], ask: Ask, *, now: datetime) -> int:
@@ -52,13 +62,14 @@ def counted_by_stripe(period: Counts, others: list[Counts], ask: Ask, *, now: da
     It is asked for the time from the period's start to where the next one begins, so that what somebody else
     reports is seen whenever it is dated. Its summaries know whole minutes, and a change of plan has units dated
     after it that are of the period before: so what is dated in another period than its own is moved back.
+    Of a customer that was deleted Stripe tells nothing any more: what it was told of that one counts as reported.
     """
     begin = to_the_minute(period.start)
     end = to_the_minute(period.until) if period.until else to_the_minute(now) + AHEAD
     counted = ask(begin, end) if begin < end else 0
 
     def is_inside(report: Reported) -> bool:
-        return begin <= to_the_minute(report.moment) < end
+        return report.customer_id in {"", ask.customer_id} and begin <= to_the_minute(report.moment) < end
 
     away = sum(r.units for r in period.sent if not is_inside(r))
     foreign = sum(r.units for other in others for r in other.sent if is_inside(r))

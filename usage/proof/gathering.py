@@ -28,6 +28,7 @@ LEDGER, ROLLUPS, REPORTS = "ledger", "rollups", "reports"
 class Reported(NamedTuple):
     """Units of reports in one state that are dated at one moment. `replaced`: a correction bills them instead.
 
+    `customer_id` is Stripe's id of whom they were told of, empty where it was not kept.
     `billed_as_of` is the moment by which they belong on an invoice: but for what came after an end the same.
     """
 
@@ -37,12 +38,14 @@ class Reported(NamedTuple):
     replaced: bool
     fresh: int
     billed_as_of: datetime
+    customer_id: str = ""
 
 
 class Sums(NamedTuple):
     """Units of one period in the ledger, in the hourly sums, or in reports of one state and moment.
 
-    `marked` are those that the hourly sums have as reported; `moment`, `replacing` and `last` are of reports alone.
+    `marked` are those that the hourly sums have as reported; `moment`, `replacing`, `customer_id` and `last` are of
+    reports alone.
     """
 
     source: str
@@ -50,6 +53,7 @@ class Sums(NamedTuple):
     state: str
     moment: datetime
     replacing: UUID | None
+    customer_id: str
     units: int
     marked: int
     last: datetime | None
@@ -165,8 +169,18 @@ def look(ledger: QuerySet[Any], rollups: QuerySet[Any], reports: QuerySet[Any]) 
 
     One statement sees one state of the database, of several each sees its own.
     """
-    of_none = {"in_state": Value(""), "told_at": F("period_start"), "replacing": Cast(Value(None), UUIDField())}
-    of_reports = {"in_state": F("state"), "told_at": MOMENT, "replacing": F("correction_id")}
+    of_none = {
+        "in_state": Value(""),
+        "told_at": F("period_start"),
+        "replacing": Cast(Value(None), UUIDField()),
+        "told_of": Value(""),
+    }
+    of_reports = {
+        "in_state": F("state"),
+        "told_at": MOMENT,
+        "replacing": F("correction_id"),
+        "told_of": F("stripe_customer_id"),
+    }
     parts = [
         summed(LEDGER, ledger, "meter", marked="units", last="occurred_at", **of_none),
         summed(ROLLUPS, rollups, "meter", marked="reported_units", last="hour", **of_none),
@@ -174,11 +188,14 @@ def look(ledger: QuerySet[Any], rollups: QuerySet[Any], reports: QuerySet[Any]) 
     ]
     rows = parts[0].union(*parts[1:], all=True)
     return [
-        Sums(row[0], Key(*row[1:4]), *row[4:7], units=int(row[7]), marked=int(row[8]), last=row[9]) for row in rows
+        Sums(row[0], Key(*row[1:4]), *row[4:8], units=int(row[8]), marked=int(row[9]), last=row[10])
+        for row in rows
     ]
 
 
-def summed(source: str, rows: QuerySet[Any], meter: str, *, marked: str, last: str, **by: Any) -> QuerySet[Any]:
+def summed(
+    source: str, rows: QuerySet[Any], meter: str, *, marked: str, last: str, **by: Any
+) -> QuerySet[Any]:
     grouped = rows.order_by().annotate(source=Value(source), **by)
     columns = grouped.values_list("source", "organization_id", meter, "period_start", *by)
     return columns.annotate(n=Sum("units"), of_marked=Sum(marked), latest=Max(last))
@@ -201,7 +218,9 @@ def reported_by_moment(
         fresh = each.units if each.last and each.last > now - FRESH else 0
         account = accounts.of(each.key.organization_id, each.key.meter)
         belongs = account.billed_as_of(each.moment, period_start=each.key.period_start)
-        found[each.key].append(Reported(each.state, each.moment, each.units, is_replaced, fresh, belongs))
+        found[each.key].append(
+            Reported(each.state, each.moment, each.units, is_replaced, fresh, belongs, each.customer_id)
+        )
     return found
 
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -108,8 +107,7 @@ def prove_gathered(
                 found.append((period, period.before.stripe))
                 continue
             if slug not in asked:
-                ask = asker(organization, meters[slug])
-                asked[slug] = cache(ask) if ask else None
+                asked[slug] = asker(organization, meters[slug])
             others = [c for c in mine if c.key.meter == slug and c is not period]
             ask = asked[slug]
             found.append((period, counted_by_stripe(period, others, ask, now=now) if ask else None))

@@ -154,7 +154,9 @@ def settle_unknown(organization: Organization, outcome: Repair) -> None:
         outcome.left.append(str(error))
         return
     if arrived := settled["arrived"]:
-        outcome.done.append(f"{reports(arrived)} got no answer from Stripe. By its count: Note that they arrived.")
+        outcome.done.append(
+            f"{reports(arrived)} got no answer from Stripe. By its count: Note that they arrived."
+        )
     if lost := settled["lost"]:
         outcome.done.append(f"{reports(lost)} got no answer from Stripe. By its count: Send them again.")
         try:
