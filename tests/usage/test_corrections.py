@@ -27,6 +27,7 @@ from usage.corrections import CannotCorrect, sending
 from usage.corrections.making import days
 from usage.corrections.pricing import charge
 from usage.models import Correction, MeterReport, Proof
+from usage.proof import prove
 from usage.rejections import note_rejected
 from usage.settling import send_again
 from usage.tasks import report_usage
@@ -342,6 +343,26 @@ class TestCredits:
 
         assert (made.units, made.amount, made.state) == (-120, -1200, State.SENT)
         assert of_april(subscribed).status == Proof.Status.PROVEN
+
+    def test_what_two_subscriptions_billed_is_given_back_once(self, subscribed, plans):
+        subscribed.use(130)
+        report_usage()
+        subscribed.subscribe(plans.pro)
+        subscribed.wait(hours=1)
+        subscribed.use(150)
+        report_usage()
+        subscribed.wait_until(datetime(2026, 5, 12, tzinfo=UTC))
+        subscribed.see()
+        # The first one's April has all 280, the second one's month 150 of them again: of those 50 cost 10 cents.
+        second, first = prove(subscribed.organization)
+        assert (second.invoiced, second.rollups, first.status) == (300, 150, Proof.Status.PROVEN)
+        assert "are there two subscriptions?" in second.differences[0]["sentence"]
+
+        made = corrections.make(corrections.propose(second), by="ann@staff.example")
+
+        assert (made.units, made.amount) == (-150, -500)
+        corrections.send(made.pk)
+        assert {each.status for each in prove(subscribed.organization)} == {Proof.Status.PROVEN}
 
     def test_what_came_late_besides_is_charged_and_all_of_it_adds_up(self, subscribed):
         subscribed.use(130)

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from djstripe import models as djstripe
 
 from accounts import clock
 from billing.stripe.changing import change_plan, undo_change
@@ -14,6 +15,7 @@ from billing.stripe.customers import ensure_customer
 from billing.stripe.ending import cancel_now
 from tests.billing.acme import CHALLENGES
 from tests.usage.cast import make_event
+from tests.usage.outbox import use
 from tests.usage.proving import APRIL, MAY, event_at_stripe, of_april, use_in
 from tests.usage.test_flush import used_in_between
 from usage.ledger import store
@@ -344,6 +346,21 @@ class TestRounds:
             (rival.pk, 5),
             (mine.pk, 130),
         ]
+
+    def test_an_invoice_that_stripe_has_no_more_keeps_its_own_organization_alone_from_its_turn(
+        self, april, outsider
+    ):
+        use(outsider.memberships.get().organization, units=5)
+        invoice = djstripe.Invoice.objects.get(id=april.last_invoice().id)
+        lines = {**invoice.stripe_data["lines"], "has_more": True}
+        djstripe.Invoice.objects.filter(pk=invoice.pk).update(
+            id="in_deleted", stripe_data={**invoice.stripe_data, "id": "in_deleted", "lines": lines}
+        )
+
+        done = prove_all()
+
+        assert (done.proofs, len(done.failures)) == (1, 1)
+        assert Proof.objects.get().ledger == 5
 
     def test_the_ledger_is_asked_once_for_all(self, april, outsider):
         with CaptureQueriesContext(connection) as queries:

@@ -240,7 +240,10 @@ class Finder:
         return self.account.billed_as_of(report.moment, period_start=report.period_start)
 
     def sent_for(self, billed: Billed) -> int:
-        return sum(r.units for each in self.periods for r in each.sent if r.billed_as_of in billed)
+        """Return the units that were reported for an invoice's period. Where two hold them, for the first one."""
+        closed = [*self.account.final, *self.left_out]
+        sent = [r for each in self.periods for r in each.sent if r.billed_as_of in billed]
+        return sum(r.units for r in sent if next(each for each in closed if r.billed_as_of in each) is billed)
 
     def surplus_of(self, billed: Billed) -> int:
         """Return by how much an invoice's period holds more than was reported for it; below 0: less."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from django.db.models import QuerySet
@@ -184,8 +185,9 @@ class Explainer:
 
     def invoice_over(self, units: int) -> str:
         numbers = ", ".join(each.number or each.invoice_id for each in self.account.final[-MOST:])
-        twice = len(self.account.final) > len({(b.start, b.end) for b in self.account.final})
-        why = " Two invoices bill the same period: are there two subscriptions?" if twice else ""
+        spans = sorted((each.start, each.end) for each in self.account.final)
+        twice = any(after[0] < before[1] for before, after in pairwise(spans))
+        why = " Two invoices bill the same time: are there two subscriptions?" if twice else ""
         return f"The invoices have {many(units)} more than were used ({numbers}).{why}"
 
     def unreported(self, units: int) -> str:

@@ -79,25 +79,19 @@ def counted_by_stripe(period: Counts, others: list[Counts], ask: Ask, *, now: da
 def invoiced_in(period: Counts, others: list[Counts], account: Account) -> int | None:
     """Return the period's units on final invoices, None where none of it is due on one.
 
-    An invoice's period counts for the one of ours that it begins in; units that were dated into another's are
-    moved back, as in `counted_by_stripe`.
+    An invoice's period counts for the one of ours that it begins in, but for the units that others have in it: those
+    count for theirs. So all periods together come to what all invoices hold, and what two of them hold counts twice.
     """
-    own = [
-        each
-        for each in account.final
+    found: list[int] = []
+    for billed in account.final:
+        mine = [r.units for r in period.sent if r.billed_as_of in billed]
         # One that ended before the first of the periods at hand began is of one that is not.
-        if each.end > period.start and owner_of(each.start, period, others) is period
-    ]
-    is_due = any(account.find_billed(r.billed_as_of) for r in period.sent)
-    if not own and not is_due:
-        return None
-
-    def is_own(report: Reported) -> bool:
-        return any(report.billed_as_of in each for each in own)
-
-    away = sum(r.units for r in period.sent if account.find_billed(r.billed_as_of) and not is_own(r))
-    foreign = sum(r.units for other in others for r in other.sent if is_own(r))
-    return sum(each.units for each in own) + away - foreign
+        if billed.end > period.start and owner_of(billed.start, period, others) is period:
+            foreign = sum(r.units for other in others for r in other.sent if r.billed_as_of in billed)
+            found.append(billed.units - foreign)
+        elif mine:
+            found.append(sum(mine))
+    return sum(found) if found else None
 
 
 def owner_of(moment: datetime, period: Counts, others: list[Counts]) -> Counts:

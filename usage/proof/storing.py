@@ -200,25 +200,36 @@ def prove_all(*, seconds: float = SLICE_SECONDS, now: datetime | None = None) ->
     meters = {meter.slug: meter for meter in Meter.objects.all()}
     for batch in batches(waiting_before(now)):
         since = oldest_wanted([each.pk for each in batch], now=now)
+        gathered = None
         try:
             gathered = gather([each.pk for each in batch], meters=meters.values(), since=since, now=now)
         except StripeUnavailable as error:
+            logger.warning("No usage can be proven: %s", error)
             done.stopped = str(error)
             return done
+        except StripeRejected as error:
+            # It is about one of them, as about an invoice that Stripe has no more: each is looked at alone.
+            logger.warning("The usage of some is proven one by one: %s", error)
         for organization in batch:
             if time.monotonic() > until:
                 done.is_unfinished = True
                 return done
             try:
-                proofs = prove_gathered(organization, gathered, meters=meters, since=since, now=now)
+                proofs = (
+                    prove_gathered(organization, gathered, meters=meters, since=since, now=now)
+                    if gathered
+                    else prove(organization, now=now)
+                )
             except StripeUnavailable as error:
                 unanswered += 1
+                logger.warning("The usage of %s could not be proven: %s", organization.ref, error)
                 done.failures.append(f"{organization.ref}: {error}")
                 if unanswered == GIVE_UP_AFTER or isinstance(error, StripeAccessRefused):
                     done.stopped = str(error)
                     return done
                 continue
             except (StripeRejected, BillingError) as error:
+                logger.error("The usage of %s could not be proven: %s", organization.ref, error)
                 done.failures.append(f"{organization.ref}: {error}")
                 continue
             except Exception as error:  # One organization's failure must not keep the others from their turn.
