@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from djstripe import models as djstripe
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -230,6 +231,20 @@ def test_after_a_change_of_plan_each_part_is_priced_by_its_own_price(subscribed,
     # Ten of the Pro's part at 10 cents, twenty of the Team's at 5.
     assert [(each.units, each.amount) for each in made] == [(10, 100), (20, 100)]
     assert of_april(subscribed).status == Proof.Status.PROVEN
+
+
+def test_what_another_month_s_invoice_lacks_is_not_charged_for_a_month_whose_invoice_is_missing_here(april):
+    april.use(120)
+    report_usage()
+    go_on_to_june(april)
+    use_in(april, JUNE - timedelta(minutes=30), units=12, period_start=MAY)
+    report_usage()
+    of_the_first = djstripe.Invoice.objects.filter(stripe_data__lines__data__contains=[{"quantity": 30}])
+    assert of_the_first.delete()[0]
+    april.wait(days=2)
+
+    with pytest.raises(CannotCorrect, match="look for the one that is missing"):
+        corrections.propose(of_april(april))
 
 
 class TestNeverTwice:

@@ -15,7 +15,7 @@ from billing.stripe.reconciling import fetch_invoices_of
 from billing.templatetags.money import money
 from usage.corrections.pricing import charge
 from usage.models import Correction, MeterReport, Proof, UsageRollup
-from usage.proof.figures import figures_of
+from usage.proof.figures import figures_of, owner_of
 from usage.proof.gathering import Counts, Gathered, gather
 from usage.proof.hours import of, report_gaps
 from usage.proof.invoicing import Billed, Standing
@@ -212,8 +212,15 @@ class Finder:
         """Whether what would hold the report's units is final, or was left out."""
         return any(self.moment_of(report) in each for each in [*self.account.final, *self.left_out])
 
+    def own(self) -> list[Billed]:
+        """Return the final invoices' periods that count for this one: what another's lack is corrected there."""
+        others = [each for each in self.periods if each is not self.period]
+        return [
+            each for each in self.account.final if owner_of(each.start, self.period, others) is self.period
+        ]
+
     def of_late(self, missing: int) -> Proposal:
-        for billed in self.account.final:
+        for billed in self.own():
             short = -self.surplus_of(billed)
             if short > 0:
                 return self.proposal(min(short, missing), billed, "reported late")
@@ -226,7 +233,7 @@ class Finder:
         )
 
     def of_too_much(self, over: int) -> Proposal:
-        for billed in self.account.final:
+        for billed in self.own():
             surplus = self.surplus_of(billed)
             if surplus > 0:
                 return self.proposal(-min(surplus, over), billed, "billed twice")
