@@ -47,7 +47,8 @@ def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
 def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
     """Mark reports as being sent and return them: those that nobody else has, whose turn it is.
 
-    Each is dated here, for good: the moment is stored before Stripe hears of it, so that every try tells the same.
+    Each is dated here, for good: the moment and the customer are stored before Stripe hears of them, so that every try
+    tells the same, also where the customer was deleted since: the first try may have arrived.
     """
     now = clock.now()
     try:
@@ -63,7 +64,8 @@ def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
             claimed = [report for report in reports if report.organization_id in customers]
             terms = Terms(customers)
             for report in claimed:
-                report.stripe_customer_id = customers[report.organization_id]
+                if report.first_sent_at is None or not report.stripe_customer_id:
+                    report.stripe_customer_id = customers[report.organization_id]
                 report.first_sent_at = report.first_sent_at or now
                 report.state, report.claimed_at, report.tries = State.SENDING, now, report.tries + 1
                 report.dated_at = report.dated_at or moment_of(report, now=now, terms=terms)

@@ -250,6 +250,24 @@ class TestACustomerDeletedAtStripe:
 
         assert (proof.status, proof.stripe, proof.invoiced) == (Status.PROVEN, 130, 130)
 
+    def test_what_got_no_answer_before_is_told_of_the_same_customer_again(self, april, sandbox):
+        april.wait(days=3)
+        april.use(20)
+        fault = sandbox.faults.add("timeout_after", path="/v1/billing/meter_events")
+        report_usage()
+        sandbox.faults.remove(fault.id)
+        april.api.customers.delete(april.customer_id)
+        call_command("reconcile", "--organization", april.organization.ref, stdout=StringIO())
+        ensure_customer(april.organization)
+        report_usage()
+        april.wait(days=2)
+
+        (may,) = [each for each in prove(april.organization) if each.period_start == MAY]
+
+        # Stripe counted them of the one that is gone: they are on no invoice, and it lacks none.
+        assert (may.reported, may.stripe) == (20, 20)
+        assert [each["code"] for each in may.differences] == ["invoice_short"]
+
     def test_what_no_invoice_holds_is_named(self, deleted):
         deleted.wait(days=2)
 
