@@ -76,11 +76,26 @@ def test_a_report_that_was_lost_before_it_was_sent_is_reported(subscribed):
     subscribed.use(30)
     reports.make_reports()
     MeterReport.objects.all().delete()
+    subscribed.wait(hours=2)
 
     first, second = mended(subscribed)
 
     assert first.endswith("30 units of 2026-04-11 10h are to be reported again: Stripe has none of them.")
     assert second == "Sent 1 report that was waiting."
+    assert of_april(subscribed).stripe == 30
+
+
+def test_a_lost_report_that_stripe_may_have_yet_to_count_is_not_reported_again(subscribed, sandbox):
+    configure(sandbox, lag=600)
+    subscribed.use(30)
+    report_usage()
+    MeterReport.objects.all().delete()
+
+    first, _ = left(subscribed)
+    subscribed.wait(hours=2)
+    mended(subscribed)
+
+    assert "nothing was reported again" in first
     assert of_april(subscribed).stripe == 30
 
 
