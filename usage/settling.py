@@ -152,7 +152,10 @@ def weigh(organization: Organization, meter: Meter, *, since: datetime) -> Evide
         start=since,
         end=clock.now() + timedelta(minutes=5),
     )
-    reports = MeterReport.objects.filter(organization=organization, meter=meter, period_start__gte=since)
+    # By the moments that Stripe was told, which is how it counts: units of before may be dated after a change of plan.
+    begin = since.replace(second=0, microsecond=0)
+    reports = MeterReport.objects.filter(organization=organization, meter=meter)
+    reports = reports.dated(begin, clock.now() + timedelta(minutes=5))
     certain = units(reports.filter(state=State.SENT))
     return Evidence(counted, certain, units(reports.filter(state__in=[State.UNKNOWN, State.SENDING])))
 

@@ -199,6 +199,16 @@ def test_what_is_refused_beside_it_is_billed_alone(april, late_and_refused):
     assert of_april(april).status == Proof.Status.PROVEN
 
 
+def test_staff_are_told_of_the_refused_ones_that_nothing_bills_yet(april, late_and_refused):
+    corrections.make(corrections.propose(of_april(april)))
+    use_in(april, APRIL + timedelta(days=3), units=5)
+    refuse("It is five.")
+
+    (cause,) = of_april(april).differences
+
+    assert cause["sentence"] == "1 report of 5 units was refused by Stripe: It is five."
+
+
 def test_refused_calls_of_a_free_plan_are_settled_without_a_charge(acme):
     use_in(acme, APRIL + timedelta(days=3), units=7)
     refuse()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -39,7 +40,7 @@ class Explainer:
             "reports_over": self.reports_over,
             "stripe_short": self.stripe_short,
             "stripe_over": self.stripe_over,
-            "refused": self.refused,
+            "refused": partial(self.refused, settled=False),
             "late": self.late,
             "given_up": self.given_up,
             "invoice_short": self.invoice_short,
@@ -54,7 +55,10 @@ class Explainer:
         }
         causes = []
         for fault in faults:
-            sentence = words[fault.code](fault.units)
+            is_replaced = fault.settled and fault.code == "refused"
+            sentence = (
+                self.refused(fault.units, settled=True) if is_replaced else words[fault.code](fault.units)
+            )
             if fault.settled and fault.code not in {"late", "given_up"}:
                 sentence += f" {self.how_settled()}"
             causes.append(
@@ -120,8 +124,8 @@ class Explainer:
         )
         return f"Stripe counted {many(units)} more than were reported.{because}"
 
-    def refused(self, units: int) -> str:
-        rows = self.reports.filter(state=State.REJECTED)
+    def refused(self, units: int, *, settled: bool) -> str:
+        rows = self.reports.filter(state=State.REJECTED, correction__isnull=not settled)
         errors = sorted({error.rstrip(".") for error in rows.values_list("last_error", flat=True)})
         count = rows.count()
         subject = "1 report" if count == 1 else f"{count} reports"

@@ -188,8 +188,18 @@ def look(ledger: QuerySet[Any], rollups: QuerySet[Any], reports: QuerySet[Any]) 
     ]
     rows = parts[0].union(*parts[1:], all=True)
     return [
-        Sums(row[0], Key(*row[1:4]), *row[4:8], units=int(row[8]), marked=int(row[9]), last=row[10])
-        for row in rows
+        Sums(
+            source=source,
+            key=Key(organization_id, meter, start),
+            state=state,
+            moment=moment,
+            replacing=replacing,
+            customer_id=customer_id,
+            units=int(units),
+            marked=int(marked),
+            last=last,
+        )
+        for source, organization_id, meter, start, state, moment, replacing, customer_id, units, marked, last in rows
     ]
 
 
