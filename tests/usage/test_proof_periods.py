@@ -10,6 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from djstripe import models as djstripe
 
 from accounts import clock
+from billing.models import Meter, PlanPrice, PlanQuota
+from billing.stripe.catalog import publish_plan
 from billing.stripe.changing import change_plan, undo_change
 from billing.stripe.customers import ensure_customer
 from billing.stripe.ending import cancel_now
@@ -231,6 +233,47 @@ def test_periods_that_end_on_the_last_days_of_months_of_any_length(acme, plans, 
     assert [each.status for each in closed] == [Status.PROVEN] * 6
     used = [107, *(108 + month for month in range(1, 6))]
     assert [figures(each) for each in closed] == [(units,) * 5 for units in used]
+
+
+class TestAMeterThatIsAddedToAPlan:
+    @pytest.fixture
+    def tokens(self, subscribed, plans) -> PlanPrice:
+        """What a token beyond ten costs on the Pro, which Acme has without it."""
+        meter = Meter.objects.create(slug="tokens", name="Tokens", unit="token")
+        PlanQuota.objects.create(plan=plans.pro, meter=meter, included=10, overage=PlanQuota.Overage.BILL)
+        price = PlanPrice.objects.create(plan=plans.pro, meter=meter, interval="month", currency="usd")
+        price.tiers.create(up_to=None, unit_amount="10")
+        publish_plan(plans.pro)
+        price.refresh_from_db()
+        return price
+
+    def test_bills_nothing_of_what_was_used_before_and_reported_after(self, subscribed, tokens):
+        use(subscribed.organization, units=50, meter="tokens", period_start=APRIL)
+        subscribed.wait(minutes=20)
+        add(tokens, subscribed)
+        report_usage()
+
+        assert [each.invoiced or 0 for each in settle(subscribed, MAY)] == [0]
+
+    def test_bills_what_was_used_before_its_price_was_changed(self, subscribed, tokens):
+        item = add(tokens, subscribed)
+        subscribed.wait(hours=3)
+        use(subscribed.organization, units=50, meter="tokens", period_start=APRIL)
+        subscribed.wait(hours=3)
+        # Taken off and added anew, with an invoice for what was used: another item, that begins now.
+        subscribed.api.subscription_items.delete(item)
+        add(tokens, subscribed)
+        report_usage()
+
+        assert [each.invoiced for each in settle(subscribed, MAY)] == [50]
+
+
+def add(price: PlanPrice, acme) -> str:
+    """Have the subscription sell the price too, from now on; return the item's id."""
+    wanted = {"subscription": acme.subscription_id, "price": str(price.stripe_price_id)}
+    made = acme.api.subscription_items.create(wanted)
+    acme.see()
+    return str(made.id)
 
 
 class TestACustomerDeletedAtStripe:
