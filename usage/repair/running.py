@@ -155,10 +155,12 @@ def settle_unknown(organization: Organization, outcome: Repair) -> None:
         return
     if arrived := settled["arrived"]:
         outcome.done.append(
-            f"{reports(arrived)} got no answer from Stripe. By its count: Note that they arrived."
+            f"{reports(arrived)} got no answer from Stripe: by its count {they(arrived)} arrived."
         )
     if lost := settled["lost"]:
-        outcome.done.append(f"{reports(lost)} got no answer from Stripe. By its count: Send them again.")
+        outcome.done.append(
+            f"{reports(lost)} got no answer from Stripe: by its count {they(lost)} never arrived."
+        )
         try:
             flush_usage(organization)
         except UsageNotReported as error:
@@ -167,6 +169,10 @@ def settle_unknown(organization: Organization, outcome: Repair) -> None:
 
 def reports(count: int) -> str:
     return "1 report" if count == 1 else f"{count} reports"
+
+
+def they(count: int) -> str:
+    return "it" if count == 1 else "they"
 
 
 def correct(organization: Organization, outcome: Repair) -> None:
