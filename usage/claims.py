@@ -12,7 +12,7 @@ from djstripe import models as djstripe
 from accounts import clock
 from usage.dating import Terms, moment_of
 from usage.models import MeterReport
-from usage.models.reports import ORDER
+from usage.models.reports import ORDER, has_one_in_flight
 
 State = MeterReport.State
 
@@ -47,7 +47,8 @@ def claim(report_id: UUID) -> tuple[MeterReport, str] | None:
 def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
     """Mark reports as being sent and return them: those that nobody else has, whose turn it is.
 
-    Each is dated here, for good: the moment is stored before Stripe hears of it, so that every try tells the same.
+    Each is dated here, for good: the moment and the customer are stored before Stripe hears of them, so that every try
+    tells the same, also where the customer was deleted since: the first try may have arrived.
     """
     now = clock.now()
     try:
@@ -56,14 +57,15 @@ def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
                 MeterReport.objects.due(now=now)
                 .select_related("organization", "meter")
                 .select_for_update(skip_locked=True, of=("self",))
-                .filter(pk__in=report_ids)
+                .filter(~has_one_in_flight(), pk__in=report_ids)
             )
             reports = first_of_each(rows, now=now)
             customers = customers_of(reports)
             claimed = [report for report in reports if report.organization_id in customers]
             terms = Terms(customers)
             for report in claimed:
-                report.stripe_customer_id = customers[report.organization_id]
+                if report.first_sent_at is None or not report.stripe_customer_id:
+                    report.stripe_customer_id = customers[report.organization_id]
                 report.first_sent_at = report.first_sent_at or now
                 report.state, report.claimed_at, report.tries = State.SENDING, now, report.tries + 1
                 report.dated_at = report.dated_at or moment_of(report, now=now, terms=terms)
@@ -71,7 +73,7 @@ def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
                 claimed, ["state", "claimed_at", "tries", "first_sent_at", "dated_at", "stripe_customer_id"]
             )
     except IntegrityError:
-        return []  # Another report of one of these organizations and meters is in flight.
+        return []  # Another report of one of these organizations and meters was claimed at this moment.
     return claimed
 
 

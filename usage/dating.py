@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from uuid import UUID
 
+from djstripe import models as djstripe
+
 from billing.models import Entitlement
 from billing.subscriptions import (
     PlanSubscription,
@@ -51,11 +53,22 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
     since = metered_since_by(subscription, report.meter)
     # From the period's end on it is a renewal that made the new one, and usage stays in the old.
     if is_this_month and since is not None and since < entitlement.period_end:
-        return max(own, since)
+        # What was used before anything of the meter was sold is on no invoice, and on none to come.
+        return max(own, since) if own >= since or was_sold(report, before=since) else own
     end = entitlement.period_end if is_this_month else entitlement.period_start
     if subscription is None or now < end or not is_before(report, end, subscription):
         return own
     return still_open(report, own, end=end, subscription=subscription) or own
+
+
+def was_sold(report: MeterReport, *, before: datetime) -> bool:
+    """Whether the organization had the meter on a subscription before a moment, also by an item that is gone since."""
+    items = djstripe.SubscriptionItem.objects.filter(
+        subscription__customer__subscriber=report.organization_id,
+        stripe_data__price__recurring__meter=report.meter.stripe_meter_id,
+    )
+    created = items.values_list("stripe_data__created", flat=True)
+    return any(from_timestamp(each) < before for each in created)
 
 
 def is_before(report: MeterReport, end: datetime, subscription: PlanSubscription) -> bool:

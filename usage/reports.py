@@ -201,9 +201,14 @@ def send(report: MeterReport, *, customer_id: str) -> None:
 
 
 def refusal(report: MeterReport, error: StripeRejected) -> Outcome:
-    """Return what a refusal means. That of a retry is no news of the try before, which may have arrived."""
+    """Return what a refusal means. That of a retry is no news of the try before, which may have arrived.
+
+    Nor is one that is ahead of Stripe's clock refused for good: it is sent again once it is settled that it did not
+    arrive, an hour later.
+    """
     logger.error("Stripe rejected meter report %s: %s", report.identifier, error)
-    if report.is_retry:
+    is_ahead = error.param == "timestamp" and not is_too_old(report)
+    if report.is_retry or is_ahead:
         return Outcome(State.UNKNOWN, str(error), to_settle=True)
     code = MeterReport.TOO_OLD if error.param == "timestamp" and is_too_old(report) else error.code
     return Outcome(State.REJECTED, str(error), code)

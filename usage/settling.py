@@ -27,17 +27,19 @@ State = MeterReport.State
 GIVE_UP_AFTER = 3  # Questions without an answer: Stripe is down, and the next run is in an hour.
 
 
-def settle_unanswered() -> Counter[str]:
+def settle_unanswered(organization: Organization | None = None) -> Counter[str]:
     """Decide each report without an answer by what Stripe counted in the minute it is dated at.
 
-    Returns how many arrived, are lost and are left to a person: what fits in more than one way, or in none, is
-    not guessed. One that is lost is sent again, under the identifier it has: were the figures wrong, Stripe
-    would most likely know it still. Raises StripeUnavailable where Stripe does not answer several times; what was
-    decided until then stays.
+    Those of one organization, or all. Returns how many arrived, are lost and are left to a person: what fits in more
+    than one way, or in none, is not guessed. One that is lost is sent again, under the identifier it has: were the
+    figures wrong, Stripe would most likely know it still. Raises StripeUnavailable where Stripe does not answer several
+    times; what was decided until then stays.
     """
     now = clock.now()
     waiting = MeterReport.objects.unanswered(now=now).filter(claimed_at__lte=now - SUMMARIES_LAG)
     reports = waiting.select_related("organization", "meter").order_by("hour", "created_at")
+    if organization:
+        reports = reports.filter(organization=organization)
     ripe: dict[Minute, list[MeterReport]] = {}
     for report in reports:
         ripe.setdefault(Minute.of(report), []).append(report)
@@ -138,7 +140,8 @@ class Evidence:
 def weigh(organization: Organization, meter: Meter, *, since: datetime) -> Evidence | None:
     """Ask Stripe what it counted; None where Stripe knows no such customer or meter. Raises StripeUnavailable.
 
-    Its summaries lag a little, which after hours without an answer no longer matters.
+    For a person to judge by, and for no program: its summaries lag, so that what others of these reports lack may
+    look like what is in doubt.
     """
     customer = find_customer(organization)
     if customer is None or not meter.stripe_meter_id:
@@ -149,7 +152,10 @@ def weigh(organization: Organization, meter: Meter, *, since: datetime) -> Evide
         start=since,
         end=clock.now() + timedelta(minutes=5),
     )
-    reports = MeterReport.objects.filter(organization=organization, meter=meter, period_start__gte=since)
+    # By the moments that Stripe was told, which is how it counts: units of before may be dated after a change of plan.
+    begin = since.replace(second=0, microsecond=0)
+    reports = MeterReport.objects.filter(organization=organization, meter=meter)
+    reports = reports.dated(begin, clock.now() + timedelta(minutes=5))
     certain = units(reports.filter(state=State.SENT))
     return Evidence(counted, certain, units(reports.filter(state__in=[State.UNKNOWN, State.SENDING])))
 

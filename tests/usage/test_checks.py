@@ -135,6 +135,26 @@ def test_what_stripe_counted_tells_a_person_what_to_do(sandbox, hands, customer,
     assert counted(customer) == 12
 
 
+def test_what_was_used_in_the_period_before_and_dated_in_this_one_is_no_sign_of_an_arrival(
+    sandbox, hands, customer
+):
+    now = clock.now()
+    of_before, of_now = (
+        make_event(organization_id=customer.pk, at=now, units=5, period_start=start)
+        for start in (now - 20 * DAY, now - HOUR)
+    )
+    ledger.store([of_before])
+    report_usage()
+    ledger.store([of_now])
+    send_without_an_answer(sandbox, arrives=False)
+    move(sandbox, hands, 2 * DAY)
+
+    finding = only("unanswered-reports")
+
+    assert "Stripe has counted 5; 5 were taken for certain, 5 are in doubt." in finding.sentence
+    assert finding.fix.sentence == "Send them again."
+
+
 def test_figures_that_fit_neither_way_are_left_to_a_person(sandbox, hands, customer):
     use(customer, units=5)
     send_without_an_answer(sandbox, arrives=False)

@@ -4,12 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from djstripe import models as djstripe
 from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts import clock
 from billing.errors import StripeRejected
+from billing.models import Meter, MeterErrorSample, ThinEvent
 from billing.stripe.changing import change_plan
+from billing.stripe.client import get_client
 from tests.usage.proving import (
     APRIL,
     MAY,
@@ -25,6 +28,8 @@ from usage.corrections import CannotCorrect, sending
 from usage.corrections.making import days
 from usage.corrections.pricing import charge
 from usage.models import Correction, MeterReport, Proof
+from usage.proof import prove
+from usage.rejections import note_rejected
 from usage.settling import send_again
 from usage.tasks import report_usage
 
@@ -160,6 +165,50 @@ def test_what_stripe_refused_is_billed_by_a_correction_and_never_sent_again(apri
     assert of_april(april).status == Proof.Status.PROVEN
 
 
+@pytest.fixture
+def late_and_refused(april) -> MeterReport:
+    """A report of 12 that came too late, was billed by a correction, and is refused by Stripe after all."""
+    get_client().v1.billing.meters.deactivate(Meter.objects.get(slug="requests").stripe_meter_id)
+    use_late(april, units=12)
+    report_usage()
+    report = MeterReport.objects.get(units=12)
+    assert report.state == MeterReport.State.SENT
+    correct(april)
+    event = ThinEvent.objects.create(id="evt_1", created=clock.now())
+    note_rejected(event, [MeterErrorSample("archived_meter", "It is not active.", report.identifier)])
+    return report
+
+
+def test_what_stripe_refuses_after_it_was_corrected_as_late_is_not_billed_again(april, late_and_refused):
+    made = Correction.objects.get()
+
+    proposal = corrections.propose(of_april(april))
+
+    assert proposal.sentence == "1 refused report is billed by a correction that was made before."
+    assert corrections.make(proposal) == made
+    assert Correction.objects.count() == 1
+    send_again(april.organization, [late_and_refused.pk])
+    assert of_april(april).status == Proof.Status.PROVEN
+
+
+def test_what_is_refused_beside_it_is_billed_alone(april, late_and_refused):
+    use_in(april, APRIL + timedelta(days=3), units=5)
+    refuse()
+
+    assert correct(april).units == 5
+    assert of_april(april).status == Proof.Status.PROVEN
+
+
+def test_staff_are_told_of_the_refused_ones_that_nothing_bills_yet(april, late_and_refused):
+    corrections.make(corrections.propose(of_april(april)))
+    use_in(april, APRIL + timedelta(days=3), units=5)
+    refuse("It is five.")
+
+    (cause,) = of_april(april).differences
+
+    assert cause["sentence"] == "1 report of 5 units was refused by Stripe: It is five."
+
+
 def test_refused_calls_of_a_free_plan_are_settled_without_a_charge(acme):
     use_in(acme, APRIL + timedelta(days=3), units=7)
     refuse()
@@ -192,6 +241,20 @@ def test_after_a_change_of_plan_each_part_is_priced_by_its_own_price(subscribed,
     # Ten of the Pro's part at 10 cents, twenty of the Team's at 5.
     assert [(each.units, each.amount) for each in made] == [(10, 100), (20, 100)]
     assert of_april(subscribed).status == Proof.Status.PROVEN
+
+
+def test_what_another_month_s_invoice_lacks_is_not_charged_for_a_month_whose_invoice_is_missing_here(april):
+    april.use(120)
+    report_usage()
+    go_on_to_june(april)
+    use_in(april, JUNE - timedelta(minutes=30), units=12, period_start=MAY)
+    report_usage()
+    of_the_first = djstripe.Invoice.objects.filter(stripe_data__lines__data__contains=[{"quantity": 30}])
+    assert of_the_first.delete()[0]
+    april.wait(days=2)
+
+    with pytest.raises(CannotCorrect, match="look for the one that is missing"):
+        corrections.propose(of_april(april))
 
 
 class TestNeverTwice:
@@ -305,6 +368,45 @@ class TestCredits:
 
         assert (made.units, made.amount, made.state) == (-120, -1200, State.SENT)
         assert of_april(subscribed).status == Proof.Status.PROVEN
+
+    def test_what_two_subscriptions_billed_is_given_back_once(self, subscribed, plans):
+        subscribed.use(130)
+        report_usage()
+        subscribed.subscribe(plans.pro)
+        subscribed.wait(hours=1)
+        subscribed.use(150)
+        report_usage()
+        subscribed.wait_until(datetime(2026, 5, 12, tzinfo=UTC))
+        subscribed.see()
+        # The first one's April has all 280, the second one's month 150 of them again: of those 50 cost 10 cents.
+        second, first = prove(subscribed.organization)
+        assert (second.invoiced, second.rollups, first.status) == (300, 150, Proof.Status.PROVEN)
+        assert "are there two subscriptions?" in second.differences[0]["sentence"]
+
+        made = corrections.make(corrections.propose(second), by="ann@staff.example")
+
+        assert (made.units, made.amount) == (-150, -500)
+        corrections.send(made.pk)
+        assert {each.status for each in prove(subscribed.organization)} == {Proof.Status.PROVEN}
+
+    def test_what_came_late_besides_is_charged_and_all_of_it_adds_up(self, subscribed):
+        subscribed.use(130)
+        report_usage()
+        event_at_stripe(subscribed, units=120)
+        subscribed.wait_until(MAY)
+        subscribed.wait(hours=2)
+        subscribed.see()
+        corrections.send(
+            corrections.make(corrections.propose(of_april(subscribed)), by="ann@staff.example").pk
+        )
+        use_late(subscribed, units=12)
+        report_usage()
+
+        assert correct(subscribed).amount == 120
+
+        proof = of_april(subscribed)
+        assert proof.status == Proof.Status.PROVEN
+        assert [(c["code"], c["units"]) for c in proof.causes] == [("stripe_over", 120), ("late", 12)]
 
     def test_a_report_that_was_sent_twice_is_given_back(self, subscribed):
         subscribed.use(130)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
 
 from tests.usage.proving import (
     MAY,
@@ -16,6 +17,8 @@ from tests.usage.proving import (
 )
 from usage import reports
 from usage.models import MeterReport, Proof, UsageEvent, UsageRollup
+from usage.proof import storing
+from usage.proof.figures import asker
 from usage.tasks import report_usage
 
 pytestmark = pytest.mark.django_db
@@ -48,6 +51,40 @@ def test_a_month_that_runs_has_nothing_invoiced_and_says_what_is_on_its_way(subs
     )
     assert (proof.unreported, proof.to_invoice) == (7, 100)
     assert {cause["code"] for cause in proof.causes} == {"unreported", "to_invoice"}
+
+
+class TestWhileCallsAreServed:
+    def test_what_is_stored_and_reported_between_two_queries_is_no_difference(self, subscribed):
+        subscribed.use(10)
+        report_usage()
+        busy = []
+
+        def go_on(execute, sql, params, many, context):
+            found = execute(sql, params, many, context)
+            if not busy and "SELECT" in sql and "usage_" in sql:
+                busy.append(sql)
+                subscribed.use(1)
+                reports.make_reports()
+                busy.clear()
+            return found
+
+        with connection.execute_wrapper(go_on):
+            proof = of_april(subscribed)
+
+        assert proof.ledger > 10
+        assert proof.status == Proof.Status.RUNNING
+
+    def test_what_stripe_is_told_before_it_is_asked_is_no_difference(self, subscribed, monkeypatch):
+        subscribed.use(10)
+
+        def first_told(*of_what):
+            report_usage()
+            return asker(*of_what)
+
+        monkeypatch.setattr(storing, "asker", first_told)
+        proof = of_april(subscribed)
+
+        assert (proof.status, proof.stripe, proof.reported) == (Proof.Status.RUNNING, 10, 10)
 
 
 def test_a_month_whose_invoice_is_still_a_draft_waits_for_it(subscribed):

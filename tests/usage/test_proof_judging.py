@@ -98,8 +98,8 @@ def test_each_difference_has_its_name_and_its_units(figures, faults):
     [
         (closed(invoiced=118, corrected=12), "late"),
         (closed(reported=90, stripe=90, invoiced=90, replaced=40, corrected=40), "refused"),
-        (closed(stripe=250, invoiced=250, corrected=-120), "stripe_over"),
-        (closed(reported=142, stripe=142, invoiced=142, corrected=-12), "reports_over"),
+        (closed(stripe=250, invoiced=250, corrected=-120, credited=120), "stripe_over"),
+        (closed(reported=142, stripe=142, invoiced=142, corrected=-12, credited=12), "reports_over"),
         (free(given_up=130), "given_up"),
     ],
 )
@@ -125,6 +125,7 @@ def test_stripe_s_count_may_lag_behind_what_it_took_a_moment_ago_and_no_further(
     lagging = running(stripe=120, fresh=10)
 
     assert judge(lagging).status == Status.RUNNING
+    assert judge(closed(stripe=120, fresh=10)).status == Status.WAITING
     assert named(replace(lagging, stripe=119)) == [("stripe_short", 11)]
 
 

@@ -1,16 +1,23 @@
 """Periods of every kind add up to the unit: cut by changes, in trials, free, yearly, to the 29th, 30th and 31st."""
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from djstripe import models as djstripe
 
 from accounts import clock
+from billing.models import Meter, PlanPrice, PlanQuota
+from billing.stripe.catalog import publish_plan
 from billing.stripe.changing import change_plan, undo_change
+from billing.stripe.customers import ensure_customer
 from billing.stripe.ending import cancel_now
 from tests.billing.acme import CHALLENGES
 from tests.usage.cast import make_event
+from tests.usage.outbox import use
 from tests.usage.proving import APRIL, MAY, event_at_stripe, of_april, use_in
 from tests.usage.test_flush import used_in_between
 from usage.ledger import store
@@ -228,6 +235,90 @@ def test_periods_that_end_on_the_last_days_of_months_of_any_length(acme, plans, 
     assert [figures(each) for each in closed] == [(units,) * 5 for units in used]
 
 
+class TestAMeterThatIsAddedToAPlan:
+    @pytest.fixture
+    def tokens(self, subscribed, plans) -> PlanPrice:
+        """What a token beyond ten costs on the Pro, which Acme has without it."""
+        meter = Meter.objects.create(slug="tokens", name="Tokens", unit="token")
+        PlanQuota.objects.create(plan=plans.pro, meter=meter, included=10, overage=PlanQuota.Overage.BILL)
+        price = PlanPrice.objects.create(plan=plans.pro, meter=meter, interval="month", currency="usd")
+        price.tiers.create(up_to=None, unit_amount="10")
+        publish_plan(plans.pro)
+        price.refresh_from_db()
+        return price
+
+    def test_bills_nothing_of_what_was_used_before_and_reported_after(self, subscribed, tokens):
+        use(subscribed.organization, units=50, meter="tokens", period_start=APRIL)
+        subscribed.wait(minutes=20)
+        add(tokens, subscribed)
+        report_usage()
+
+        assert [each.invoiced or 0 for each in settle(subscribed, MAY)] == [0]
+
+    def test_bills_what_was_used_before_its_price_was_changed(self, subscribed, tokens):
+        item = add(tokens, subscribed)
+        subscribed.wait(hours=3)
+        use(subscribed.organization, units=50, meter="tokens", period_start=APRIL)
+        subscribed.wait(hours=3)
+        # Taken off and added anew, with an invoice for what was used: another item, that begins now.
+        subscribed.api.subscription_items.delete(item)
+        add(tokens, subscribed)
+        report_usage()
+
+        assert [each.invoiced for each in settle(subscribed, MAY)] == [50]
+
+
+def add(price: PlanPrice, acme) -> str:
+    """Have the subscription sell the price too, from now on; return the item's id."""
+    wanted = {"subscription": acme.subscription_id, "price": str(price.stripe_price_id)}
+    made = acme.api.subscription_items.create(wanted)
+    acme.see()
+    return str(made.id)
+
+
+class TestACustomerDeletedAtStripe:
+    @pytest.fixture
+    def deleted(self, april):
+        """Acme in May, with 20 units of it reported, and another customer at Stripe since somebody deleted theirs."""
+        april.wait(days=3)
+        april.use(20)
+        report_usage()
+        april.api.customers.delete(april.customer_id)
+        call_command("reconcile", "--organization", april.organization.ref, stdout=StringIO())
+        ensure_customer(april.organization)
+        return april
+
+    def test_what_was_invoiced_before_stays_proven(self, deleted):
+        proof = of_april(deleted)
+
+        assert (proof.status, proof.stripe, proof.invoiced) == (Status.PROVEN, 130, 130)
+
+    def test_what_got_no_answer_before_is_told_of_the_same_customer_again(self, april, sandbox):
+        april.wait(days=3)
+        april.use(20)
+        fault = sandbox.faults.add("timeout_after", path="/v1/billing/meter_events")
+        report_usage()
+        sandbox.faults.remove(fault.id)
+        april.api.customers.delete(april.customer_id)
+        call_command("reconcile", "--organization", april.organization.ref, stdout=StringIO())
+        ensure_customer(april.organization)
+        report_usage()
+        april.wait(days=2)
+
+        (may,) = [each for each in prove(april.organization) if each.period_start == MAY]
+
+        # Stripe counted them of the one that is gone: they are on no invoice, and it lacks none.
+        assert (may.reported, may.stripe) == (20, 20)
+        assert [each["code"] for each in may.differences] == ["invoice_short"]
+
+    def test_what_no_invoice_holds_is_named(self, deleted):
+        deleted.wait(days=2)
+
+        (may,) = [each for each in prove(deleted.organization) if each.period_start == MAY]
+
+        assert [(each["code"], each["units"]) for each in may.differences] == [("invoice_short", 20)]
+
+
 def test_whoever_does_not_pay_goes_on_with_free_limits_and_stripe_s_invoice_has_both(subscribed):
     subscribed.use(130)
     report_usage()
@@ -316,6 +407,21 @@ class TestRounds:
             (rival.pk, 5),
             (mine.pk, 130),
         ]
+
+    def test_an_invoice_that_stripe_has_no_more_keeps_its_own_organization_alone_from_its_turn(
+        self, april, outsider
+    ):
+        use(outsider.memberships.get().organization, units=5)
+        invoice = djstripe.Invoice.objects.get(id=april.last_invoice().id)
+        lines = {**invoice.stripe_data["lines"], "has_more": True}
+        djstripe.Invoice.objects.filter(pk=invoice.pk).update(
+            id="in_deleted", stripe_data={**invoice.stripe_data, "id": "in_deleted", "lines": lines}
+        )
+
+        done = prove_all()
+
+        assert (done.proofs, len(done.failures)) == (1, 1)
+        assert Proof.objects.get().ledger == 5
 
     def test_the_ledger_is_asked_once_for_all(self, april, outsider):
         with CaptureQueriesContext(connection) as queries:

@@ -7,6 +7,7 @@ import pytest
 from accounts import clock
 from accounts.models import Organization
 from billing.stripe.metering import cancel_meter_event
+from sandbox.meters.metering_settings import configure
 from tests.billing.acme import Acme
 from tests.usage.proving import MAY, copy_in_ledger, copy_report, of_april
 from tests.usage.repairing import left, mended
@@ -75,11 +76,26 @@ def test_a_report_that_was_lost_before_it_was_sent_is_reported(subscribed):
     subscribed.use(30)
     reports.make_reports()
     MeterReport.objects.all().delete()
+    subscribed.wait(hours=2)
 
     first, second = mended(subscribed)
 
     assert first.endswith("30 units of 2026-04-11 10h are to be reported again: Stripe has none of them.")
     assert second == "Sent 1 report that was waiting."
+    assert of_april(subscribed).stripe == 30
+
+
+def test_a_lost_report_that_stripe_may_have_yet_to_count_is_not_reported_again(subscribed, sandbox):
+    configure(sandbox, lag=600)
+    subscribed.use(30)
+    report_usage()
+    MeterReport.objects.all().delete()
+
+    first, _ = left(subscribed)
+    subscribed.wait(hours=2)
+    mended(subscribed)
+
+    assert "nothing was reported again" in first
     assert of_april(subscribed).stripe == 30
 
 
@@ -206,9 +222,28 @@ def test_a_report_without_an_answer_for_a_day_is_settled_by_what_stripe_counted(
 
     (done,) = mended(subscribed)
 
-    assert done.endswith("Note that they arrived." if arrives else "Send them again.")
+    assert done.endswith("it arrived." if arrives else "it never arrived.")
     assert MeterReport.objects.get().state == State.SENT
     assert of_april(subscribed).stripe == 30
+
+
+def test_what_stripe_has_not_counted_yet_of_others_does_not_make_one_without_an_answer_a_lost_one(
+    subscribed, sandbox
+):
+    subscribed.use(7)
+    fault = sandbox.faults.add("timeout_after", path="/v1/billing/meter_events")
+    report_usage()
+    sandbox.faults.remove(fault.id)
+    # Nothing ran for two days: Stripe has forgotten the identifier.
+    subscribed.wait(days=2)
+    configure(sandbox, lag=600)
+    subscribed.use(7)
+
+    repair(subscribed.organization)
+    report_usage()
+    subscribed.wait(hours=1)
+
+    assert of_april(subscribed).stripe == 14
 
 
 def test_rebuilding_an_hour_keeps_what_others_have_in_it(april, outsider):

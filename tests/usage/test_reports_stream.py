@@ -87,6 +87,17 @@ def test_a_request_holds_one_report_of_each_customer_and_meter(sandbox, rivals, 
     assert sum(map(counted, rivals)) == 3 * sum(range(1, 13))
 
 
+def test_one_that_another_worker_has_in_hand_keeps_back_its_own_organization_alone(sandbox, rivals):
+    use_all(rivals)
+    reports.make_reports()
+    claims.claim(MeterReport.objects.get(organization=rivals[0]).pk)
+    # Of an earlier hour than the one on its way: its turn would be now.
+    use(rivals[0], units=20, at=clock.now() - 3 * HOUR)
+
+    assert report_usage() == 11
+    assert MeterReport.objects.get(units=20).state == State.PENDING
+
+
 @pytest.mark.parametrize("kind", ["timeout_before", "timeout_after", "server_error", "rate_limit"])
 def test_a_request_without_an_answer_leaves_all_its_reports_unknown_and_bills_none_twice(
     sandbox, rivals, kind

@@ -133,6 +133,21 @@ def test_a_refused_retry_is_decided_as_soon_as_the_summaries_can_tell(sandbox, h
     assert settle_unanswered() == {"arrived": 1}
 
 
+def test_what_is_ahead_of_stripe_s_clock_is_sent_again_by_itself_an_hour_later(sandbox, hands, customer):
+    at_stripe = clock.now().replace(minute=50) + HOUR
+    move(sandbox, hands, at_stripe - clock.now())
+    hands.move(at_stripe + timedelta(minutes=15))
+    use(customer, units=5)
+    report_usage()
+    assert MeterReport.objects.get().state == State.UNKNOWN
+
+    move(sandbox, hands, 2 * HOUR)
+    assert settle_reports() == {"lost": 1, "rejected": 0}
+    report_usage()
+
+    assert counted(customer) == 5
+
+
 def test_what_was_sent_just_now_in_the_same_minute_is_waited_for(sandbox, hands, customer):
     use(customer, units=5)
     give_up_on(report_in_vain(sandbox, arrives=True))

@@ -15,7 +15,7 @@ from billing.stripe.reconciling import fetch_invoices_of
 from billing.templatetags.money import money
 from usage.corrections.pricing import charge
 from usage.models import Correction, MeterReport, Proof, UsageRollup
-from usage.proof.figures import figures_of
+from usage.proof.figures import figures_of, owner_of
 from usage.proof.gathering import Counts, Gathered, gather
 from usage.proof.hours import of, report_gaps
 from usage.proof.invoicing import Billed, Standing
@@ -34,6 +34,8 @@ class Proposal:
     """A correction that is not made yet. `after` is the number of the period's last one when it was computed.
 
     `reports` are those that Stripe refused, which it replaces. `billed` is None where nothing of it is billed.
+    Of no `units` where the period's corrections bill those reports already: they came too late first, and were refused
+    later.
     """
 
     organization: Organization
@@ -64,6 +66,10 @@ class Proposal:
     @property
     def sentence(self) -> str:
         """What it comes to, for staff."""
+        if not self.units:
+            one = len(self.reports) == 1
+            subject = "1 refused report is" if one else f"{len(self.reports)} refused reports are"
+            return f"{subject} billed by a correction that was made before."
         if not self.amount:
             unit = "unit" if abs(self.units) == 1 else "units"
             return (
@@ -159,39 +165,67 @@ class Finder:
 
     def find(self) -> Proposal:
         """Return the correction, but for its number. Raises CannotCorrect."""
-        refused = MeterReport.objects.filter(
-            **of(self.period.key), state=State.REJECTED, correction=None
-        ).order_by("hour")
-        if refused:
-            return self.of_refused(list(refused))
+        refused = list(
+            MeterReport.objects.filter(**of(self.period.key), state=State.REJECTED, correction=None).order_by(
+                "hour"
+            )
+        )
         missing = self.figures.missing
+        if refused and (found := self.of_refused(refused)):
+            return found
         if missing > 0:
             return self.of_late(missing)
         if missing < 0:
             return self.of_too_much(-missing)
+        if covered := [each for each in refused if self.is_closed(each)]:
+            return self.of_covered(covered)
         raise CannotCorrect("The invoices hold what was used: there is nothing to correct.")
 
-    def of_refused(self, reports: list[MeterReport]) -> Proposal:
-        """Those of the first invoice's period that has some: the rest comes after it."""
+    def of_refused(self, reports: list[MeterReport]) -> Proposal | None:
+        """Those of the first invoice's period that lacks some: the rest comes after it. None where none does.
+
+        What came too late is billed already when Stripe says that it does not count it.
+        """
         by_standing: dict[Standing, list[MeterReport]] = {}
         for report in reports:
             standing = self.account.standing(self.moment_of(report), now=self.now)
             by_standing.setdefault(standing, []).append(report)
         if free := by_standing.get(Standing.FREE):
             return self.proposal(free_units(free), None, "of which nothing is billed", reports=free)
+        if not any(self.is_closed(each) for each in reports):
+            raise CannotCorrect("The invoice that would hold them is not there: they cannot be priced.")
         for billed in [*self.account.final, *self.left_out]:
             mine = [each for each in reports if self.moment_of(each) in billed]
-            if mine:
-                return self.proposal(free_units(mine), billed, "not counted in time", reports=mine)
-        raise CannotCorrect("The invoice that would hold them is not there: they cannot be priced.")
+            units = min(free_units(mine) - max(self.surplus_of(billed), 0), self.figures.missing)
+            if units > 0:
+                return self.proposal(units, billed, "not counted in time", reports=mine)
+        return None
+
+    def of_covered(self, reports: list[MeterReport]) -> Proposal:
+        if not Correction.objects.filter(**of(self.period.key)).settled().exists():
+            raise CannotCorrect(
+                "Stripe refused units, and its invoices hold as many as were used all the same."
+            )
+        return self.proposal(0, None, "billed before", reports=reports)
+
+    def is_closed(self, report: MeterReport) -> bool:
+        """Whether what would hold the report's units is final, or was left out."""
+        return any(self.moment_of(report) in each for each in [*self.account.final, *self.left_out])
+
+    def own(self) -> list[Billed]:
+        """Return the final invoices' periods that count for this one: what another's lack is corrected there."""
+        others = [each for each in self.periods if each is not self.period]
+        return [
+            each for each in self.account.final if owner_of(each.start, self.period, others) is self.period
+        ]
 
     def of_late(self, missing: int) -> Proposal:
-        for billed in self.account.final:
-            short = self.sent_for(billed) - billed.units - self.corrected_in(billed, late=True)
+        for billed in self.own():
+            short = -self.surplus_of(billed)
             if short > 0:
                 return self.proposal(min(short, missing), billed, "reported late")
         for billed in self.left_out:
-            short = self.sent_for(billed) - self.corrected_in(billed, late=True)
+            short = -self.surplus_of(billed)
             if short > 0:
                 return self.proposal(min(short, missing), billed, ON_NONE)
         raise CannotCorrect(
@@ -199,8 +233,8 @@ class Finder:
         )
 
     def of_too_much(self, over: int) -> Proposal:
-        for billed in self.account.final:
-            surplus = billed.units - self.sent_for(billed) + self.corrected_in(billed, late=True)
+        for billed in self.own():
+            surplus = self.surplus_of(billed)
             if surplus > 0:
                 return self.proposal(-min(surplus, over), billed, "billed twice")
         for gap in report_gaps(self.period.key):
@@ -213,7 +247,14 @@ class Finder:
         return self.account.billed_as_of(report.moment, period_start=report.period_start)
 
     def sent_for(self, billed: Billed) -> int:
-        return sum(r.units for each in self.periods for r in each.sent if r.billed_as_of in billed)
+        """Return the units that were reported for an invoice's period. Where two hold them, for the first one."""
+        closed = [*self.account.final, *self.left_out]
+        sent = [r for each in self.periods for r in each.sent if r.billed_as_of in billed]
+        return sum(r.units for r in sent if next(each for each in closed if r.billed_as_of in each) is billed)
+
+    def surplus_of(self, billed: Billed) -> int:
+        """Return by how much an invoice's period holds more than was reported for it; below 0: less."""
+        return billed.units - self.sent_for(billed) + self.corrected_in(billed, late=True)
 
     def corrected_in(self, billed: Billed, *, late: bool = False) -> int:
         """Return the units by which the invoice's period was corrected before; `late`: but for replaced reports."""
@@ -261,11 +302,14 @@ def free_units(reports: list[MeterReport]) -> int:
 def make(proposal: Proposal, *, by: str = "") -> Correction:
     """Keep the correction, to be sent to Stripe; one that costs nothing is settled by that.
 
+    Where those there are bill the reports already, that is kept, and the last of them comes back.
     Raises CannotCorrect where something has changed since it was proposed, as where another process made it. A
     credit is made only `by` somebody, who said yes to it.
     """
     if proposal.is_credit and not by:
         raise CannotCorrect("Nobody has said yes to this credit.")
+    if not proposal.units:
+        return cover(proposal)
     Kept = Correction.State
     try:
         with transaction.atomic():
@@ -291,6 +335,19 @@ def make(proposal: Proposal, *, by: str = "") -> Correction:
     except IntegrityError as error:
         raise CannotCorrect("Another correction of this period has been made meanwhile.") from error
     return correction
+
+
+def cover(proposal: Proposal) -> Correction:
+    """Keep that the period's corrections bill the proposal's reports. Raises CannotCorrect where it is not quiet."""
+    with transaction.atomic():
+        mine = Correction.objects.filter(
+            organization=proposal.organization, meter=proposal.meter, period_start=proposal.period_start
+        )
+        last = mine.select_for_update().order_by("-number")[0]
+        if last.number != proposal.after:
+            raise CannotCorrect("Another correction of this period has been made meanwhile.")
+        take_over(last, proposal)
+    return last
 
 
 def take_over(correction: Correction, proposal: Proposal) -> None:

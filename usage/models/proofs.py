@@ -41,7 +41,9 @@ class Proof(models.Model):
         *("unreported", "waiting", "unknown", "rejected", "to_invoice", "correcting"),
     )
     # Causes that are no difference: what they name will be there in a while.
-    ON_ITS_WAY = frozenset({"unreported", "waiting", "unknown", "to_invoice", "correcting", "ahead"})
+    ON_ITS_WAY = frozenset(
+        {"unreported", "waiting", "unknown", "uncounted", "to_invoice", "correcting", "ahead"}
+    )
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="proofs")
     meter = models.ForeignKey(Meter, models.PROTECT, related_name="+", to_field="slug", db_column="meter")

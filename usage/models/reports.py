@@ -26,6 +26,12 @@ def is_due(*, now: datetime) -> Q:
     return (Q(state=State.PENDING) | unanswered) & Q(known)
 
 
+def has_one_in_flight() -> Exists:
+    """Whether a report's organization and meter has one on its way at this moment, also one of a later hour."""
+    own = {"organization": OuterRef("organization"), "meter": OuterRef("meter")}
+    return Exists(MeterReport.objects.filter(**own, state=MeterReport.State.SENDING))
+
+
 class MeterReportQuerySet(models.QuerySet["MeterReport"]):
     def due(self, *, now: datetime) -> "MeterReportQuerySet":
         """Reports to send: new ones, and ones whose last try ended without an answer not too long ago."""
@@ -42,7 +48,7 @@ class MeterReportQuerySet(models.QuerySet["MeterReport"]):
         """Of each organization and meter the report whose turn it is, where none of them is on its way."""
         first = MeterReport.objects.in_line(now=now).order_by("organization_id", "meter_id", *ORDER)
         each = first.distinct("organization_id", "meter_id").values("pk")
-        return self.filter(pk__in=each).exclude(state=MeterReport.State.SENDING)
+        return self.filter(~has_one_in_flight(), pk__in=each)
 
     def unanswered(self, *, now: datetime) -> "MeterReportQuerySet":
         """Reports that are never to be sent again blindly: whether Stripe has them is to be found out."""

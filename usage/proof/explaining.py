@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from django.db.models import QuerySet
@@ -38,7 +40,7 @@ class Explainer:
             "reports_over": self.reports_over,
             "stripe_short": self.stripe_short,
             "stripe_over": self.stripe_over,
-            "refused": self.refused,
+            "refused": partial(self.refused, settled=False),
             "late": self.late,
             "given_up": self.given_up,
             "invoice_short": self.invoice_short,
@@ -46,13 +48,17 @@ class Explainer:
             "unreported": self.unreported,
             "waiting": self.waiting,
             "unknown": self.unknown,
+            "uncounted": self.uncounted,
             "to_invoice": self.to_invoice,
             "correcting": self.correcting,
             "ahead": self.ahead,
         }
         causes = []
         for fault in faults:
-            sentence = words[fault.code](fault.units)
+            is_replaced = fault.settled and fault.code == "refused"
+            sentence = (
+                self.refused(fault.units, settled=True) if is_replaced else words[fault.code](fault.units)
+            )
             if fault.settled and fault.code not in {"late", "given_up"}:
                 sentence += f" {self.how_settled()}"
             causes.append(
@@ -118,8 +124,8 @@ class Explainer:
         )
         return f"Stripe counted {many(units)} more than were reported.{because}"
 
-    def refused(self, units: int) -> str:
-        rows = self.reports.filter(state=State.REJECTED)
+    def refused(self, units: int, *, settled: bool) -> str:
+        rows = self.reports.filter(state=State.REJECTED, correction__isnull=not settled)
         errors = sorted({error.rstrip(".") for error in rows.values_list("last_error", flat=True)})
         count = rows.count()
         subject = "1 report" if count == 1 else f"{count} reports"
@@ -183,8 +189,9 @@ class Explainer:
 
     def invoice_over(self, units: int) -> str:
         numbers = ", ".join(each.number or each.invoice_id for each in self.account.final[-MOST:])
-        twice = len(self.account.final) > len({(b.start, b.end) for b in self.account.final})
-        why = " Two invoices bill the same period: are there two subscriptions?" if twice else ""
+        spans = sorted((each.start, each.end) for each in self.account.final)
+        twice = any(after[0] < before[1] for before, after in pairwise(spans))
+        why = " Two invoices bill the same time: are there two subscriptions?" if twice else ""
         return f"The invoices have {many(units)} more than were used ({numbers}).{why}"
 
     def unreported(self, units: int) -> str:
@@ -197,6 +204,9 @@ class Explainer:
 
     def unknown(self, units: int) -> str:
         return f"{many(units)} got no answer from Stripe: to be sent again, or settled by its count."
+
+    def uncounted(self, units: int) -> str:
+        return f"Stripe took {many(units)} within the last minutes and has yet to count them."
 
     def to_invoice(self, units: int) -> str:
         return f"{are(units)} for an invoice that is to come."

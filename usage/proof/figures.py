@@ -1,6 +1,6 @@
 """From what was gathered, and what Stripe says, to the figures of each period."""
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from usage.proof.judging import Figures
 State = MeterReport.State
 # Stripe takes events that are up to 5 minutes ahead.
 AHEAD = timedelta(minutes=6)
-Ask = Callable[[datetime, datetime], int]
 
 
 class Shares(NamedTuple):
@@ -33,17 +32,28 @@ def to_the_minute(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
+@dataclass(slots=True)
+class Ask:
+    """Asks for Stripe's count of a customer and meter between two moments, of the same two once."""
+
+    customer_id: str
+    meter_id: str
+    known: dict[tuple[datetime, datetime], int] = field(default_factory=dict)
+
+    def __call__(self, start: datetime, end: datetime) -> int:
+        if (start, end) not in self.known:
+            self.known[start, end] = summed_usage(
+                meter_id=self.meter_id, customer_id=self.customer_id, start=start, end=end
+            )
+        return self.known[start, end]
+
+
 def asker(organization: Organization, meter: Meter) -> Ask | None:
-    """Return what asks for Stripe's count between two moments; None where Stripe knows no such customer or meter."""
+    """Return what asks for Stripe's count; None where Stripe knows no such customer or meter."""
     customer = find_customer(organization)
     if customer is None or not meter.stripe_meter_id:
         return None
-    customer_id, meter_id = customer.id, meter.stripe_meter_id
-
-    def ask(start: datetime, end: datetime) -> int:
-        return summed_usage(meter_id=meter_id, customer_id=customer_id, start=start, end=end)
-
-    return ask
+    return Ask(customer.id, meter.stripe_meter_id)
 
 
 def counted_by_stripe(period: Counts, others: list[Counts], ask: Ask, *, now: datetime) -> int:
@@ -52,13 +62,14 @@ def counted_by_stripe(period: Counts, others: list[Counts], ask: Ask, *, now: da
     It is asked for the time from the period's start to where the next one begins, so that what somebody else
     reports is seen whenever it is dated. Its summaries know whole minutes, and a change of plan has units dated
     after it that are of the period before: so what is dated in another period than its own is moved back.
+    Of a customer that was deleted Stripe tells nothing any more: what it was told of that one counts as reported.
     """
     begin = to_the_minute(period.start)
     end = to_the_minute(period.until) if period.until else to_the_minute(now) + AHEAD
     counted = ask(begin, end) if begin < end else 0
 
     def is_inside(report: Reported) -> bool:
-        return begin <= to_the_minute(report.moment) < end
+        return report.customer_id in {"", ask.customer_id} and begin <= to_the_minute(report.moment) < end
 
     away = sum(r.units for r in period.sent if not is_inside(r))
     foreign = sum(r.units for other in others for r in other.sent if is_inside(r))
@@ -68,25 +79,19 @@ def counted_by_stripe(period: Counts, others: list[Counts], ask: Ask, *, now: da
 def invoiced_in(period: Counts, others: list[Counts], account: Account) -> int | None:
     """Return the period's units on final invoices, None where none of it is due on one.
 
-    An invoice's period counts for the one of ours that it begins in; units that were dated into another's are
-    moved back, as in `counted_by_stripe`.
+    An invoice's period counts for the one of ours that it begins in, but for the units that others have in it: those
+    count for theirs. So all periods together come to what all invoices hold, and what two of them hold counts twice.
     """
-    own = [
-        each
-        for each in account.final
+    found: list[int] = []
+    for billed in account.final:
+        mine = [r.units for r in period.sent if r.billed_as_of in billed]
         # One that ended before the first of the periods at hand began is of one that is not.
-        if each.end > period.start and owner_of(each.start, period, others) is period
-    ]
-    is_due = any(account.find_billed(r.billed_as_of) for r in period.sent)
-    if not own and not is_due:
-        return None
-
-    def is_own(report: Reported) -> bool:
-        return any(report.billed_as_of in each for each in own)
-
-    away = sum(r.units for r in period.sent if account.find_billed(r.billed_as_of) and not is_own(r))
-    foreign = sum(r.units for other in others for r in other.sent if is_own(r))
-    return sum(each.units for each in own) + away - foreign
+        if billed.end > period.start and owner_of(billed.start, period, others) is period:
+            foreign = sum(r.units for other in others for r in other.sent if r.billed_as_of in billed)
+            found.append(billed.units - foreign)
+        elif mine:
+            found.append(sum(mine))
+    return sum(found) if found else None
 
 
 def owner_of(moment: datetime, period: Counts, others: list[Counts]) -> Counts:
@@ -132,6 +137,7 @@ def figures_of(period: Counts, gathered: Gathered, *, stripe: int | None, now: d
         unbilled=shares.free + shares.given_up,
         given_up=shares.given_up,
         corrected=period.corrected.done,
+        credited=period.corrected.credited,
         correcting=period.corrected.under_way,
         uncertain=sending + period.units(State.UNKNOWN),
         fresh=sum(r.fresh for r in period.sent),

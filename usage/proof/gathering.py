@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Max, QuerySet, Sum
-from django.db.models.functions import Coalesce, Greatest, TruncMonth
+from django.db.models import F, Max, QuerySet, Sum, UUIDField, Value
+from django.db.models.functions import Cast, Coalesce, Greatest, TruncMonth
 
 from billing.models import Entitlement, Meter
 from billing.periods import calendar_month
@@ -22,11 +22,13 @@ from usage.proof.judging import Key
 MARGIN = timedelta(days=63)
 # Stripe's summaries follow its events at some distance.
 FRESH = timedelta(minutes=10)
+LEDGER, ROLLUPS, REPORTS = "ledger", "rollups", "reports"
 
 
 class Reported(NamedTuple):
     """Units of reports in one state that are dated at one moment. `replaced`: a correction bills them instead.
 
+    `customer_id` is Stripe's id of whom they were told of, empty where it was not kept.
     `billed_as_of` is the moment by which they belong on an invoice: but for what came after an end the same.
     """
 
@@ -36,13 +38,33 @@ class Reported(NamedTuple):
     replaced: bool
     fresh: int
     billed_as_of: datetime
+    customer_id: str = ""
+
+
+class Sums(NamedTuple):
+    """Units of one period in the ledger, in the hourly sums, or in reports of one state and moment.
+
+    `marked` are those that the hourly sums have as reported; `moment`, `replacing`, `customer_id` and `last` are of
+    reports alone.
+    """
+
+    source: str
+    key: Key
+    state: str
+    moment: datetime
+    replacing: UUID | None
+    customer_id: str
+    units: int
+    marked: int
+    last: datetime | None
 
 
 @dataclass(slots=True)
 class Corrected:
-    """Units of corrections: those that are settled, and those that are on their way."""
+    """Units of corrections: those that are settled, what of them was given back, and those on their way."""
 
     done: int = 0
+    credited: int = 0
     under_way: int = 0
 
 
@@ -95,7 +117,7 @@ def gather(
 ) -> Gathered:
     """Return what there is of periods that begin at `since` or later. Raises StripeUnavailable.
 
-    One query over each table for all of the organizations. Of periods that began up to MARGIN before, everything but
+    One look at each table for all of the organizations. Of periods that began up to MARGIN before, everything but
     the ledger is gathered too: a change of plan moves units from one into the next.
     """
     known = {meter.slug for meter in meters}
@@ -105,12 +127,14 @@ def gather(
     }
     # An event lies in its period: so the ledger's older months need not be looked at.
     of_ledger = UsageEvent.objects.filter(organization_id__in=list(organization_ids), occurred_at__gte=since)
-    ledger = sums(of_ledger.filter(period_start__gte=since))
     rollups = UsageRollup.objects.filter(**mine)
-    in_all, marked = sums(rollups), sums(rollups, "reported_units")
     gone = dropped(rollups)
     accounts = accounts_of(organization_ids, meters, since=since - MARGIN)
-    reported = reported_by_moment(MeterReport.objects.filter(**mine), accounts, now=now)
+    sums = look(of_ledger.filter(period_start__gte=since), rollups, MeterReport.objects.filter(**mine))
+    ledger = {each.key: each.units for each in sums if each.source == LEDGER}
+    in_all = {each.key: each.units for each in sums if each.source == ROLLUPS}
+    marked = {each.key: each.marked for each in sums if each.source == ROLLUPS}
+    reported = reported_by_moment([each for each in sums if each.source == REPORTS], accounts, now=now)
     corrected = corrected_in(Correction.objects.filter(**mine))
     stored = {key_of(p): p for p in Proof.objects.filter(**mine)}
     keys = {k for k in ledger.keys() | in_all.keys() | reported.keys() | stored.keys() if k.meter in known}
@@ -140,9 +164,51 @@ def key_of(row: Any) -> Key:
     return Key(row.organization_id, row.meter_id, row.period_start)
 
 
-def sums(rows: QuerySet[Any], column: str = "units") -> dict[Key, int]:
-    grouped = rows.order_by().values_list("organization_id", "meter", "period_start").annotate(n=Sum(column))
-    return {Key(*row[:3]): int(row[3]) for row in grouped}
+def look(ledger: QuerySet[Any], rollups: QuerySet[Any], reports: QuerySet[Any]) -> list[Sums]:
+    """Return the sums of all three as they are at one moment: what is stored while they are read is in none of them.
+
+    One statement sees one state of the database, of several each sees its own.
+    """
+    of_none = {
+        "in_state": Value(""),
+        "told_at": F("period_start"),
+        "replacing": Cast(Value(None), UUIDField()),
+        "told_of": Value(""),
+    }
+    of_reports = {
+        "in_state": F("state"),
+        "told_at": MOMENT,
+        "replacing": F("correction_id"),
+        "told_of": F("stripe_customer_id"),
+    }
+    parts = [
+        summed(LEDGER, ledger, "meter", marked="units", last="occurred_at", **of_none),
+        summed(ROLLUPS, rollups, "meter", marked="reported_units", last="hour", **of_none),
+        summed(REPORTS, reports, "meter_id", marked="units", last="sent_at", **of_reports),
+    ]
+    rows = parts[0].union(*parts[1:], all=True)
+    return [
+        Sums(
+            source=source,
+            key=Key(organization_id, meter, start),
+            state=state,
+            moment=moment,
+            replacing=replacing,
+            customer_id=customer_id,
+            units=int(units),
+            marked=int(marked),
+            last=last,
+        )
+        for source, organization_id, meter, start, state, moment, replacing, customer_id, units, marked, last in rows
+    ]
+
+
+def summed(
+    source: str, rows: QuerySet[Any], meter: str, *, marked: str, last: str, **by: Any
+) -> QuerySet[Any]:
+    grouped = rows.order_by().annotate(source=Value(source), **by)
+    columns = grouped.values_list("source", "organization_id", meter, "period_start", *by)
+    return columns.annotate(n=Sum("units"), of_marked=Sum(marked), latest=Max(last))
 
 
 def dropped(rollups: QuerySet[UsageRollup]) -> set[Key]:
@@ -154,21 +220,16 @@ def dropped(rollups: QuerySet[UsageRollup]) -> set[Key]:
 
 
 def reported_by_moment(
-    reports: QuerySet[MeterReport], accounts: Accounts, *, now: datetime
+    reports: Iterable[Sums], accounts: Accounts, *, now: datetime
 ) -> dict[Key, list[Reported]]:
     found: dict[Key, list[Reported]] = defaultdict(list)
-    grouped = (
-        reports.order_by()
-        .annotate(told_at=MOMENT)
-        .values_list("organization_id", "meter_id", "period_start", "state", "told_at", "correction_id")
-        .annotate(n=Sum("units"), last=Max("sent_at"))
-    )
-    for organization, meter, start, state, moment, covered, units, last in grouped:
-        is_replaced = covered is not None and state == MeterReport.State.REJECTED
-        fresh = units if last and last > now - FRESH else 0
-        belongs = accounts.of(organization, str(meter)).billed_as_of(moment, period_start=start)
-        found[Key(organization, str(meter), start)].append(
-            Reported(state, moment, int(units), is_replaced, int(fresh), belongs)
+    for each in reports:
+        is_replaced = each.replacing is not None and each.state == MeterReport.State.REJECTED
+        fresh = each.units if each.last and each.last > now - FRESH else 0
+        account = accounts.of(each.key.organization_id, each.key.meter)
+        belongs = account.billed_as_of(each.moment, period_start=each.key.period_start)
+        found[each.key].append(
+            Reported(each.state, each.moment, each.units, is_replaced, fresh, belongs, each.customer_id)
         )
     return found
 
@@ -181,6 +242,7 @@ def corrected_in(corrections: QuerySet[Correction]) -> dict[Key, Corrected]:
         sums_of = found[Key(organization, str(meter), start)]
         if state in {State.SENT, State.FREE}:
             sums_of.done += units
+            sums_of.credited += max(-units, 0)
         elif state != State.FAILED:
             sums_of.under_way += units
     return found

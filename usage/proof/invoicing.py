@@ -14,6 +14,7 @@ from billing.models import Meter
 from billing.periods import anchored_month
 from billing.stripe.invoice_items import all_lines
 from billing.subscriptions import from_timestamp, subscription_of
+from usage.models import MeterReport
 
 # Stripe makes the invoice at the turn of the period and closes it an hour later; its webhook may take a while.
 INVOICED_WITHIN = timedelta(days=1)
@@ -222,8 +223,10 @@ def accounts_of(organization_ids: Sequence[UUID], meters: Iterable[Meter], *, si
     by_product = {meter.product_id: meter.slug for meter in meters}
     by_meter = {meter.stripe_meter_id: meter.slug for meter in meters if meter.stripe_meter_id}
     accounts = Accounts()
-    subscriptions = djstripe.Subscription.objects.filter(customer__subscriber__in=organization_ids)
-    for owner, data in subscriptions.values_list("customer__subscriber", "stripe_data"):
+    owners = owners_of_customers(organization_ids, since=since)
+    subscriptions = djstripe.Subscription.objects.filter(customer__id__in=owners)
+    for customer_id, data in subscriptions.values_list("customer__id", "stripe_data"):
+        owner = owners[customer_id]
         if data["status"] in NEVER_BEGUN:
             continue
         accounts.courses[owner].append(course(data))
@@ -231,12 +234,25 @@ def accounts_of(organization_ids: Sequence[UUID], meters: Iterable[Meter], *, si
             slug = by_meter.get(item["price"]["recurring"].get("meter"))
             if slug:
                 accounts.by_meter[owner, slug].sold.append(selling(data, item))
-    invoices = djstripe.Invoice.objects.filter(customer__subscriber__in=organization_ids, created__gte=since)
-    for owner, data in invoices.order_by("created", "id").values_list("customer__subscriber", "stripe_data"):
+    invoices = djstripe.Invoice.objects.filter(customer__id__in=owners, created__gte=since)
+    for customer_id, data in invoices.order_by("created", "id").values_list("customer__id", "stripe_data"):
+        owner = owners[customer_id]
         for slug, each in billed_on(data, by_product):
             account = accounts.by_meter[owner, slug]
             (account.void if data["status"] == "void" else account.billed).append(each)
     return accounts
+
+
+def owners_of_customers(organization_ids: Sequence[UUID], *, since: datetime) -> dict[str, UUID]:
+    """Return whose Stripe customers are or were the organizations', by the customers' ids.
+
+    One that was deleted at Stripe is parted from its organization, and billed what it was told of all the same.
+    """
+    reports = MeterReport.objects.filter(organization__in=organization_ids, period_start__gte=since)
+    told = reports.exclude(stripe_customer_id="").order_by()
+    former = dict(told.values_list("stripe_customer_id", "organization_id").distinct())
+    customers = djstripe.Customer.objects.filter(subscriber__in=organization_ids)
+    return former | dict(customers.values_list("id", "subscriber_id"))
 
 
 def course(data: dict[str, Any]) -> Course:

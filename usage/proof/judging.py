@@ -22,7 +22,8 @@ class Figures:
 
     `rejected` is without those that a correction bills instead, which are `replaced`. Of the reported and rejected
     units an invoice to come will hold those `to_invoice`, and none ever those `unbilled`, as on a free plan;
-    `given_up` are those among them whose subscription ended unpaid. `uncertain` are units that Stripe may have
+    `given_up` are those among them whose subscription ended unpaid. `corrected` is what corrections come to, of which
+    `credited` were given back. `uncertain` are units that Stripe may have
     counted without having said so, `fresh` those it took so lately that its count may lag behind.
     `is_ahead`: by Stripe's clock an invoice of the period is closed that by ours is to come.
     """
@@ -42,6 +43,7 @@ class Figures:
     unbilled: int = 0
     given_up: int = 0
     corrected: int = 0
+    credited: int = 0
     correcting: int = 0
     uncertain: int = 0
     fresh: int = 0
@@ -117,14 +119,14 @@ def of_reports(figures: Figures) -> list[Fault]:
 def of_stripe(figures: Figures) -> list[Fault]:
     gap = 0 if figures.stripe is None else figures.stripe - figures.reported
     if gap < 0:
-        return [Fault("stripe_short", -gap)] if -gap > figures.fresh else []
+        return [Fault("uncounted" if -gap <= figures.fresh else "stripe_short", -gap)]
     if gap <= figures.uncertain:
         return []
     return [Fault("stripe_over", gap, settled=is_credited(figures, gap))]
 
 
 def is_credited(figures: Figures, gap: int) -> bool:
-    return figures.corrected <= -gap and figures.missing == 0
+    return figures.credited >= gap and figures.missing == 0
 
 
 def of_invoices(figures: Figures) -> list[Fault]:
@@ -134,8 +136,8 @@ def of_invoices(figures: Figures) -> list[Fault]:
         found.append(Fault("refused", figures.replaced, settled=True))
     if figures.rejected:
         found.append(Fault("refused", figures.rejected))
-    elif not figures.replaced and figures.corrected > 0:
-        found.append(Fault("late", figures.corrected, settled=True))
+    elif not figures.replaced and (late := figures.corrected + figures.credited) > 0:
+        found.append(Fault("late", late, settled=True))
     missing = figures.missing
     if missing > 0:
         # Of reports that are not there nobody can say for which invoice they were.

@@ -67,9 +67,9 @@ def prove(
     since = since or oldest_wanted([organization.pk], now=now)
     meters = {meter.slug: meter for meter in Meter.objects.all()}
     gathered = gather([organization.pk], meters=meters.values(), since=since, now=now)
-    for period in gathered.counts.values():
-        period.reported = [r._replace(fresh=0) if r.moment in exact_at else r for r in period.reported]
-    return prove_gathered(organization, gathered, meters=meters, since=since, now=now, asks_all=asks_all)
+    return prove_gathered(
+        organization, gathered, meters=meters, since=since, now=now, asks_all=asks_all, exact_at=exact_at
+    )
 
 
 def prove_one(proof: Proof, *, now: datetime | None = None) -> Proof:
@@ -92,23 +92,44 @@ def prove_gathered(
     since: datetime,
     now: datetime,
     asks_all: bool = False,
+    exact_at: Collection[datetime] = (),
 ) -> list[Proof]:
-    mine = [c for k, c in gathered.counts.items() if k.organization_id == organization.pk]
     asked: dict[str, Ask | None] = {}
-    made = []
-    for period in (each for each in mine if each.start >= since):
-        meter = meters[period.key.meter]
-        if is_final(period, now=now) and period.before and not asks_all:
-            stripe = period.before.stripe
-        else:
-            if meter.slug not in asked:
-                asked[meter.slug] = asker(organization, meter)
-            ask = asked[meter.slug]
-            others = [c for c in mine if c.key.meter == meter.slug and c is not period]
-            stripe = counted_by_stripe(period, others, ask, now=now) if ask else None
-        made.append(outcome(period, gathered, stripe=stripe, meter=meter, now=now))
+
+    def count(gathered: Gathered) -> list[tuple[Counts, int | None]]:
+        mine = [c for k, c in gathered.counts.items() if k.organization_id == organization.pk]
+        for period in mine:
+            period.reported = [r._replace(fresh=0) if r.moment in exact_at else r for r in period.reported]
+        found = []
+        for period in (each for each in mine if each.start >= since):
+            slug = period.key.meter
+            if is_final(period, now=now) and period.before and not asks_all:
+                found.append((period, period.before.stripe))
+                continue
+            if slug not in asked:
+                asked[slug] = asker(organization, meters[slug])
+            others = [c for c in mine if c.key.meter == slug and c is not period]
+            ask = asked[slug]
+            found.append((period, counted_by_stripe(period, others, ask, now=now) if ask else None))
+        return found
+
+    counted = count(gathered)
+    if any(may_have_been_told_since(period, stripe) for period, stripe in counted):
+        # What is read here after Stripe was asked has all that it had counted.
+        gathered = gather([organization.pk], meters=meters.values(), since=since, now=now)
+        counted = count(gathered)
+    made = [
+        outcome(period, gathered, stripe=stripe, meter=meters[period.key.meter], now=now)
+        for period, stripe in counted
+    ]
     stored = [keep(key, fields) for key, fields in made]
     return sorted(stored, key=lambda proof: proof.period_start, reverse=True)
+
+
+def may_have_been_told_since(period: Counts, stripe: int | None) -> bool:
+    """Whether Stripe has more than was reported when it was counted here: it may have been told in between."""
+    State = MeterReport.State
+    return stripe is not None and stripe > period.units(State.SENT, State.SENDING, State.UNKNOWN)
 
 
 def is_final(period: Counts, *, now: datetime) -> bool:
@@ -179,25 +200,36 @@ def prove_all(*, seconds: float = SLICE_SECONDS, now: datetime | None = None) ->
     meters = {meter.slug: meter for meter in Meter.objects.all()}
     for batch in batches(waiting_before(now)):
         since = oldest_wanted([each.pk for each in batch], now=now)
+        gathered = None
         try:
             gathered = gather([each.pk for each in batch], meters=meters.values(), since=since, now=now)
         except StripeUnavailable as error:
+            logger.warning("No usage can be proven: %s", error)
             done.stopped = str(error)
             return done
+        except StripeRejected as error:
+            # It is about one of them, as about an invoice that Stripe has no more: each is looked at alone.
+            logger.warning("The usage of some is proven one by one: %s", error)
         for organization in batch:
             if time.monotonic() > until:
                 done.is_unfinished = True
                 return done
             try:
-                proofs = prove_gathered(organization, gathered, meters=meters, since=since, now=now)
+                proofs = (
+                    prove_gathered(organization, gathered, meters=meters, since=since, now=now)
+                    if gathered
+                    else prove(organization, now=now)
+                )
             except StripeUnavailable as error:
                 unanswered += 1
+                logger.warning("The usage of %s could not be proven: %s", organization.ref, error)
                 done.failures.append(f"{organization.ref}: {error}")
                 if unanswered == GIVE_UP_AFTER or isinstance(error, StripeAccessRefused):
                     done.stopped = str(error)
                     return done
                 continue
             except (StripeRejected, BillingError) as error:
+                logger.error("The usage of %s could not be proven: %s", organization.ref, error)
                 done.failures.append(f"{organization.ref}: {error}")
                 continue
             except Exception as error:  # One organization's failure must not keep the others from their turn.

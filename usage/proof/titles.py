@@ -15,6 +15,7 @@ TITLES = {
     "unreported": "in no report yet",
     "waiting": "waiting to be sent",
     "unknown": "without an answer",
+    "uncounted": "not in Stripe's count yet",
     "to_invoice": "for an invoice to come",
     "correcting": "being corrected",
     "ahead": "ahead of our clock",

@@ -19,6 +19,7 @@ from usage.proof.judging import Key
 State = MeterReport.State
 # Stripe takes an event back for 24 hours: one that is nearly as old may be too old when it is asked.
 CANCELLABLE_FOR = timedelta(hours=23)
+HOUR = timedelta(hours=1)
 TAKING_OFF = "It holds what another report holds: it is being taken off."
 
 
@@ -140,13 +141,19 @@ def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:
     """Make good a report that is missing in an hour; return what was done, None where the figures are unclear.
 
     Stripe's count tells whether it had been sent: then the row is made anew, as sent. Else its units are put in
-    a new report by the next run. Of two processes the second finds nothing missing.
+    a new report by the next run. Of two processes the second finds nothing missing. Raises Unclear where it may have
+    been sent so lately that the count lacks it.
     """
     missing = -gap.units
     lost = proof.rollups - proof.unreported - in_reports(proof)
     surplus = None if proof.stripe is None else proof.stripe - proof.reported
     if proof.unknown or proof.waiting or lost <= 0 or surplus not in {None, 0, lost}:
         return None
+    if surplus == 0 and gap.hour + HOUR > clock.now() - SUMMARIES_LAG:
+        raise Unclear(
+            f"Stripe's count does not say yet whether it has the {many(missing)} of {gap.hour:%Y-%m-%d %H}h whose "
+            "report is missing: nothing was reported again. Repair it in two hours."
+        )
     with transaction.atomic():
         rollups = list(
             UsageRollup.objects.filter(**of(key), hour=gap.hour).select_for_update().order_by("pk")

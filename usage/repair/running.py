@@ -9,19 +9,18 @@ from functools import partial
 
 from django.db import connection
 
-from accounts import clock
 from accounts.models import Organization
 from billing.errors import BillingError, UsageNotReported
 from usage import corrections
 from usage.corrections import CannotCorrect
 from usage.flush import flush_usage
-from usage.models import Correction, MeterReport, Proof
+from usage.models import Correction, Proof
 from usage.proof import prove
 from usage.proof.gathering import key_of
 from usage.proof.hours import ledger_gaps, report_gaps, twins
 from usage.repair.hours import rebuild_hours
 from usage.repair.outbox import put_back, take_off
-from usage.settling import way_out, weigh
+from usage.settling import settle_unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -143,31 +142,37 @@ def send_what_waits(organization: Organization, outcome: Repair) -> None:
         outcome.left.append(str(error))
     else:
         if sent:
-            what = "1 report that was" if sent == 1 else f"{sent} reports that were"
-            outcome.done.append(f"Sent {what} waiting.")
-    for proof in organization.proofs.select_related("meter"):
-        attempt(outcome, proof, partial(settle_unknown, proof))
+            outcome.done.append(f"Sent {reports(sent)} that {'was' if sent == 1 else 'were'} waiting.")
+    settle_unknown(organization, outcome)
 
 
-def settle_unknown(proof: Proof) -> str | None:
-    before = clock.now() - MeterReport.RESEND_LIMIT
-    reports = list(
-        MeterReport.objects.filter(
-            organization=proof.organization,
-            meter=proof.meter,
-            period_start=proof.period_start,
-            state=MeterReport.State.UNKNOWN,
-            first_sent_at__lt=before,
+def settle_unknown(organization: Organization, outcome: Repair) -> None:
+    """Settle what got no answer for long, minute by minute as each hour's task does; what is lost is sent again."""
+    try:
+        settled = settle_unanswered(organization)
+    except BillingError as error:
+        outcome.left.append(str(error))
+        return
+    if arrived := settled["arrived"]:
+        outcome.done.append(
+            f"{reports(arrived)} got no answer from Stripe: by its count {they(arrived)} arrived."
         )
-    )
-    evidence = weigh(proof.organization, proof.meter, since=proof.period_start) if reports else None
-    found = way_out(proof.organization, reports, evidence) if evidence else None
-    if found is None:
-        return None
-    sentence, run = found
-    run()
-    subject = "1 report" if len(reports) == 1 else f"{len(reports)} reports"
-    return f"{subject} got no answer from Stripe. By its count: {sentence}"
+    if lost := settled["lost"]:
+        outcome.done.append(
+            f"{reports(lost)} got no answer from Stripe: by its count {they(lost)} never arrived."
+        )
+        try:
+            flush_usage(organization)
+        except UsageNotReported as error:
+            outcome.left.append(str(error))
+
+
+def reports(count: int) -> str:
+    return "1 report" if count == 1 else f"{count} reports"
+
+
+def they(count: int) -> str:
+    return "it" if count == 1 else "they"
 
 
 def correct(organization: Organization, outcome: Repair) -> None:
