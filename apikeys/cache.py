@@ -31,6 +31,7 @@ ABSENT = timedelta(minutes=1)
 BORN = "born"  # Of the hash of counters, not of what PostgreSQL knows.
 MEASURING = ("mark:", "read:", "back:")  # Of a counter whose drift is being measured: see drift.py.
 TAKEN = "taken"  # In it, when counters were last raised by what PostgreSQL had let in: see mark.lua.
+TOOK = "took:"  # In it, each call that PostgreSQL had let in and that was still on its way then: see give_back.lua.
 EXPIRED_KNOWN = timedelta(days=30)
 KEPT = timedelta(days=40)  # Counters of past periods, to which late answers may still give back.
 
@@ -63,6 +64,11 @@ def key_names(ref: str, digest: str) -> KeyNames:
 
 def counter(meter: str, period_start: datetime, *, livemode: bool = True) -> str:
     return f"{'' if livemode else 'test:'}{meter}:{to_microseconds(period_start)}"
+
+
+def taken_up(uncounted_id: int, period_start: datetime) -> str:
+    """Return the name by which counters remember that they took up what PostgreSQL had charged a call."""
+    return f"{TOOK}{uncounted_id}:{to_microseconds(period_start)}"
 
 
 def drop(ref: str) -> None:
@@ -119,6 +125,8 @@ def copy(organization: Organization, *, now: datetime) -> None:
             if name in held and name not in begun:
                 pipeline.hincrby(keys.used, name, row.units)
                 pipeline.hset(keys.used, TAKEN, to_microseconds(now))
+        if not row.is_stored:
+            pipeline.hset(keys.used, taken_up(row.pk, row.period_start), 1)
     # Kept past the period's end, never shorter: a counter that vanished early would be filled from the
     # rollups, which are a moment behind the calls. As a span, because `now` is the gate's clock, not Redis's.
     pipeline.pexpire(keys.used, entitlement.period_end + KEPT - now)

@@ -211,12 +211,23 @@ def give_back(decision: Decision, *, units: int | None = None, is_late: bool = F
         born=decision.born,
         admitted=decision.answer[AT],
         is_late=is_late,
+        taken_up=cache.taken_up(decision.uncounted_id, decision.period_start)
+        if decision.uncounted_id
+        else "",
     )
 
 
 def return_units(
-    ref: str, *, counter: str, units: int, came_to: int, born: str, admitted: str | int, is_late: bool
+    ref: str,
+    *,
+    counter: str,
+    units: int,
+    came_to: int,
+    born: str,
+    admitted: str | int,
+    is_late: bool,
+    taken_up: str = "",
 ) -> None:
     """Raises RedisError."""
-    args: list[str | int] = [counter, units, came_to, born, admitted, "late" if is_late else ""]
+    args: list[str | int] = [counter, units, came_to, born, admitted, "late" if is_late else "", taken_up]
     GIVE_BACK.run([cache.names(ref).used], args)

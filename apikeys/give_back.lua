@@ -1,13 +1,14 @@
 -- Give units back to the quota they were charged to, where that period is still counted, and to those that it was
 -- carried into since. Answers how many.
--- KEYS[1] hash of units used; ARGV counter's field, units, what the call came to, "born" as the gate answered it,
--- when the call was admitted in microseconds, "late" where that was long ago and its event is still to come: see
--- drift.py.
+-- KEYS[1] hash of units used; ARGV counter's field, units, what the call came to, "born" as the gate answered it (empty
+-- where PostgreSQL let it in), when the call was admitted in microseconds, "late" where that was long ago and its event
+-- is still to come: see drift.py; by which name the counters took it up, for one that PostgreSQL let in.
 local call = redis.call
 local field, most, came_to, admitted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
 -- Where the counter was lost while the call was being served, it began anew without it: nothing of it is to be given
 -- back, and what it came to is not counted yet.
 local is_lost = ARGV[4] ~= '' and call('HGET', KEYS[1], 'born') ~= ARGV[4]
+  or ARGV[7] ~= '' and call('HDEL', KEYS[1], ARGV[7]) == 0
 local given
 while field do
   local held = call('HMGET', KEYS[1], field, 'mark:' .. field, 'mended:' .. field)

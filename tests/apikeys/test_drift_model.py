@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, note
+from hypothesis import HealthCheck, example, given, note
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -230,6 +230,9 @@ def pick(calls, number):
 
 
 @pytest.mark.exhaustive
+@example(
+    steps=[("call without redis", 8), ("call", 1), ("lose all",), ("call", 1), ("fail", 0)],
+)
 @hypothesis_settings(
     max_examples=2000 if IS_EXHAUSTIVE else 60,
     deadline=None,

@@ -227,6 +227,25 @@ def test_a_call_that_was_on_its_way_while_redis_came_back_counts_once(organizati
     assert ledger_units() == 6
 
 
+def test_a_call_that_fails_gives_nothing_back_to_a_counter_that_began_after_the_one_that_took_it_up(
+    organization, api_key, own_redis
+):
+    own_redis.stop()
+    failed, less = admit(api_key.secret, cost=10), admit(api_key.secret, cost=10)
+    own_redis.start()
+    assert admit(api_key.secret, cost=0).used == 20
+    get_redis().flushall()
+    call(api_key)
+    assert used(organization) == 1
+
+    finish(failed, status=500)
+    finish(less, units=4)
+
+    assert used(organization) == 5
+    Drain().run_once()
+    assert ledger_units() == 5
+
+
 def test_counters_are_brought_up_to_date_by_schedule_where_this_process_saw_no_outage(
     organization, api_key, own_redis
 ):
