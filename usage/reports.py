@@ -135,7 +135,7 @@ def send_due_reports(*, limit: int = 10_000, within: timedelta = RUN_FOR) -> int
             report, customer_id = claimed
             send(report, customer_id=customer_id)
             sent += report.state == State.SENT
-            failures = failures + 1 if report.state == State.UNKNOWN else 0
+            failures = failures + 1 if report.has_no_answer else 0
             if failures == GIVE_UP_AFTER or time.monotonic() > deadline:
                 break
     if failures >= GIVE_UP_AFTER:
@@ -167,7 +167,7 @@ def send_many(report_ids: Sequence[UUID]) -> list[str]:
             break
         if claims.renew(report):
             send(report, customer_id=report.stripe_customer_id)
-            failures = failures + 1 if report.state == State.UNKNOWN else 0
+            failures = failures + 1 if report.has_no_answer else 0
     return [report.state for report in (*batch.told, *batch.refused)]
 
 

@@ -206,3 +206,8 @@ class MeterReport(models.Model):
     def is_retry(self) -> bool:
         """Whether there was a try before this one of which nobody knows whether it arrived."""
         return self.first_sent_at != self.claimed_at
+
+    @property
+    def has_no_answer(self) -> bool:
+        """Whether Stripe said nothing at the last try. A refusal is an answer, also of what is still to be settled."""
+        return self.state == self.State.UNKNOWN and not self.to_settle
