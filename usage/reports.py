@@ -11,7 +11,7 @@ from django.db import transaction
 
 from accounts import clock
 from accounts.models import Organization
-from billing.errors import StripeRejected, StripeUnavailable
+from billing.errors import CustomerBusy, StripeRejected, StripeUnavailable
 from billing.locks import customer_lock
 from billing.models import Meter
 from billing.stripe.metering import send_meter_event
@@ -32,6 +32,9 @@ Key = tuple[UUID, str, datetime, datetime]
 MOST_UNITS = 10**15 - 1
 GIVE_UP_AFTER = 3  # Tries in a row without an answer: Stripe is down, and the next run is soon.
 RUN_FOR = timedelta(minutes=1)  # Then the next run goes on; several at once share the work.
+# For a customer with whom something else is being done. Waited for past its lease a report would count as one that
+# Stripe may have been told of, and keep a moment that a change of plan has made wrong.
+WAIT_FOR = timedelta(seconds=10)
 # With more than this many due, Stripe's stream is worth that it tells of what is wrong only later. Each of its requests
 # takes one report of each organization and meter: for a few of them it would save nothing.
 STREAM_ABOVE = 100
@@ -175,10 +178,11 @@ def send(report: MeterReport, *, customer_id: str) -> None:
     """Send a claimed report and store the outcome. Safe to repeat: the identifier and the moment stay the same.
 
     Under the customer's lock: a change of plan that is being made decides which moment is right. Where it is another
-    than the one the report was dated at, the report is given back and dated anew at its next turn.
+    than the one the report was dated at, the report is given back and dated anew at its next turn. So it is where
+    the lock is not free in time.
     """
     try:
-        with customer_lock(customer_id):
+        with customer_lock(customer_id, within=WAIT_FOR):
             if not is_dated_right(report):
                 claims.give_back([report])
                 return
@@ -193,6 +197,9 @@ def send(report: MeterReport, *, customer_id: str) -> None:
                 timestamp=report.moment,
             )
         outcome = SENT
+    except CustomerBusy:
+        claims.give_back([report])
+        return
     except StripeUnavailable as error:
         outcome = Outcome(State.UNKNOWN, str(error))
     except StripeRejected as error:
