@@ -13,7 +13,6 @@ from accounts import clock
 from accounts.models import Organization
 from billing.errors import CustomerBusy, StripeRejected, StripeUnavailable
 from billing.locks import customer_lock
-from billing.models import Meter
 from billing.stripe.metering import send_meter_event
 from billing.stripe.metering_stream import MOST_AT_ONCE
 from usage import alerts, claims, streaming
@@ -49,7 +48,7 @@ def make_reports(organization: Organization | None = None) -> int:
 
     Left out is what a meter counted that there is no more: one event that came after it would keep back all the rest.
     """
-    unreported = UsageRollup.objects.unreported().filter(meter__in=Meter.objects.values("slug"))
+    unreported = UsageRollup.objects.to_report()
     with transaction.atomic():
         if organization is None:
             rollups = list(unreported.select_for_update(skip_locked=True).in_order()[:10_000])
