@@ -39,8 +39,8 @@ def customer(sandbox, hands, organization, drain) -> Organization:
     return organization
 
 
-def use(organization: Organization, *, units: int) -> None:
-    ledger.store([make_event(organization_id=organization.pk, at=clock.now(), units=units)])
+def use(organization: Organization, *, units: int, meter: str = "requests") -> None:
+    ledger.store([make_event(organization_id=organization.pk, at=clock.now(), units=units, meter=meter)])
 
 
 def counted(organization: Organization) -> int:
