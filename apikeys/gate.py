@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from redis.exceptions import RedisError
 
 from accounts import clock
@@ -68,8 +68,8 @@ def admit(
         if hold:
             return Decision(Verdict.UNAVAILABLE)
         return without_redis.decide(parsed, meter=meter, cost=cost, scopes=scopes, address=address, now=now)
-    except (OperationalError, InterfaceError):
-        # Django's two names for a PostgreSQL that does not answer.
+    except (OperationalError, InterfaceError, InternalError):
+        # Django's names for a PostgreSQL that does not answer, and for one that only reads.
         return Decision(Verdict.UNAVAILABLE)
 
 
@@ -119,7 +119,7 @@ def finish(begun: Begun) -> Decision:
         return decide(begun.parsed, answer, begun.keys, begun.args, meter=asked.meter, cost=asked.cost)
     except RedisError:
         outage.begin()
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError, InternalError):
         return Decision(Verdict.UNAVAILABLE)
     return admit(**asked._asdict())
 

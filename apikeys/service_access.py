@@ -41,7 +41,7 @@ class ServiceAccess(NamedTuple):
 def find_access(secret: str) -> ServiceAccess | None:
     """Return what a service token may do, None where there is no such token in use.
 
-    Raises OperationalError or InterfaceError where neither Redis nor PostgreSQL can say.
+    Raises OperationalError, InterfaceError or InternalError where neither Redis nor PostgreSQL can say.
     """
     digest = find_digest(secret)
     if digest is None:

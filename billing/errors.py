@@ -17,6 +17,10 @@ class UsageNotReported(StripeUnavailable):
     """What was used until now could not be reported, and would be missing on the invoice. Try again."""
 
 
+class CustomerBusy(BillingError):
+    """Something else is being done with the customer at Stripe, and takes its time. Try again."""
+
+
 class KeyUnusable(BillingError):
     """Stripe knows the key, and it does not belong here. The text says why, for the operator."""
 

@@ -3,8 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import LockNotAvailable
+
+from billing.errors import CustomerBusy
 
 CUSTOMER = b"stripe-customer"
 
@@ -12,6 +16,21 @@ CUSTOMER = b"stripe-customer"
 def take_customer_lock(customer_id: str) -> None:
     """Wait for the lock on a Stripe customer; it is held until the surrounding transaction ends."""
     take_lock(customer_id, kind=CUSTOMER)
+
+
+def take_customer_lock_within(customer_id: str, within: timedelta) -> None:
+    """The same, for some time at most. Raises CustomerBusy, after which the transaction has to be rolled back."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('lock_timeout', %s, true)", [f"{within // timedelta(milliseconds=1)}ms"]
+        )
+        try:
+            take_customer_lock(customer_id)
+        except OperationalError as error:
+            if isinstance(error.__cause__, LockNotAvailable):
+                raise CustomerBusy("Something else is being done with this customer. Try again.") from error
+            raise
+        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
 def try_customer_locks(customer_ids: Iterable[str]) -> set[str]:
@@ -37,14 +56,18 @@ def lock_key(name: str, *, kind: bytes) -> int:
 
 
 @contextmanager
-def customer_lock(customer_id: str) -> Iterator[None]:
+def customer_lock(customer_id: str, *, within: timedelta | None = None) -> Iterator[None]:
     """Open a transaction in which nobody else copies this customer's state from Stripe.
 
     It is the one lock that is held across a call to Stripe: fetching before locking would let an older
-    answer overwrite a newer one that was fetched later and stored sooner.
+    answer overwrite a newer one that was fetched later and stored sooner. Raises CustomerBusy where it is not
+    free `within` that time; without one it is waited for.
     """
     with transaction.atomic():
-        take_customer_lock(customer_id)
+        if within is None:
+            take_customer_lock(customer_id)
+        else:
+            take_customer_lock_within(customer_id, within)
         yield
 
 

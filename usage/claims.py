@@ -1,5 +1,6 @@
 """Who sends which report: claimed, sent by one at a time, given back, and the outcome kept."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +11,12 @@ from django.db.models import F
 from djstripe import models as djstripe
 
 from accounts import clock
+from billing.errors import StripeUnavailable
 from usage.dating import Terms, moment_of
 from usage.models import MeterReport
 from usage.models.reports import ORDER, has_one_in_flight
+
+logger = logging.getLogger(__name__)
 
 State = MeterReport.State
 
@@ -61,20 +65,33 @@ def claim_all(report_ids: Sequence[UUID]) -> list[MeterReport]:
             )
             reports = first_of_each(rows, now=now)
             customers = customers_of(reports)
-            claimed = [report for report in reports if report.organization_id in customers]
             terms = Terms(customers)
+            claimed = [
+                report
+                for report in reports
+                if report.organization_id in customers and is_dated(report, now=now, terms=terms)
+            ]
             for report in claimed:
                 if report.first_sent_at is None or not report.stripe_customer_id:
                     report.stripe_customer_id = customers[report.organization_id]
                 report.first_sent_at = report.first_sent_at or now
                 report.state, report.claimed_at, report.tries = State.SENDING, now, report.tries + 1
-                report.dated_at = report.dated_at or moment_of(report, now=now, terms=terms)
             MeterReport.objects.bulk_update(
                 claimed, ["state", "claimed_at", "tries", "first_sent_at", "dated_at", "stripe_customer_id"]
             )
     except IntegrityError:
         return []  # Another report of one of these organizations and meters was claimed at this moment.
     return claimed
+
+
+def is_dated(report: MeterReport, *, now: datetime, terms: Terms) -> bool:
+    """Date a report that is not; return whether that could be done. Where Stripe does not answer it waits."""
+    if report.dated_at is None:
+        try:
+            report.dated_at = moment_of(report, now=now, terms=terms)
+        except StripeUnavailable as error:
+            logger.warning("Meter report %s cannot be dated: %s", report.identifier, error)
+    return report.dated_at is not None
 
 
 def first_of_each(reports: Iterable[MeterReport], *, now: datetime) -> list[MeterReport]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from djstripe import models as djstripe
 
+from billing.errors import StripeUnavailable
 from billing.models import Entitlement
 from billing.subscriptions import (
     PlanSubscription,
@@ -23,6 +24,8 @@ class Terms:
 
     def __init__(self, organization_ids: Iterable[UUID]) -> None:
         self._ids = list(organization_ids)
+        # Of many whose invoices have to be asked for, one that gets no answer is enough to know that Stripe gives none.
+        self.silence: StripeUnavailable | None = None
 
     @cached_property
     def entitlements(self) -> dict[UUID, Entitlement]:
@@ -39,7 +42,8 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
     That is inside their hour and their quota period. Where the subscription's price was changed since, what
     lies before the change has been invoiced: units of the same month that had not been reported by then are
     dated after it, also when the month has ended and its invoice is still a draft. Nothing else moves them, however
-    old they are and whatever was invoiced: see `usage.lateness`.
+    old they are and whatever was invoiced: see `usage.lateness`. Raises StripeUnavailable where Stripe has to be asked
+    what is on an invoice of many lines.
     """
     terms = terms or Terms([report.organization_id])
     # An invoice made in this second holds what lies before it: in an hour's first one that is the hour before.
@@ -58,7 +62,13 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
     end = entitlement.period_end if is_this_month else entitlement.period_start
     if subscription is None or now < end or not is_before(report, end, subscription):
         return own
-    return still_open(report, own, end=end, subscription=subscription) or own
+    if terms.silence:
+        raise terms.silence
+    try:
+        return still_open(report, own, end=end, subscription=subscription) or own
+    except StripeUnavailable as error:
+        terms.silence = error
+        raise
 
 
 def was_sold(report: MeterReport, *, before: datetime) -> bool:
@@ -83,7 +93,7 @@ def still_open(
 
     Only a period that a change of price cut has one: of any other, `own` is closed up to the `end` or not at all.
     """
-    periods = invoiced_periods(report.organization, report.meter)
+    periods = invoiced_periods(report.organization, report.meter, since=own)
     moment = own
     closed = [each for each in periods if isinstance(each, ClosedPeriod)]
     while over := [each.end for each in closed if each.holds(moment)]:

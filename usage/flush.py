@@ -65,13 +65,18 @@ def send_reports(organization: Organization, deadline: float) -> int:
         for report, customer_id in filter(None, claims):
             reports.send(report, customer_id=customer_id)
             tried += 1
-            if report.state == MeterReport.State.UNKNOWN:
+            if report.has_no_answer:
                 raise UsageNotReported(NOT_YET)
             sent += report.state == MeterReport.State.SENT
+            if time.monotonic() > deadline:
+                break
         if not waiting.exists():
             return sent
         if not tried:
             wait(deadline)
+        elif time.monotonic() > deadline:
+            logger.warning("%s has more usage than could be flushed in time", organization.ref)
+            raise UsageNotReported(NOT_YET)
 
 
 def wait(deadline: float) -> None:

@@ -25,12 +25,12 @@ def find_missed_invoice(
     """Return the closed period that a report's units belong to and came too late for, None where they did not.
 
     `periods` are those of its organization and meter, where they are at hand. By the clock alone: how many units
-    an invoice lacks, its lines tell.
+    an invoice lacks, its lines tell. Raises StripeUnavailable.
     """
     if report.state == State.REJECTED:
         return None  # It is on no invoice whenever it came.
-    known = closed_periods(report.organization, report.meter) if periods is None else periods
     moment = report.dated_at or moment_of(report, now=clock.now())
+    known = closed_periods(report.organization, report.meter, since=moment) if periods is None else periods
     came_at = report.sent_at or clock.now()
     return next(
         (each for each in known if each.holds(moment) and came_at >= each.finalized_at + SECOND), None

@@ -121,7 +121,7 @@ class LedgerCollector(Collector):
         by_state["rejected"] = MeterReport.objects.filter(state="rejected").count()
         yield from gauge("meter_reports", "Reports that Stripe does not have.", state=by_state)
         oldest = [
-            UsageRollup.objects.unreported().aggregate(oldest=Min("hour"))["oldest"],
+            UsageRollup.objects.to_report().aggregate(oldest=Min("hour"))["oldest"],
             waiting.aggregate(oldest=Min("hour"))["oldest"],
         ]
         yield from gauge(

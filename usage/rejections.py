@@ -12,6 +12,7 @@ from billing.errors import StripeRejected
 from billing.models import MeterErrorSample, ThinEvent
 from usage.evidence import SUMMARIES_LAG, Minute, which_sum_up
 from usage.models import MeterReport
+from usage.settling import put_back
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,28 @@ def mark(report: MeterReport, event: ThinEvent, *, code: str, message: str) -> N
     logger.error(
         "Stripe does not count meter report %s, %d units: %s", report.identifier, report.units, message
     )
+
+
+def put_back_ahead() -> int:
+    """Put back in line what Stripe took and refused because by its clock it was to come; return how many.
+
+    An hour later, and only those that Stripe named: of the others it is a conclusion that they were refused.
+    """
+    refused = MeterReport.objects.filter(
+        state=State.REJECTED, rejection_code=MeterReport.AHEAD, correction=None
+    )
+    ripe = refused.filter(refused_at__lte=clock.now() - JUDGED_WITHIN).exclude(refused_in=None)
+    named: dict[str, set[str]] = {}
+    ids = []
+    for report in ripe.select_related("refused_in"):
+        event = report.refused_in
+        if event is None:
+            continue
+        if event.id not in named:
+            named[event.id] = {sample.identifier for sample in event.samples}
+        if report.identifier in named[event.id]:
+            ids.append(report.pk)
+    return put_back(ids) if ids else 0
 
 
 def unnamed_count(event: ThinEvent) -> int:

@@ -11,9 +11,8 @@ from django.db import transaction
 
 from accounts import clock
 from accounts.models import Organization
-from billing.errors import StripeRejected, StripeUnavailable
+from billing.errors import CustomerBusy, StripeRejected, StripeUnavailable
 from billing.locks import customer_lock
-from billing.models import Meter
 from billing.stripe.metering import send_meter_event
 from billing.stripe.metering_stream import MOST_AT_ONCE
 from usage import alerts, claims, streaming
@@ -32,6 +31,9 @@ Key = tuple[UUID, str, datetime, datetime]
 MOST_UNITS = 10**15 - 1
 GIVE_UP_AFTER = 3  # Tries in a row without an answer: Stripe is down, and the next run is soon.
 RUN_FOR = timedelta(minutes=1)  # Then the next run goes on; several at once share the work.
+# For a customer with whom something else is being done. Waited for past its lease a report would count as one that
+# Stripe may have been told of, and keep a moment that a change of plan has made wrong.
+WAIT_FOR = timedelta(seconds=10)
 # With more than this many due, Stripe's stream is worth that it tells of what is wrong only later. Each of its requests
 # takes one report of each organization and meter: for a few of them it would save nothing.
 STREAM_ABOVE = 100
@@ -46,7 +48,7 @@ def make_reports(organization: Organization | None = None) -> int:
 
     Left out is what a meter counted that there is no more: one event that came after it would keep back all the rest.
     """
-    unreported = UsageRollup.objects.unreported().filter(meter__in=Meter.objects.values("slug"))
+    unreported = UsageRollup.objects.to_report()
     with transaction.atomic():
         if organization is None:
             rollups = list(unreported.select_for_update(skip_locked=True).in_order()[:10_000])
@@ -135,7 +137,7 @@ def send_due_reports(*, limit: int = 10_000, within: timedelta = RUN_FOR) -> int
             report, customer_id = claimed
             send(report, customer_id=customer_id)
             sent += report.state == State.SENT
-            failures = failures + 1 if report.state == State.UNKNOWN else 0
+            failures = failures + 1 if report.has_no_answer else 0
             if failures == GIVE_UP_AFTER or time.monotonic() > deadline:
                 break
     if failures >= GIVE_UP_AFTER:
@@ -167,7 +169,7 @@ def send_many(report_ids: Sequence[UUID]) -> list[str]:
             break
         if claims.renew(report):
             send(report, customer_id=report.stripe_customer_id)
-            failures = failures + 1 if report.state == State.UNKNOWN else 0
+            failures = failures + 1 if report.has_no_answer else 0
     return [report.state for report in (*batch.told, *batch.refused)]
 
 
@@ -175,10 +177,11 @@ def send(report: MeterReport, *, customer_id: str) -> None:
     """Send a claimed report and store the outcome. Safe to repeat: the identifier and the moment stay the same.
 
     Under the customer's lock: a change of plan that is being made decides which moment is right. Where it is another
-    than the one the report was dated at, the report is given back and dated anew at its next turn.
+    than the one the report was dated at, the report is given back and dated anew at its next turn. So it is where
+    the lock is not free in time.
     """
     try:
-        with customer_lock(customer_id):
+        with customer_lock(customer_id, within=WAIT_FOR):
             if not is_dated_right(report):
                 claims.give_back([report])
                 return
@@ -193,6 +196,9 @@ def send(report: MeterReport, *, customer_id: str) -> None:
                 timestamp=report.moment,
             )
         outcome = SENT
+    except CustomerBusy:
+        claims.give_back([report])
+        return
     except StripeUnavailable as error:
         outcome = Outcome(State.UNKNOWN, str(error))
     except StripeRejected as error:

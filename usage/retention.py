@@ -50,7 +50,7 @@ def why_kept(month: Period, *, now: datetime) -> str | None:
 
 def why_unsettled(month: Period, *, now: datetime) -> str | None:
     rollups = UsageRollup.objects.filter(hour__gte=month.start, hour__lt=month.end)
-    if rollups.unreported().exists():
+    if rollups.to_report().exists():
         return "Some of its usage is not reported to Stripe yet."
     State = MeterReport.State
     # Nobody waits for reports of an organization that Stripe does not know.

@@ -34,9 +34,14 @@ def flush_before_closing(organization_id: str) -> int:
 
 @shared_task
 def settle_reports() -> dict[str, int]:
-    """Find out by what Stripe counted which reports arrived and which it rejected; return how many of each."""
+    """Find out by what Stripe counted which reports arrived and which it rejected; return how many of each.
+
+    Those that were ahead of its clock are put back in line.
+    """
     outcomes = settling.settle_unanswered()
     outcomes["rejected"] = rejections.find_unnamed()
+    if ahead := rejections.put_back_ahead():
+        outcomes["ahead"] = ahead
     return dict(outcomes)
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, InternalError, OperationalError
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
@@ -157,7 +157,7 @@ class Events(APIView):
                 outcomes.append(None)
         try:
             taken = iter(ingest(items))
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
             raise problem("events_not_stored") from error
         except DataError as error:
             detail = "With these events a period's units are more than can be kept: none of them was stored."

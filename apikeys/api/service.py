@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
@@ -41,7 +41,7 @@ class ServiceTokenAuthentication(BaseAuthentication):
         secret = self.find_secret(request)
         try:
             access = find_access(secret) if secret else None
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
             raise refusal(Decision(Verdict.UNAVAILABLE)) from error
         if access is None:
             raise self.refusal(request, is_missing=not secret)

@@ -6,7 +6,7 @@ import zlib
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -245,6 +245,21 @@ def test_with_postgresql_out_of_reach_it_says_to_send_the_same_again(post, organ
     assert (response.status_code, response.json()["code"]) == (503, "events_not_stored")
     assert response["Retry-After"] == "1"
     monkeypatch.undo()
+    assert results(post([event(organization)])) == ["accepted"]
+
+
+@pytest.mark.parametrize(("is_known", "code"), [(True, "events_not_stored"), (False, "gate_unavailable")])
+def test_with_postgresql_read_only_it_says_so_too(post, organization, is_known, code):
+    """As while a standby is made the new primary. The token may be in Redis or not."""
+    if is_known:
+        post([])
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL transaction_read_only = on")
+        response = post([event(organization)])
+        transaction.set_rollback(True)
+
+    assert (response.status_code, response.json()["code"]) == (503, code)
+    assert int(response["Retry-After"]) >= 1
     assert results(post([event(organization)])) == ["accepted"]
 
 

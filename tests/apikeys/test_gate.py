@@ -2,11 +2,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 from redis.exceptions import ConnectionError as Unreachable
 
 from accounts.models import Organization
 from apikeys import cache
+from apikeys.decision import Verdict
 from apikeys.gate import admit, give_back
 from apikeys.models import APIKey
 from apikeys.secret import new_secret
@@ -326,3 +327,11 @@ def test_a_large_quota_that_is_hardly_touched_runs_out_at_no_time_worth_telling(
     set_limits(organization, rate=None, quota=10**15)
 
     assert admit(api_key.secret).runs_out_at is None
+
+
+def test_what_redis_does_not_know_of_waits_for_a_postgresql_that_only_reads(api_key):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL transaction_read_only = on")
+        assert admit(api_key.secret).verdict == Verdict.UNAVAILABLE
+        transaction.set_rollback(True)
+    assert admit(api_key.secret).admitted

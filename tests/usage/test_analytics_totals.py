@@ -267,3 +267,18 @@ def test_rebuilding_rollups_puts_totals_out_of_date_too():
 
     assert of_day(organization, Interval.HOUR) == [1] * 24
     assert of_day(organization, Interval.DAY) == [24]
+
+
+def test_a_day_of_another_zone_counts_by_its_hours_in_the_days_that_they_are_in():
+    tokyo, utc = ZoneInfo("Asia/Tokyo"), ZoneInfo("UTC")
+    organization = an_organization("Asia/Tokyo")
+    start = datetime(2026, 3, 10, tzinfo=tokyo)
+    for hours, units in [(1, 2), (11, 5)]:
+        at = start + timedelta(hours=hours)
+        store([make_event(organization_id=organization.pk, at=at.astimezone(utc), units=units)])
+    assert sum_day(Day(organization.pk, "requests", start, tokyo), settled=start + timedelta(days=3))
+
+    first = datetime(2026, 3, 9, tzinfo=utc)
+    scope = Scope(organization, "requests", first, first + timedelta(days=3), "UTC")
+
+    assert [point.measures.units for point in series(scope, Interval.DAY).points] == [2, 5, 0]

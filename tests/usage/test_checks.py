@@ -39,8 +39,8 @@ def customer(sandbox, hands, organization, drain) -> Organization:
     return organization
 
 
-def use(organization: Organization, *, units: int) -> None:
-    ledger.store([make_event(organization_id=organization.pk, at=clock.now(), units=units)])
+def use(organization: Organization, *, units: int, meter: str = "requests") -> None:
+    ledger.store([make_event(organization_id=organization.pk, at=clock.now(), units=units, meter=meter)])
 
 
 def counted(organization: Organization) -> int:
@@ -226,4 +226,14 @@ def test_usage_that_is_too_old_is_said_to_need_an_invoice_item(sandbox, hands, c
     assert UsageRollup.objects.unreported().count() == 0
     finding = only("rejected-reports")
     assert finding.sentence.endswith("are on no invoice: Stripe takes usage of the last 35 days.")
+    assert finding.fix is None
+
+
+def test_of_what_a_deleted_meter_counted_it_is_said_that_nobody_can_report_it(sandbox, hands, customer):
+    use(customer, units=5, meter="gone")
+    move(sandbox, hands, 36 * DAY)
+
+    finding = only("ageing-usage")
+
+    assert finding.advice.startswith("There is no meter gone any more")
     assert finding.fix is None

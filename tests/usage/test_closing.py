@@ -14,7 +14,7 @@ from billing.stripe.subscriptions import sync_subscriptions
 from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
 from tests.billing.cast import deliver
 from tests.usage.cast import make_event, serve
-from tests.usage.outbox import counted
+from tests.usage.outbox import companies, counted, use
 from usage import reports, tasks
 from usage.closed import closed_periods
 from usage.lateness import is_too_late, too_late_reports
@@ -258,3 +258,31 @@ class TestAChangeInThePeriodsLastSeconds:
         report_usage()
 
         assert MeterReport.objects.get(units=5).dated_at == MAY
+
+    class TestWithAnInvoiceOfManyLines:
+        """The mirror has the first lines of each invoice, and here none of the meter's."""
+
+        @pytest.fixture
+        def many_lines(self, changed):
+            changed.see()
+            for invoice in djstripe.Invoice.objects.all():
+                data = invoice.stripe_data
+                data["lines"] = {**data["lines"], "data": [], "has_more": True}
+                djstripe.Invoice.objects.filter(pk=invoice.pk).update(stripe_data=data)
+            return changed
+
+        def test_are_on_the_renewal_s_invoice_too(self, many_lines):
+            report_usage()
+
+            assert MeterReport.objects.get(units=7).dated_at == MAY - timedelta(seconds=2)
+
+        def test_wait_for_stripe_to_tell_of_it_and_hold_up_no_other(self, many_lines, sandbox):
+            (rival,) = companies(1)
+            use(rival, units=3)
+            fault = sandbox.faults.add("server_error", path="/v1/invoices/*")
+            assert report_usage() == 1
+            waiting = MeterReport.objects.get(units=7)
+            assert (waiting.state, waiting.tries, waiting.dated_at) == (State.PENDING, 0, None)
+
+            sandbox.faults.remove(fault.id)
+            assert report_usage() == 1

@@ -16,8 +16,6 @@ from billing.stripe.client import get_client
 from tests.usage.proving import (
     APRIL,
     MAY,
-    copy_report,
-    event_at_stripe,
     of_april,
     refuse,
     use_in,
@@ -28,7 +26,6 @@ from usage.corrections import CannotCorrect, sending
 from usage.corrections.making import days
 from usage.corrections.pricing import charge
 from usage.models import Correction, MeterReport, Proof
-from usage.proof import prove
 from usage.rejections import note_rejected
 from usage.settling import send_again
 from usage.tasks import report_usage
@@ -347,80 +344,6 @@ class TestNeverTwice:
 
         with pytest.raises(CannotCorrect, match="not over"):
             corrections.propose(of_april(subscribed))
-
-
-class TestCredits:
-    def test_what_stripe_counted_twice_is_given_back_where_somebody_says_yes(self, subscribed):
-        subscribed.use(130)
-        report_usage()
-        event_at_stripe(subscribed, units=120)
-        subscribed.wait_until(MAY)
-        subscribed.wait(hours=2)
-        subscribed.see()
-        proposal = corrections.propose(of_april(subscribed))
-        assert proposal.sentence == (
-            "Credit $12 on the next invoice: Correction: 120 calls of 1-30 April 2026, billed twice."
-        )
-        with pytest.raises(CannotCorrect, match="Nobody has said yes"):
-            corrections.make(proposal)
-
-        made = corrections.send(corrections.make(proposal, by="ann@staff.example").pk)
-
-        assert (made.units, made.amount, made.state) == (-120, -1200, State.SENT)
-        assert of_april(subscribed).status == Proof.Status.PROVEN
-
-    def test_what_two_subscriptions_billed_is_given_back_once(self, subscribed, plans):
-        subscribed.use(130)
-        report_usage()
-        subscribed.subscribe(plans.pro)
-        subscribed.wait(hours=1)
-        subscribed.use(150)
-        report_usage()
-        subscribed.wait_until(datetime(2026, 5, 12, tzinfo=UTC))
-        subscribed.see()
-        # The first one's April has all 280, the second one's month 150 of them again: of those 50 cost 10 cents.
-        second, first = prove(subscribed.organization)
-        assert (second.invoiced, second.rollups, first.status) == (300, 150, Proof.Status.PROVEN)
-        assert "are there two subscriptions?" in second.differences[0]["sentence"]
-
-        made = corrections.make(corrections.propose(second), by="ann@staff.example")
-
-        assert (made.units, made.amount) == (-150, -500)
-        corrections.send(made.pk)
-        assert {each.status for each in prove(subscribed.organization)} == {Proof.Status.PROVEN}
-
-    def test_what_came_late_besides_is_charged_and_all_of_it_adds_up(self, subscribed):
-        subscribed.use(130)
-        report_usage()
-        event_at_stripe(subscribed, units=120)
-        subscribed.wait_until(MAY)
-        subscribed.wait(hours=2)
-        subscribed.see()
-        corrections.send(
-            corrections.make(corrections.propose(of_april(subscribed)), by="ann@staff.example").pk
-        )
-        use_late(subscribed, units=12)
-        report_usage()
-
-        assert correct(subscribed).amount == 120
-
-        proof = of_april(subscribed)
-        assert proof.status == Proof.Status.PROVEN
-        assert [(c["code"], c["units"]) for c in proof.causes] == [("stripe_over", 120), ("late", 12)]
-
-    def test_a_report_that_was_sent_twice_is_given_back(self, subscribed):
-        subscribed.use(130)
-        report_usage()
-        copy_report(units=130, sent=True)
-        subscribed.wait_until(MAY)
-        subscribed.wait(hours=2)
-        subscribed.see()
-
-        made = corrections.make(corrections.propose(of_april(subscribed)), by="ann@staff.example")
-
-        assert (made.units, made.amount) == (-130, -1300)
-        corrections.send(made.pk)
-        assert of_april(subscribed).status == Proof.Status.PROVEN
 
 
 def test_one_that_stripe_refuses_is_kept_and_no_other_is_made(april, monkeypatch):

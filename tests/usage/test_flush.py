@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import F
 from redis.exceptions import ConnectionError as Unreachable
 
 from accounts import clock
@@ -18,7 +19,7 @@ from billing.stripe.ending import cancel_now
 from billing.stripe.metering import summed_usage
 from tests.billing.acme import CHALLENGES
 from tests.usage.cast import make_event, serve
-from usage import stream
+from usage import reports, stream
 from usage.flush import flush_usage
 from usage.ledger import store
 from usage.models import MeterReport
@@ -123,6 +124,29 @@ class TestFlushing:
         MeterReport.objects.update(claimed_at=clock.now() - MeterReport.LEASE)
         assert flush_usage(organization, within=NO_TIME) == 1
         assert counted_by_stripe(customer) == 3
+
+    def test_of_more_than_can_be_sent_in_time_the_rest_is_left_for_the_next_try(self, organization, customer):
+        for hours in (3, 2, 1):
+            at = clock.now() - timedelta(hours=hours)
+            store([make_event(organization_id=organization.pk, at=at, units=hours)])
+
+        for left in (2, 1):
+            with pytest.raises(UsageNotReported):
+                flush_usage(organization, within=NO_TIME)
+            assert MeterReport.objects.filter(state=State.PENDING).count() == left
+        assert flush_usage(organization, within=NO_TIME) == 1
+        assert counted_by_stripe(customer) == 6
+
+    def test_a_retry_that_is_refused_has_had_its_answer(self, organization, customer):
+        """Whether the try before arrived is found out an hour later: nobody can flush it meanwhile."""
+        store([make_event(organization_id=organization.pk, at=clock.now() - timedelta(days=36), units=3)])
+        store([make_event(organization_id=organization.pk, at=clock.now(), units=4)])
+        reports.make_reports()
+        in_vain = MeterReport.objects.filter(units=3)
+        in_vain.update(state=State.UNKNOWN, first_sent_at=clock.now(), dated_at=F("hour"))
+
+        assert flush_usage(organization) == 1
+        assert counted_by_stripe(customer) == 4
 
     def test_what_waits_for_a_person_holds_nobody_up(self, organization, customer):
         store([make_event(organization_id=organization.pk, at=clock.now(), units=3)])

@@ -71,8 +71,10 @@ def test_entries_that_somebody_trimmed_are_not_told_as_fewer_than_none(scrape, a
 
 
 def test_what_stripe_does_not_have_is_told_by_age_and_by_state(scrape, organization, plans):
-    assert scrape()["tollgate_oldest_unreported_usage_age_seconds"] == 0
     two_hours_ago = clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    # What a deleted meter counted never reaches Stripe.
+    store([make_event(organization_id=organization.pk, at=two_hours_ago, units=7, meter="gone")])
+    assert scrape()["tollgate_oldest_unreported_usage_age_seconds"] == 0
     store([make_event(organization_id=organization.pk, at=two_hours_ago, units=7)])
     assert 2 <= scrape()["tollgate_oldest_unreported_usage_age_seconds"] / 3600 < 3.1
 

@@ -6,8 +6,6 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
-from djstripe import models as djstripe
 
 from accounts import clock
 from billing.models import Meter, PlanPrice, PlanQuota
@@ -18,12 +16,12 @@ from billing.stripe.ending import cancel_now
 from tests.billing.acme import CHALLENGES
 from tests.usage.cast import make_event
 from tests.usage.outbox import use
-from tests.usage.proving import APRIL, MAY, event_at_stripe, of_april, use_in
+from tests.usage.proving import APRIL, MAY, of_april
 from tests.usage.test_flush import used_in_between
 from usage.ledger import store
 from usage.models import Proof
 from usage.partitions import ensure_partition
-from usage.proof import prove, prove_all
+from usage.proof import prove
 from usage.tasks import report_usage
 
 pytestmark = pytest.mark.django_db
@@ -366,65 +364,3 @@ class TestTheLedgerSMonths:
         ensure_partition(APRIL)
 
         assert of_april(april).status == Status.PROVEN
-
-
-class TestRounds:
-    def test_a_round_proves_everybody_and_says_how_many_differ(self, april, outsider):
-        event_at_stripe(april, units=3, timestamp=int(APRIL.timestamp()) + 60)
-
-        done = prove_all()
-
-        assert (done.proofs, done.differing, done.stopped) == (1, 1, "")
-
-    def test_whoever_was_proven_lately_waits_for_the_next_night(self, april):
-        prove_all()
-
-        assert prove_all().proofs == 0
-        april.wait(hours=20)
-        assert prove_all().proofs == 1
-
-    def test_stripe_not_answering_is_told_and_changes_nothing(self, april, sandbox):
-        before = of_april(april)
-        april.wait(days=1)
-        sandbox.faults.add("server_error", path="/v1/billing/meters/*")
-
-        done = prove_all()
-
-        assert len(done.failures) == 1
-        before.refresh_from_db()
-        assert before.status == Status.PROVEN
-
-    def test_the_figures_of_one_are_never_those_of_another(self, april, outsider):
-        rival = outsider.memberships.get().organization
-        april.organization, mine = rival, april.organization
-        use_in(april, MAY - timedelta(days=3), units=5)
-        report_usage()
-        april.organization = mine
-
-        prove_all()
-
-        assert [(p.organization_id, p.ledger) for p in Proof.objects.order_by("ledger")] == [
-            (rival.pk, 5),
-            (mine.pk, 130),
-        ]
-
-    def test_an_invoice_that_stripe_has_no_more_keeps_its_own_organization_alone_from_its_turn(
-        self, april, outsider
-    ):
-        use(outsider.memberships.get().organization, units=5)
-        invoice = djstripe.Invoice.objects.get(id=april.last_invoice().id)
-        lines = {**invoice.stripe_data["lines"], "has_more": True}
-        djstripe.Invoice.objects.filter(pk=invoice.pk).update(
-            id="in_deleted", stripe_data={**invoice.stripe_data, "id": "in_deleted", "lines": lines}
-        )
-
-        done = prove_all()
-
-        assert (done.proofs, len(done.failures)) == (1, 1)
-        assert Proof.objects.get().ledger == 5
-
-    def test_the_ledger_is_asked_once_for_all(self, april, outsider):
-        with CaptureQueriesContext(connection) as queries:
-            prove_all()
-
-        assert sum('FROM "usage_event"' in each["sql"] for each in queries) == 1

@@ -20,7 +20,7 @@ from tests.billing.doctoring import found, only
 from tests.billing.troubles import move, sandbox_time
 from tests.usage.outbox import companies, counted, use
 from usage import reports
-from usage.models import MeterReport
+from usage.models import Correction, MeterReport
 from usage.rejections import find_unnamed, note_rejected, unnamed_count
 from usage.settling import put_back, send_again, settle_unanswered
 from usage.tasks import report_usage, settle_reports
@@ -157,6 +157,60 @@ def test_identifiers_that_are_not_ours_are_left_alone(sandbox, hands, customer):
 
     assert event.error_count == 3
     assert unnamed_count(event) == 0
+
+
+class TestAheadOfStripesClock:
+    @pytest.fixture
+    def ahead(self, sandbox, hands, customer, monkeypatch):
+        """What the stream took that begins later by Stripe's clock, and Stripe told of that."""
+        monkeypatch.setattr(reports, "STREAM_ABOVE", 0)
+        monkeypatch.setattr(reports, "STREAM_AT_LEAST", 1)
+        at_stripe = clock.now().replace(minute=50, second=0) + HOUR
+        move(sandbox, hands, at_stripe - clock.now())
+        hands.move(at_stripe + timedelta(minutes=15))
+        use(customer, units=5)
+        report_usage()
+        sandbox.set_clock(advance=15 * 60)
+        hear(sandbox, hands)
+        report = MeterReport.objects.get()
+        assert (report.state, report.rejection_code) == (State.REJECTED, "timestamp_in_future")
+        return report
+
+    def test_it_is_sent_again_by_itself_an_hour_later_as_one_that_went_alone(
+        self, sandbox, hands, customer, ahead
+    ):
+        assert settle_reports() == {"rejected": 0}
+        move(sandbox, hands, HOUR)
+
+        assert settle_reports() == {"rejected": 0, "ahead": 1}
+        report_usage()
+
+        assert counted(customer) == 5
+        assert MeterReport.objects.get().identifier == f"{ahead.identifier}.1"
+        assert settle_reports() == {"rejected": 0}
+
+    def test_what_no_sample_names_waits_for_a_person(self, sandbox, hands, customer, ahead):
+        ThinEvent.objects.update(data={})
+        move(sandbox, hands, HOUR)
+
+        assert settle_reports()["rejected"] == 0
+        assert MeterReport.objects.get().state == State.REJECTED
+
+    def test_what_a_correction_bills_is_not_sent_again(self, sandbox, hands, customer, ahead):
+        kept = Correction.objects.create(
+            organization=customer,
+            meter=ahead.meter,
+            period_start=ahead.period_start,
+            number=1,
+            units=5,
+            total=5,
+            amount=0,
+        )
+        MeterReport.objects.update(correction=kept)
+        move(sandbox, hands, HOUR)
+
+        assert settle_reports() == {"rejected": 0}
+        assert MeterReport.objects.get().state == State.REJECTED
 
 
 class TestSendingAgain:

@@ -3,15 +3,18 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection, connections
 from django.utils import timezone
 
-from billing.errors import StripeRejected, StripeUnavailable
+from billing.errors import StripeRejected, StripeUnavailable, UsageNotReported
+from billing.locks import customer_lock, lock_key
 from billing.models import Meter
 from billing.stripe.catalog import publish_meter
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
 from tests.usage.outbox import counted, use
 from usage import reports
+from usage.flush import flush_usage
 from usage.models import MeterReport
 from usage.tasks import report_usage
 
@@ -116,3 +119,35 @@ class TestTheOrderOfACustomersReports:
         report_usage()
 
         assert told == [5, 70]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_whose_customer_is_busy_for_long_is_dated_anew_at_its_next_turn(
+    organization, customer, monkeypatch
+):
+    """Kept waiting past its lease it would count as told, and go with the moment from before the change of plan."""
+    monkeypatch.setattr(reports, "WAIT_FOR", timedelta(milliseconds=50))
+    use(organization, units=5)
+    other = connections.create_connection("default")
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [lock_key(customer.id, kind=b"stripe-customer")])
+        assert report_usage() == 0
+        waiting = MeterReport.objects.get()
+        with pytest.raises(UsageNotReported):
+            flush_usage(organization, within=timedelta())
+    finally:
+        other.close()
+
+    assert (waiting.state, waiting.dated_at, waiting.first_sent_at) == (State.PENDING, None, None)
+    assert report_usage() == 1
+    assert counted(organization) == 5
+
+
+def test_nothing_else_in_the_transaction_is_kept_to_the_customer_s_time():
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        usual = cursor.fetchone()
+        with customer_lock("cus_1", within=timedelta(milliseconds=50)):
+            cursor.execute("SHOW lock_timeout")
+            assert cursor.fetchone() == usual

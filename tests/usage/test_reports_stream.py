@@ -93,9 +93,21 @@ def test_one_that_another_worker_has_in_hand_keeps_back_its_own_organization_alo
     claims.claim(MeterReport.objects.get(organization=rivals[0]).pk)
     # Of an earlier hour than the one on its way: its turn would be now.
     use(rivals[0], units=20, at=clock.now() - 3 * HOUR)
+    reports.make_reports()
+    assert MeterReport.objects.heads(now=clock.now()).filter(organization=rivals[0]).count() == 0
 
     assert report_usage() == 11
     assert MeterReport.objects.get(units=20).state == State.PENDING
+
+
+def test_one_that_another_worker_took_since_keeps_no_other_from_being_claimed(sandbox, rivals):
+    use_all(rivals)
+    use(rivals[0], units=20, at=clock.now() - 3 * HOUR)
+    reports.make_reports()
+    later = MeterReport.objects.filter(organization=rivals[0], units=1)
+    later.update(state=State.SENDING, claimed_at=clock.now())
+
+    assert len(claims.claim_all(list(MeterReport.objects.values_list("pk", flat=True)))) == 11
 
 
 @pytest.mark.parametrize("kind", ["timeout_before", "timeout_after", "server_error", "rate_limit"])

@@ -68,6 +68,14 @@ def test_months_past_retention_are_dropped_and_their_rollups_stay(july):
     assert (dropped.month, dropped.events, dropped.units) == (JULY.start, 1, Decimal(3))
 
 
+def test_what_a_deleted_meter_counted_keeps_no_month(july, organization):
+    """It is never reported, and its rollups stay."""
+    store([make_event(organization_id=organization.pk, at=OLD, units=5, meter="gone")])
+
+    assert drop_old_partitions(NOW) == ["usage_event_2026_07"]
+    assert UsageRollup.objects.unreported().get().units == 5
+
+
 def test_without_a_setting_the_ledger_is_kept_for_ever(july, settings):
     settings.LEDGER_MONTHS = 0
 

@@ -148,6 +148,21 @@ def test_what_is_ahead_of_stripe_s_clock_is_sent_again_by_itself_an_hour_later(s
     assert counted(customer) == 5
 
 
+def test_refused_retries_are_answers_and_keep_no_other_s_usage_from_being_sent(sandbox, hands, customer):
+    for rival in companies(4):
+        use(rival, units=5, at=clock.now() - 34 * DAY)
+    reports.make_reports()
+    for report in MeterReport.objects.all():
+        send_in_vain(sandbox, report, arrives=False)
+    MeterReport.objects.update(tries=0)  # Their turn comes before what is new.
+    hands.move(clock.now() + 10 * HOUR)
+    sandbox.set_clock(advance=int((2 * DAY).total_seconds()))
+    use(customer, units=7)
+
+    assert report_usage() == 1
+    assert MeterReport.objects.filter(to_settle=True).count() == 4
+
+
 def test_what_was_sent_just_now_in_the_same_minute_is_waited_for(sandbox, hands, customer):
     use(customer, units=5)
     give_up_on(report_in_vain(sandbox, arrives=True))

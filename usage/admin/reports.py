@@ -9,6 +9,7 @@ from django.utils.html import format_html
 from unfold.decorators import action, display
 
 from accounts.admin import ReadOnlyAdmin
+from billing.errors import StripeUnavailable
 from usage.lateness import find_missed_invoice
 from usage.models import MeterReport
 from usage.settling import put_back
@@ -109,7 +110,10 @@ class MeterReportAdmin(ReadOnlyAdmin):
 
     @admin.display(description="missing on the invoice", empty_value="-")
     def missed_invoice(self, report: MeterReport) -> str | None:
-        period = find_missed_invoice(report)
+        try:
+            period = find_missed_invoice(report)
+        except StripeUnavailable as error:
+            return f"Not known: {error}"
         if period is None:
             return None
         return (

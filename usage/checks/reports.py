@@ -172,29 +172,35 @@ def ageing_usage() -> Iterator[Finding]:
     for rollup in unreported:
         found[rollup.organization_id, rollup.meter].append((rollup.rest, rollup.hour))
     organizations = Organization.objects.in_bulk([organization_id for organization_id, _ in found])
+    meters = set(Meter.objects.values_list("slug", flat=True))
     for (organization_id, meter), parts in found.items():
         yield ageing_finding(
             organizations[organization_id],
             meter,
             units=sum(units for units, _ in parts),
             oldest=min(hour for _, hour in parts),
+            is_gone=meter not in meters,
             now=now,
         )
 
 
 def ageing_finding(
-    organization: Organization, meter: str, *, units: int, oldest: datetime, now: datetime
+    organization: Organization, meter: str, *, units: int, oldest: datetime, is_gone: bool, now: datetime
 ) -> Finding:
     days = (now - oldest).days
-    is_late = now - oldest > LIMIT
+    advice = ""
+    if is_gone:
+        advice = (
+            f"There is no meter {meter} any more: while none is made by that name, they are never reported."
+        )
+    elif now - oldest > LIMIT:
+        advice = "What is older than 35 days Stripe will refuse: bill it with an invoice item."
     return Finding(
         slug="ageing-usage",
         severity=Severity.ERROR,
         subject=f"{organization.ref}/{meter}",
         sentence=f"{units:,} {meter} of {organization} have not reached Stripe; the oldest are {days} days old.",
-        advice="What is older than 35 days Stripe will refuse: bill it with an invoice item."
-        if is_late
-        else "",
-        fix=Fix("Report them now.", partial(flush_usage, organization)),
+        advice=advice,
+        fix=None if is_gone else Fix("Report them now.", partial(flush_usage, organization)),
         organization=organization,
     )

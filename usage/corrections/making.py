@@ -216,7 +216,10 @@ class Finder:
         """Return the final invoices' periods that count for this one: what another's lack is corrected there."""
         others = [each for each in self.periods if each is not self.period]
         return [
-            each for each in self.account.final if owner_of(each.start, self.period, others) is self.period
+            each
+            for each in self.account.final
+            # One that ended before is of a period that is not at hand where there is none but this one.
+            if each.end > self.period.start and owner_of(each.start, self.period, others) is self.period
         ]
 
     def of_late(self, missing: int) -> Proposal:

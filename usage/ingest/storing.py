@@ -59,7 +59,8 @@ def ingest(items: Sequence[Item]) -> list[Outcome]:
     """Store what is new, and return what became of each event, in their order, once that is committed.
 
     Where a period's units would be more than can be kept, what has no room is refused, and the rest is taken. Raises
-    OperationalError or InterfaceError where PostgreSQL does not answer: sent again, the same events count once.
+    OperationalError or InterfaceError where PostgreSQL does not answer or has no room, and InternalError where it only
+    reads: sent again, the same events count once.
     """
     if not items:
         return []

@@ -99,6 +99,8 @@ class MeterReport(models.Model):
     AGE_LIMIT = timedelta(days=35)
     # Stripe's code for such usage, ours where it was not even asked.
     TOO_OLD = "timestamp_too_far_in_past"
+    # Stripe's code for usage that by its clock is to come.
+    AHEAD = "timestamp_in_future"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="meter_reports")
@@ -206,3 +208,8 @@ class MeterReport(models.Model):
     def is_retry(self) -> bool:
         """Whether there was a try before this one of which nobody knows whether it arrived."""
         return self.first_sent_at != self.claimed_at
+
+    @property
+    def has_no_answer(self) -> bool:
+        """Whether Stripe said nothing at the last try. A refusal is an answer, also of what is still to be settled."""
+        return self.state == self.State.UNKNOWN and not self.to_settle

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import ExpressionWrapper, F, Q, Sum
 
 from accounts.models import Organization
-from billing.models import Entitlement
+from billing.models import Entitlement, Meter
 
 
 class UsageRollupQuerySet(models.QuerySet["UsageRollup"]):
@@ -38,6 +38,10 @@ class UsageRollupQuerySet(models.QuerySet["UsageRollup"]):
 
     def unreported(self) -> "UsageRollupQuerySet":
         return self.filter(is_unreported=True)
+
+    def to_report(self) -> "UsageRollupQuerySet":
+        """What no report holds yet, but for what a meter counted that there is no more: nobody can bill it."""
+        return self.unreported().filter(meter__in=Meter.objects.values("slug"))
 
 
 class UsageRollup(models.Model):
