@@ -292,6 +292,31 @@ def test_the_overview_tells_forecast_and_run_out(browser, organization):
     assert "Forecast: 185 by the end of the period. The quota lasts until 18 April, 17:21 ." in text
 
 
+def test_the_overview_s_moments_are_all_of_the_organization_s_time_zone(browser, organization):
+    Organization.objects.filter(pk=organization.pk).update(time_zone="Pacific/Auckland")
+    use(organization, NOW, 7)
+
+    text = text_of(browser.get("/dashboard/").content.decode())
+
+    assert "Starts again on 1 May, 12:00 ." in text.replace("12:00.", "12:00 .")
+    assert "Period ends 1 May 2026, 12:00" in text
+    assert "Hour Units 12 Apr, 22:00 7" in text
+    assert "Times are of the time zone Pacific/Auckland." in text
+    assert "UTC" not in text
+
+
+def test_the_overview_leads_to_the_usage_of_each_meter(browser, organization):
+    entitlement = organization.entitlement
+    Meter.objects.create(slug="tokens", name="Tokens", unit="token")
+    entitlement.quotas = {**entitlement.quotas, "tokens": {"included": 5, "overage": "block"}}
+    entitlement.save()
+
+    html = browser.get("/dashboard/").content.decode()
+
+    for slug in ("requests", "tokens"):
+        assert f'href="/dashboard/usage/?meter={slug}"' in html
+
+
 def test_a_bar_of_few_units_beside_one_of_many_is_seen():
     (low, high) = stack((1, 10**9), 10**9 + 1)
 
