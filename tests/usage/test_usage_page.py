@@ -305,6 +305,19 @@ def test_the_overview_s_moments_are_all_of_the_organization_s_time_zone(browser,
     assert "UTC" not in text
 
 
+def test_what_is_coming_is_told_in_the_time_zone_of_the_page(browser, organization, plans):
+    Organization.objects.filter(pk=organization.pk).update(time_zone="America/New_York")
+    entitlement = organization.entitlement
+    entitlement.status, entitlement.status_since = "past_due", NOW
+    entitlement.grace_end = entitlement.period_end
+    entitlement.save()
+
+    text = text_of(browser.get("/dashboard/").content.decode())
+
+    assert "Free until 30 April 2026, then" in text
+    assert "Period ends 30 April 2026, 20:00" in text
+
+
 def test_the_overview_leads_to_the_usage_of_each_meter(browser, organization):
     entitlement = organization.entitlement
     Meter.objects.create(slug="tokens", name="Tokens", unit="token")
