@@ -105,7 +105,7 @@ def test_the_letter_says_how_much_is_used_and_that_calls_will_be_refused(free):
     assert "They last until 1 May 2026 at 00:00 (UTC), when the next month's begin." in letter.body
     assert "further calls are refused until then" in letter.body
     # 82 calls in the seven whole days before 12 April: 18 more take 1.54 days.
-    assert "the rest is used up on 13 April 2026 at 12:52 (UTC)" in letter.body
+    assert "At the present rate the rest is used up on 13 April 2026 at 12:52 (UTC)" in letter.body
     assert "/dashboard/billing/" in letter.body
 
 
