@@ -252,6 +252,7 @@ def test_a_parameter_given_twice_is_refused(program):
     assert problem(program.get("usage/timeseries?status=200&status=404"))["errors"] == {
         "status": ["Give it once."]
     }
+    assert problem(program.get("usage/proof?limit=1&limit=2"))["errors"] == {"limit": ["Give it once."]}
     assert problem(program.get("usage?meter=requests"))["errors"] == {"meter": ["There is no such field."]}
 
 
