@@ -283,6 +283,19 @@ def test_others_see_nothing_of_it(client, organization, outsider):
     assert client.get("/dashboard/usage/").status_code == 302
 
 
+def test_a_day_s_hours_are_those_that_begin_in_it_where_midnight_cuts_one_in_two(browser, organization):
+    Organization.objects.filter(pk=organization.pk).update(time_zone="Asia/Kolkata")
+    use(organization, datetime(2026, 4, 9, 18, 10, tzinfo=UTC), 7)  # At 23:40, in the hour from 23:30.
+    use(organization, datetime(2026, 4, 10, 18, 50, tzinfo=UTC), 5)
+
+    tenth = bars(page_of(browser, "?interval=hour&day=2026-04-10"))
+    ninth = bars(page_of(browser, "?interval=hour&day=2026-04-09"))
+
+    assert [len(ninth), len(tenth)] == [24, 24]
+    assert (ninth[0], ninth[-1]) == ("00:30: 0", "23:30: 7")
+    assert (tenth[0], tenth[-1]) == ("00:30: 0", "23:30: 5")
+
+
 def test_the_overview_tells_forecast_and_run_out(browser, organization):
     for day in range(4, 12):
         use(organization, datetime(2026, 4, day, 9, tzinfo=UTC), 7)
