@@ -199,6 +199,16 @@ def test_a_cap_that_one_call_uses_up_half_of_is_told_with_that_call(metered, req
     assert told(NoticeKind.SPEND_REACHED) == [100]
 
 
+def test_a_cap_in_a_currency_that_is_not_billed_in_tells_of_no_money(metered, requests):
+    set_spend_cap(metered.organization, requests, amount=100, currency="eur")
+
+    use(metered, 145)  # Events may go beyond what the gate lets in.
+
+    assert told(NoticeKind.SPEND_REACHED) == []
+    (letter,) = post()
+    assert "further calls are refused" in letter.body
+
+
 def test_a_raised_cap_is_another_one_and_a_cap_that_comes_back_is_not(metered, requests):
     set_spend_cap(metered.organization, requests, amount=100, currency="usd")
     use(metered, 145)
