@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -40,8 +40,8 @@ class ManagementThrottle(BaseThrottle):
 class ByAcceptAlone(DefaultContentNegotiation):
     """A query's `format` is a parameter like any other: by itself the framework answers 404 to one it does not know."""
 
-    def filter_renderers(self, renderers: Sequence[BaseRenderer], format: str) -> Sequence[BaseRenderer]:
-        return renderers
+    def filter_renderers(self, renderers: Iterable[BaseRenderer], format: str) -> list[BaseRenderer]:
+        return list(renderers)
 
 
 class ManagementView(APIView):

@@ -65,6 +65,15 @@ def test_what_was_confirmed_is_sent_under_a_new_identifier(helper, organization,
     assert counted(organization) == 1234
 
 
+@pytest.mark.parametrize("address", [LIST, reverse("admin:usage_correction_changelist")])
+def test_a_choice_of_what_is_no_row_at_all_is_refused(admin_client, rejected, address):
+    deed = "send_again_selected" if address == LIST else "send_again"
+    form = {"action": deed, "_selected_action": "x", "index": "0", "confirmed": "1"}
+
+    assert said(admin_client.post(address, form, follow=True)) == "“x” is not a valid UUID."
+    assert MeterReport.objects.get().state == State.REJECTED
+
+
 def test_confirming_twice_sends_it_once(helper, organization, rejected):
     ask(helper, rejected, confirmed="1")
     report_usage()
