@@ -106,6 +106,8 @@ class CapLevel(NamedTuple):
 def find_cap_levels(entitlement: Entitlement, meter: Meter, *, levels: Iterable[int]) -> CapLevel | None:
     """Return the units that cost each of `levels`, in percent of the customer's spend cap; None without one that stops.
 
+    None too of one in another currency than is billed: it lets nothing through, whatever that would cost.
+
     As `find_ceiling` has it: a level is reached with the last unit that its part of the money pays for, where that is
     one that costs anything, and all of it with the last unit that is let through.
     """
@@ -113,7 +115,7 @@ def find_cap_levels(entitlement: Entitlement, meter: Meter, *, levels: Iterable[
     organization = entitlement.organization
     cap = organization.spend_caps.filter(meter=meter).select_related("meter", "organization").first()
     subscription = find_live_subscription(organization)
-    if stops_at is None or cap is None or subscription is None:
+    if stops_at is None or cap is None or subscription is None or cap.currency != subscription.currency:
         return None
     included = entitlement.quotas[meter.slug]["included"]
     units = {}

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.utils import timezone
+
 from accounts.models import Organization
 from billing.access import ruling
 from billing.models import Access, Entitlement, Plan, StatusPolicy
@@ -10,7 +12,8 @@ from billing.templatetags.money import money
 
 
 def day(moment: datetime) -> str:
-    """Return a day as pages write it: 3 December 2026."""
+    """Return a day, of the time zone that is in force, as pages write it: 3 December 2026."""
+    moment = timezone.localtime(moment)
     return f"{moment.day} {moment:%B %Y}"
 
 

@@ -20,8 +20,10 @@ COLUMNS = [
     *("units", "calls", "sent_in", "errors", "mean_ms"),
 ]
 PAGE = 1000
-# What a spreadsheet would take for the beginning of a formula, and run.
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What a spreadsheet would take for the beginning of a formula, and run; in some languages full-width too, and some
+# pass over spaces before it.
+FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+BREAKS = ("\t", "\r", "\n")
 Row = tuple[datetime, datetime, UUID, str, int, int, int, int]
 
 
@@ -100,7 +102,8 @@ def present(row: Row, meter: str, names: dict[UUID, KeyName], zone: ZoneInfo) ->
 
 
 def harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULAS) else text
+    is_formula = text.startswith(BREAKS) or text.lstrip().startswith(FORMULAS)
+    return f"'{text}" if is_formula else text
 
 
 def write(rows: Any) -> str:

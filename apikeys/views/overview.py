@@ -1,8 +1,11 @@
 """The customer's overview."""
 
+from zoneinfo import ZoneInfo
+
 from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts import clock
@@ -17,6 +20,11 @@ from usage.summaries import meter_usages, recent_hours
 @require_safe
 @organization_required()
 def dashboard(request: TenantRequest) -> HttpResponse:
+    with timezone.override(ZoneInfo(request.organization.time_zone)):
+        return show(request)
+
+
+def show(request: TenantRequest) -> HttpResponse:
     keys = list(request.organization.api_keys.active())
     entitlement, standing = current_entitlement(request.organization), find_standing(request.organization)
     return render(

@@ -57,11 +57,8 @@ class MeterAdmin(PublicationPages, ModelAdmin):
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         with transaction.atomic():
-            meter = (
-                Meter.objects.select_for_update().filter(pk=object_id).first()
-                if object_id.isdigit()
-                else None
-            )
+            found = self.get_object(request, object_id)
+            meter = Meter.objects.select_for_update().filter(pk=found.pk).first() if found else None
             reason = why_kept(meter) if meter and super().has_delete_permission(request, meter) else ""
             if meter and reason:
                 messages.error(request, reason)

@@ -70,6 +70,12 @@ def test_what_cannot_be_a_meter_is_refused_in_a_sentence(admin_client, plans, ch
     assert errors(response) == {name: [sentence]}
 
 
+@pytest.mark.parametrize("pk", ["²", "x", "9" * 30, "\u0663"])
+def test_a_meter_that_there_is_not_is_not_deleted(admin_client, plans, pk):
+    # As Django's admin answers: back to its index, with a message.
+    assert admin_client.get(f"/admin/billing/meter/{pk}/delete/").status_code == 302
+
+
 def test_while_nothing_refers_to_it_all_of_a_meter_may_be_changed(admin_client, tokens):
     assert read_only(admin_client, tokens) == set()
 

@@ -105,7 +105,7 @@ def test_the_letter_says_how_much_is_used_and_that_calls_will_be_refused(free):
     assert "They last until 1 May 2026 at 00:00 (UTC), when the next month's begin." in letter.body
     assert "further calls are refused until then" in letter.body
     # 82 calls in the seven whole days before 12 April: 18 more take 1.54 days.
-    assert "the rest is used up on 13 April 2026 at 12:52 (UTC)" in letter.body
+    assert "At the present rate the rest is used up on 13 April 2026 at 12:52 (UTC)" in letter.body
     assert "/dashboard/billing/" in letter.body
 
 
@@ -197,6 +197,16 @@ def test_a_cap_that_one_call_uses_up_half_of_is_told_with_that_call(metered, req
     use(metered, 1)
 
     assert told(NoticeKind.SPEND_REACHED) == [100]
+
+
+def test_a_cap_in_a_currency_that_is_not_billed_in_tells_of_no_money(metered, requests):
+    set_spend_cap(metered.organization, requests, amount=100, currency="eur")
+
+    use(metered, 145)  # Events may go beyond what the gate lets in.
+
+    assert told(NoticeKind.SPEND_REACHED) == []
+    (letter,) = post()
+    assert "further calls are refused" in letter.body
 
 
 def test_a_raised_cap_is_another_one_and_a_cap_that_comes_back_is_not(metered, requests):

@@ -69,6 +69,19 @@ def test_the_overview_ranks_who_used_most_of_a_meter_this_month(organization, ri
     assert "999" in staff("view_usagerollup").get(f"{OVERVIEW}?month=2026-03").content.decode()
 
 
+@pytest.mark.parametrize("summed_up", [False, True])
+def test_the_overview_counts_calls_whose_status_is_not_known_and_no_events_sent_in(organization, summed_up):
+    use(organization, datetime(2026, 4, 3, tzinfo=UTC), 2, status=0)  # Charged by keys/verify.
+    use(organization, datetime(2026, 4, 3, tzinfo=UTC), 5, status=0, api_key_id=NO_KEY)
+    use(organization, datetime(2026, 4, 3, tzinfo=UTC), 1)
+    if summed_up:
+        sum_days(now=NOW, since=datetime(2026, 3, 25, tzinfo=UTC))
+
+    (table,) = most_used(datetime(2026, 4, 1, tzinfo=UTC))
+
+    assert [(user.units, user.calls) for user in table.users] == [(8, 2)]
+
+
 def test_an_organization_s_page_shows_what_the_customer_sees(organization, api_key):
     use(organization, NOW, 30, api_key_id=api_key.key.pk)
     use(organization, datetime(2026, 3, 5, tzinfo=UTC), 12)

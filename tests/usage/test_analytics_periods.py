@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from accounts.models import Organization
 from billing.models import Entitlement
@@ -129,3 +129,11 @@ def test_the_worker_and_the_command_sum_up_what_is_recent_and_further_back_when_
     SummedDay.objects.all().delete()
     call_command("sum_usage_days", since=(present - timedelta(days=25)).date())
     assert SummedDay.objects.count() == 2
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-02-30", "0001-01-01", "1999-12-31", "2999-01-01"])
+def test_the_command_refuses_what_is_no_day_that_usage_can_be_of(organization, since):
+    store([make_event(organization_id=organization.pk, at=datetime.now(UTC) - 5 * HOUR)])
+
+    with pytest.raises(CommandError, match=f"--since.*{since}"):
+        call_command("sum_usage_days", "--since", since)

@@ -88,8 +88,12 @@ class TestRefusing:
     @pytest.mark.parametrize(
         ("fields", "code", "names"),
         [
-            ({"organization": "nobody0000"}, "unknown_organization", "organization"),
-            ({"meter": "gold"}, "unknown_meter", "meter"),
+            (
+                {"organization": "nobody0000"},
+                "unknown_organization",
+                "organization: no customer has",
+            ),
+            ({"meter": "gold"}, "unknown_meter", "meter: no meter has the slug gold."),
             ({"value": -1}, "negative", "value"),
             ({"value": -0.5}, "negative", "value"),
             ({"value": float("nan")}, "not_finite", "value"),

@@ -196,6 +196,8 @@ class TestAccepting:
         [
             ({"reason": "  "}, "Say why it is accepted."),
             ({"seen": "?"}, "It is not said what is accepted: look again."),
+            ({"seen": "[" * 100_000}, "It is not said what is accepted: look again."),
+            ({"reason": "A\0 test."}, "Accepted as it is: A test."),
         ],
     )
     def test_a_reason_and_the_figures_are_asked_for(self, stray, form, answer):

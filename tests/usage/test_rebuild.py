@@ -228,6 +228,7 @@ def test_the_command_checks_without_changing_anything(organization):
     [
         (["--from", "yesterday"], "--from yesterday is no time"),
         (["--from", "2026-02-30"], "--from 2026-02-30 is no time"),
+        (["--from", "0001-01-01T00:00+05:00"], "--from 0001-01-01T00:00+05:00 is no time"),
         (["--from", "2026-11-02", "--to", "2026-11-01"], "--to must be later than --from"),
         (["--organization", "nobody"], "There is no organization nobody"),
     ],

@@ -1,5 +1,6 @@
 """Staff look at the outbox and send again what Stripe rejected, where they may."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -64,6 +65,15 @@ def test_what_was_confirmed_is_sent_under_a_new_identifier(helper, organization,
     assert counted(organization) == 1234
 
 
+@pytest.mark.parametrize("address", [LIST, reverse("admin:usage_correction_changelist")])
+def test_a_choice_of_what_is_no_row_at_all_is_refused(admin_client, rejected, address):
+    deed = "send_again_selected" if address == LIST else "send_again"
+    form = {"action": deed, "_selected_action": "x", "index": "0", "confirmed": "1"}
+
+    assert said(admin_client.post(address, form, follow=True)) == "“x” is not a valid UUID."
+    assert MeterReport.objects.get().state == State.REJECTED
+
+
 def test_confirming_twice_sends_it_once(helper, organization, rejected):
     ask(helper, rejected, confirmed="1")
     report_usage()
@@ -71,6 +81,35 @@ def test_confirming_twice_sends_it_once(helper, organization, rejected):
 
     assert report_usage() == 0
     assert counted(organization) == 1234
+
+
+def test_all_of_a_list_of_very_many_can_be_sent_again(helper, rejected):
+    hours = [rejected.hour - timedelta(hours=n) for n in range(1, 1100)]
+    MeterReport.objects.bulk_create(
+        MeterReport(
+            organization=rejected.organization,
+            meter=rejected.meter,
+            period_start=rejected.period_start,
+            hour=hour,
+            units=1,
+            state=State.REJECTED,
+            refused_at=clock.now(),
+        )
+        for hour in hours
+    )
+
+    page = ask(helper, rejected, select_across="1").content.decode()
+
+    assert "These 2,333 units go to Stripe once more" in page
+    assert "and 900 more" in page
+    hidden = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page)
+    form: dict[str, list[str]] = {}
+    for name, value in hidden:
+        form.setdefault(name, []).append(value)
+    assert said(helper.post(LIST, form, follow=True)) == (
+        "Back in line: 1100. They are sent within a minute."
+    )
+    assert not MeterReport.objects.filter(state=State.REJECTED).exists()
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,19 @@ def test_others_see_nothing_of_it(client, organization, outsider):
     assert client.get("/dashboard/usage/").status_code == 302
 
 
+def test_a_day_s_hours_are_those_that_begin_in_it_where_midnight_cuts_one_in_two(browser, organization):
+    Organization.objects.filter(pk=organization.pk).update(time_zone="Asia/Kolkata")
+    use(organization, datetime(2026, 4, 9, 18, 10, tzinfo=UTC), 7)  # At 23:40, in the hour from 23:30.
+    use(organization, datetime(2026, 4, 10, 18, 50, tzinfo=UTC), 5)
+
+    tenth = bars(page_of(browser, "?interval=hour&day=2026-04-10"))
+    ninth = bars(page_of(browser, "?interval=hour&day=2026-04-09"))
+
+    assert [len(ninth), len(tenth)] == [24, 24]
+    assert (ninth[0], ninth[-1]) == ("00:30: 0", "23:30: 7")
+    assert (tenth[0], tenth[-1]) == ("00:30: 0", "23:30: 5")
+
+
 def test_the_overview_tells_forecast_and_run_out(browser, organization):
     for day in range(4, 12):
         use(organization, datetime(2026, 4, day, 9, tzinfo=UTC), 7)
@@ -290,6 +303,44 @@ def test_the_overview_tells_forecast_and_run_out(browser, organization):
     text = text_of(browser.get("/dashboard/").content.decode())
 
     assert "Forecast: 185 by the end of the period. The quota lasts until 18 April, 17:21 ." in text
+
+
+def test_the_overview_s_moments_are_all_of_the_organization_s_time_zone(browser, organization):
+    Organization.objects.filter(pk=organization.pk).update(time_zone="Pacific/Auckland")
+    use(organization, NOW, 7)
+
+    text = text_of(browser.get("/dashboard/").content.decode())
+
+    assert "Starts again on 1 May, 12:00." in text
+    assert "Period ends 1 May 2026, 12:00" in text
+    assert "Hour Units 12 Apr, 22:00 7" in text
+    assert "Times are of the time zone Pacific/Auckland." in text
+    assert "UTC" not in text
+
+
+def test_what_is_coming_is_told_in_the_time_zone_of_the_page(browser, organization, plans):
+    Organization.objects.filter(pk=organization.pk).update(time_zone="America/New_York")
+    entitlement = organization.entitlement
+    entitlement.status, entitlement.status_since = "past_due", NOW
+    entitlement.grace_end = entitlement.period_end
+    entitlement.save()
+
+    text = text_of(browser.get("/dashboard/").content.decode())
+
+    assert "Free until 30 April 2026, then" in text
+    assert "Period ends 30 April 2026, 20:00" in text
+
+
+def test_the_overview_leads_to_the_usage_of_each_meter(browser, organization):
+    entitlement = organization.entitlement
+    Meter.objects.create(slug="tokens", name="Tokens", unit="token")
+    entitlement.quotas = {**entitlement.quotas, "tokens": {"included": 5, "overage": "block"}}
+    entitlement.save()
+
+    html = browser.get("/dashboard/").content.decode()
+
+    for slug in ("requests", "tokens"):
+        assert f'href="/dashboard/usage/?meter={slug}"' in html
 
 
 def test_a_bar_of_few_units_beside_one_of_many_is_seen():

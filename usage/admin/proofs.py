@@ -191,7 +191,7 @@ def accept_now(request: HttpRequest, proof: Proof) -> tuple[str, bool]:
     """Accept the differences that were shown. Raises CannotAccept."""
     try:
         seen = json.loads(request.POST.get("seen", ""))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CannotAccept("It is not said what is accepted: look again.") from error
     kept = accept(proof, seen=seen, reason=request.POST.get("reason", ""), by=str(request.user))
     return f"Accepted as it is: {kept.accepted_reason}", True

@@ -15,6 +15,8 @@ from usage.models import MeterReport
 from usage.settling import put_back
 
 State = MeterReport.State
+# Of those that are to be sent again.
+SHOWN = 200
 
 
 class NoticedFilter(admin.SimpleListFilter):
@@ -82,7 +84,10 @@ class MeterReportAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": "Send rejected reports again",
             "opts": self.opts,
-            "reports": chosen.select_related("organization", "meter").order_by("hour"),
+            "reports": chosen.select_related("organization", "meter").order_by("hour")[:SHOWN],
+            "more": max(chosen.count() - SHOWN, 0),
+            # A form has no room for the ids of very many.
+            "is_all": request.POST.get("select_across") == "1",
             "units": chosen.aggregate(total=Sum("units"))["total"] or 0,
             "left_out": queryset.count() - chosen.count(),
             "back": reverse("admin:usage_meterreport_changelist"),

@@ -7,9 +7,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api.base import ManagementView, StrictSerializer, checked
+from billing.api.base import ManagementView, StrictSerializer
 from billing.api.problems import READING, problems
 from billing.models import Meter
+from usage.api.queries import asked
 from usage.models import Correction, Proof
 from usage.proof.asking import ask_for_count
 from usage.proof.telling import PAGE, Told, list_proofs
@@ -116,12 +117,12 @@ class UsageProof(ManagementView):
         tags=["usage"],
     )
     def get(self, request: Request) -> Response:
-        asked = checked(ProofQuerySerializer, request.query_params.dict())
-        if asked["meter"] and not Meter.objects.filter(slug=asked["meter"]).exists():
+        query = asked(ProofQuerySerializer, request)
+        if query["meter"] and not Meter.objects.filter(slug=query["meter"]).exists():
             raise serializers.ValidationError({"meter": ["There is no such meter."]})
         try:
             page = list_proofs(
-                self.organization, limit=asked["limit"], after=asked["cursor"], meter=asked["meter"]
+                self.organization, limit=query["limit"], after=query["cursor"], meter=query["meter"]
             )
         except LookupError as error:
             raise serializers.ValidationError({"cursor": ["This is no cursor of yours."]}) from error

@@ -18,6 +18,7 @@ from billing.periods import calendar_month
 from usage import ledger
 from usage.ingest.arrays import array
 from usage.ingest.items import ACCEPTED, DUPLICATE, Item, Outcome, Refused, moment_of
+from usage.ingest.reading import shown
 from usage.ingest.spans import AHEAD, OLDEST, Spans, micros
 from usage.ingest.units import Entry, Place, fit, work_out
 from usage.models import UsageEvent, UsageRollup
@@ -172,12 +173,13 @@ class Batch:
         """Return an event with where it belongs. Raises Refused."""
         organization_id = self.refs.get(item.organization)
         if organization_id is None:
+            name = item.names.organization
             raise Refused(
-                "unknown_organization", f"There is no organization with this {item.names.organization}."
+                "unknown_organization", f"{name}: no customer has the ref {shown(item.organization)}."
             )
         aggregation = self.aggregations.get(item.meter)
         if aggregation is None:
-            raise Refused("unknown_meter", f"There is no meter with this {item.names.meter}.")
+            raise Refused("unknown_meter", f"{item.names.meter}: no meter has the slug {shown(item.meter)}.")
         if organization_id not in self.spans:
             self.spans[organization_id] = self.look_at(organization_id)
         if item.meter not in self.entitlements[organization_id].quotas:

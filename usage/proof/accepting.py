@@ -17,7 +17,7 @@ def accept(proof: Proof, *, seen: dict[str, Any], reason: str, by: str) -> Proof
     `seen` is the `snapshot` that was looked at: all is counted anew, and where it comes out otherwise nothing is
     accepted. Raises CannotAccept, StripeUnavailable or StripeRejected.
     """
-    reason = reason.strip()
+    reason = reason.replace("\0", "").strip()  # PostgreSQL has no room for it.
     if not reason:
         raise CannotAccept("Say why it is accepted.")
     fresh = prove_one(proof)

@@ -56,11 +56,12 @@ def moment(option: str, text: str | None) -> datetime | None:
     try:
         day = parse_date(text)
         found = datetime(day.year, day.month, day.day) if day else parse_datetime(text)  # noqa: DTZ001  # UTC is added.
-    except ValueError:
+        found = found.astimezone(UTC) if found and found.tzinfo else found
+    except (ValueError, OverflowError):
         found = None
     if found is None:
         raise CommandError(f"{option} {text} is no time: give a day or a moment, as in 2026-11-01T06:00.")
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    return found.replace(tzinfo=UTC)
 
 
 def organization(ref: str | None) -> Organization | None:
