@@ -220,7 +220,9 @@ class TestGzip:
         assert (response.status_code, response.json()["code"]) == (413, "content_too_large")
 
     @pytest.mark.parametrize(
-        "body", [b"[]", gzip.compress(b"[]")[:-4], gzip.compress(b"[]") + b"more", b"\x1f\x8b"]
+        "body",
+        [b"[]", gzip.compress(b"[]")[:-4], gzip.compress(b"[]") + b"more", b"\x1f\x8b"],
+        ids=["plain", "cut off", "with more behind it", "a beginning"],
     )
     def test_what_is_no_gzip_is_a_400(self, post, body):
         response = post(body, Content_Encoding="gzip")
