@@ -40,10 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Without migrations Django makes the ledger a plain table: put the partitioned one in its place."""
-    with django_db_blocker.unblock():
-        complete_tables()
     with pytest.MonkeyPatch.context() as patch:
-        flush_quickly(patch)
+        with django_db_blocker.unblock():
+            complete_tables()
+            flush_quickly(patch)
         yield
 
 
