@@ -4,7 +4,7 @@ import pytest
 
 from tests.apikeys.conftest import own_redis
 from tests.billing.acme import Acme
-from tests.usage.proving import MAY
+from tests.usage.proving import event_at_stripe, invoice_april
 from usage.tasks import report_usage
 
 __all__ = ["own_redis"]
@@ -27,7 +27,15 @@ def april(subscribed: Acme) -> Acme:
     subscribed.wait(hours=3)
     subscribed.use(30)
     report_usage()
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
+    invoice_april(subscribed)
+    return subscribed
+
+
+@pytest.fixture
+def overbilled(subscribed: Acme) -> Acme:
+    """Acme's April, with 130 units used and 250 on its invoice: somebody else reported 120 to the meter."""
+    subscribed.use(130)
+    report_usage()
+    event_at_stripe(subscribed, units=120)
+    invoice_april(subscribed)
     return subscribed

@@ -25,6 +25,13 @@ def of_april(acme: Acme) -> Proof:
     return next(proof for proof in prove(acme.organization) if proof.period_start == APRIL)
 
 
+def invoice_april(acme: Acme) -> None:
+    """Let April end, and its invoice be closed and heard of."""
+    acme.wait_until(MAY)
+    acme.wait(hours=2)
+    acme.see()
+
+
 def only_cause(proof: Proof) -> dict[str, Any]:
     assert proof.status == Proof.Status.DIFFERS
     (cause,) = proof.differences

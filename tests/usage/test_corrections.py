@@ -13,14 +13,7 @@ from billing.errors import StripeRejected
 from billing.models import Meter, MeterErrorSample, ThinEvent
 from billing.stripe.changing import change_plan
 from billing.stripe.client import get_client
-from tests.usage.proving import (
-    APRIL,
-    MAY,
-    of_april,
-    refuse,
-    use_in,
-    use_late,
-)
+from tests.usage.proving import APRIL, MAY, invoice_april, of_april, refuse, use_in, use_late
 from usage import corrections, reports
 from usage.corrections import CannotCorrect, sending
 from usage.corrections.making import days
@@ -111,9 +104,7 @@ def test_a_corrected_month_says_so_and_all_of_it_adds_up(april):
 def test_late_calls_within_what_is_included_are_settled_without_a_charge(subscribed):
     subscribed.use(50)
     report_usage()
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
+    invoice_april(subscribed)
     use_late(subscribed, units=20)
     report_usage()
 
@@ -127,9 +118,7 @@ def test_late_calls_within_what_is_included_are_settled_without_a_charge(subscri
 def test_only_what_goes_beyond_the_included_units_is_charged(subscribed):
     subscribed.use(90)
     report_usage()
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
+    invoice_april(subscribed)
     use_late(subscribed, units=20)
     report_usage()
 
@@ -224,9 +213,7 @@ def test_after_a_change_of_plan_each_part_is_priced_by_its_own_price(subscribed,
     subscribed.wait(hours=1)
     subscribed.use(150)
     report_usage()
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
+    invoice_april(subscribed)
     assert of_april(subscribed).status == Proof.Status.PROVEN
     use_in(subscribed, APRIL + timedelta(days=2), units=10)
     use_late(subscribed, units=20)

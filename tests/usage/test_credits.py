@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.usage.proving import MAY, copy_report, event_at_stripe, of_april, use_late
+from tests.usage.proving import copy_report, event_at_stripe, invoice_april, of_april, use_late
 from usage import corrections
 from usage.corrections import CannotCorrect
 from usage.models import Correction, Proof
@@ -15,14 +15,8 @@ pytestmark = pytest.mark.django_db
 State = Correction.State
 
 
-def test_what_stripe_counted_twice_is_given_back_where_somebody_says_yes(subscribed):
-    subscribed.use(130)
-    report_usage()
-    event_at_stripe(subscribed, units=120)
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
-    proposal = corrections.propose(of_april(subscribed))
+def test_what_stripe_counted_twice_is_given_back_where_somebody_says_yes(overbilled):
+    proposal = corrections.propose(of_april(overbilled))
     assert proposal.sentence == (
         "Credit $12 on the next invoice: Correction: 120 calls of 1-30 April 2026, billed twice."
     )
@@ -32,7 +26,7 @@ def test_what_stripe_counted_twice_is_given_back_where_somebody_says_yes(subscri
     made = corrections.send(corrections.make(proposal, by="ann@staff.example").pk)
 
     assert (made.units, made.amount, made.state) == (-120, -1200, State.SENT)
-    assert of_april(subscribed).status == Proof.Status.PROVEN
+    assert of_april(overbilled).status == Proof.Status.PROVEN
 
 
 def test_what_two_subscriptions_billed_is_given_back_once(subscribed, plans):
@@ -56,22 +50,16 @@ def test_what_two_subscriptions_billed_is_given_back_once(subscribed, plans):
     assert {each.status for each in prove(subscribed.organization)} == {Proof.Status.PROVEN}
 
 
-def test_what_came_late_besides_is_charged_and_all_of_it_adds_up(subscribed):
-    subscribed.use(130)
-    report_usage()
-    event_at_stripe(subscribed, units=120)
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
-    corrections.send(corrections.make(corrections.propose(of_april(subscribed)), by="ann@staff.example").pk)
-    use_late(subscribed, units=12)
+def test_what_came_late_besides_is_charged_and_all_of_it_adds_up(overbilled):
+    corrections.send(corrections.make(corrections.propose(of_april(overbilled)), by="ann@staff.example").pk)
+    use_late(overbilled, units=12)
     report_usage()
 
-    late = corrections.send(corrections.make(corrections.propose(of_april(subscribed))).pk)
+    late = corrections.send(corrections.make(corrections.propose(of_april(overbilled))).pk)
 
     assert late.amount == 120
 
-    proof = of_april(subscribed)
+    proof = of_april(overbilled)
     assert proof.status == Proof.Status.PROVEN
     assert [(c["code"], c["units"]) for c in proof.causes] == [("stripe_over", 120), ("late", 12)]
 
@@ -80,9 +68,7 @@ def test_a_report_that_was_sent_twice_is_given_back(subscribed):
     subscribed.use(130)
     report_usage()
     copy_report(units=130, sent=True)
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
+    invoice_april(subscribed)
 
     made = corrections.make(corrections.propose(of_april(subscribed)), by="ann@staff.example")
 

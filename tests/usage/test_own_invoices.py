@@ -9,7 +9,6 @@ from billing.stripe.subscriptions import sync_subscriptions
 from tests.usage.proving import (
     APRIL,
     MAY,
-    event_at_stripe,
     of_april,
     refuse,
     use_in,
@@ -132,21 +131,15 @@ class TestOfACustomerWhoseSubscriptionHasEnded:
         sent.refresh_from_db()
         assert (sent.own_invoice, len(april.invoices())) == ("", before)
 
-    def test_a_credit_becomes_the_customer_s_balance(self, subscribed):
-        subscribed.use(130)
-        report_usage()
-        event_at_stripe(subscribed, units=120)
-        subscribed.wait_until(MAY)
-        subscribed.wait(hours=2)
-        subscribed.see()
-        subscribed.api.subscriptions.cancel(subscribed.subscription_id)
-        subscribed.see()
-        proposal = corrections.propose(of_april(subscribed))
+    def test_a_credit_becomes_the_customer_s_balance(self, overbilled):
+        overbilled.api.subscriptions.cancel(overbilled.subscription_id)
+        overbilled.see()
+        proposal = corrections.propose(of_april(overbilled))
         corrections.send(corrections.make(proposal, by="ann@staff.example").pk)
 
-        invoice, cents = last_correction(subscribed)
+        invoice, cents = last_correction(overbilled)
         assert (invoice.status, cents) == ("paid", -1200)
-        assert subscribed.balance() == -1200
+        assert overbilled.balance() == -1200
 
 
 class TestWhatIsOnNoInvoiceAtAll:

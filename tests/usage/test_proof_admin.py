@@ -45,14 +45,8 @@ def late(april) -> Proof:
 
 
 @pytest.fixture
-def doubled(subscribed) -> Proof:
-    subscribed.use(130)
-    report_usage()
-    event_at_stripe(subscribed, units=120)
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
-    return of_april(subscribed)
+def doubled(overbilled) -> Proof:
+    return of_april(overbilled)
 
 
 def test_what_differs_comes_first_with_its_units(april, late):

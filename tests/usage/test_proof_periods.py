@@ -16,7 +16,7 @@ from billing.stripe.ending import cancel_now
 from tests.billing.acme import CHALLENGES
 from tests.usage.cast import make_event
 from tests.usage.outbox import use
-from tests.usage.proving import APRIL, MAY, of_april
+from tests.usage.proving import APRIL, MAY, invoice_april, of_april
 from tests.usage.test_flush import used_in_between
 from usage.ledger import store
 from usage.models import Proof
@@ -191,9 +191,7 @@ def test_a_yearly_fee_has_its_usage_billed_by_the_month(acme, plans):
     acme.subscribe(plans.pro, interval="year")
     acme.use(130)
     report_usage()
-    acme.wait_until(MAY)
-    acme.wait(hours=2)
-    acme.see()
+    invoice_april(acme)
     acme.use(20)
 
     april, may = settle(acme, datetime(2026, 6, 1, tzinfo=UTC))

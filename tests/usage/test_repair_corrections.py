@@ -11,7 +11,15 @@ from django.db import connection
 from accounts import clock
 from billing.models import ReconcileRun
 from billing.stripe.ending import cancel_now
-from tests.usage.proving import MAY, copy_report, event_at_stripe, of_april, refuse, use_in, use_late
+from tests.usage.proving import (
+    MAY,
+    copy_report,
+    invoice_april,
+    of_april,
+    refuse,
+    use_in,
+    use_late,
+)
 from tests.usage.repairing import invoice_may, left, mended
 from usage.models import Correction, Proof, UsageEvent
 from usage.repair import repair, running
@@ -25,9 +33,7 @@ def test_a_doubled_report_that_is_too_old_to_be_cancelled_is_proposed_as_a_credi
     subscribed.use(130)
     report_usage()
     copy_report(units=130, sent=True)
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
+    invoice_april(subscribed)
 
     proposed, cause = left(subscribed)
 
@@ -36,19 +42,13 @@ def test_a_doubled_report_that_is_too_old_to_be_cancelled_is_proposed_as_a_credi
     assert "more than the hourly sums" in cause
 
 
-def test_what_stripe_counted_twice_is_proposed_as_a_credit_and_not_given(subscribed):
-    subscribed.use(130)
-    report_usage()
-    event_at_stripe(subscribed, units=120)
-    subscribed.wait_until(MAY)
-    subscribed.wait(hours=2)
-    subscribed.see()
+def test_what_stripe_counted_twice_is_proposed_as_a_credit_and_not_given(overbilled):
 
-    proposed, cause = left(subscribed)
+    proposed, cause = left(overbilled)
 
     assert "Credit $12 on the next invoice" in proposed
     assert "Stripe counted 120 units more" in cause
-    assert invoice_may(subscribed) == 0
+    assert invoice_may(overbilled) == 0
 
 
 def test_calls_reported_late_are_charged_by_the_next_invoice_once(april):
