@@ -58,6 +58,8 @@ def store_directly(event: Event) -> None:
         keep(event, "PostgreSQL is unreachable too")
     except RuntimeError:  # Django's word for a transaction that is not the outermost.
         keep(event, "a transaction is under way")
+    except Exception as error:  # Whatever it was, the event is not in the ledger, and nobody else has it.
+        keep(event, f"storing it failed: {type(error).__name__}: {error}")
 
 
 def keep(event: Event, why: str) -> None:
@@ -89,6 +91,9 @@ def house() -> bool:
             if not connection.in_atomic_block:
                 connection.close()  # The next try begins with a fresh one.
             return False
+        except Exception:  # One event's failure keeps no other from its home; it is tried again itself.
+            logger.exception("Usage event %s is still kept in memory", event.id)
+            continue
         if has_home:
             homeless.pop(event.id, None)
     return not homeless

@@ -11,6 +11,7 @@ from tests.usage.cast import make_event, serve
 from usage import ledger, lines, metering, stream
 from usage.lines import Line, Lines
 from usage.models import UsageEvent
+from usage.signals import event_delayed, events_stored
 
 KEY = "tests:list"
 
@@ -293,6 +294,38 @@ def test_an_event_that_no_store_can_ever_take_is_set_aside_and_stops_nobody(orga
     assert metering.house()
     assert UsageEvent.objects.get().id == good.id
     assert [fields["e"] for _, fields in redis.xrange(stream.REFUSED)] == [bad.encode()] * 2
+
+
+@pytest.mark.django_db
+def test_an_event_whose_storing_fails_in_an_unforeseen_way_is_kept_and_stops_nobody(organization):
+    """As where something that hears of what is stored has a fault."""
+    bad, good = (make_event(organization_id=organization.pk, at=organization.created_at) for _ in range(2))
+    is_faulty = True
+
+    def hear(event, **kwargs):
+        if is_faulty and event.id == bad.id:
+            raise KeyError("a fault")
+
+    def hear_of_stored(**kwargs):
+        if is_faulty:
+            raise KeyError("a fault")
+
+    events_stored.connect(hear_of_stored)
+    event_delayed.connect(hear)
+    try:
+        metering.store_directly(bad)
+        events_stored.disconnect(hear_of_stored)
+        assert list(metering.homeless) == [bad.id]
+        metering.homeless[good.id] = good
+
+        assert not metering.house()
+        assert UsageEvent.objects.get().id == good.id
+        is_faulty = False
+        assert metering.house()
+    finally:
+        events_stored.disconnect(hear_of_stored)
+        event_delayed.disconnect(hear)
+    assert UsageEvent.objects.count() == 2
 
 
 @pytest.mark.django_db
