@@ -2,9 +2,8 @@
 
 The real command, from a filled stream to an empty one: reading, ledger, rollups, acknowledging. Beside it, in the same
 run, a raw binary COPY of the same rows, made beforehand, into the same table: partitioned, with its indexes. Both by
-one process and by two. And drains that have a core of their own, which each shares with its PostgreSQL process: one
-alone uses most of two cores, so that a second one beside it says what the cores can do, not whether drains get in
-each other's way.
+one process and by two. And drains that have a core of their own, which each shares with its PostgreSQL process. How
+many cores were at work says what the machine has to do with it: of two a single drain leaves little to another.
 """
 
 import argparse
@@ -16,7 +15,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import psutil
 
 from bench import stores, world
 from bench.report import Report, Table, busy_with_others
@@ -92,6 +93,13 @@ def copy_rows(path: Path) -> Iterator[bytes]:
             yield file.read(int.from_bytes(length))
 
 
+class Taken(NamedTuple):
+    """How long something took, and how many cores were at work meanwhile, whosever work it was."""
+
+    seconds: float
+    cores: float
+
+
 class Worker:
     """A process that has all it needs and waits for the word."""
 
@@ -147,8 +155,8 @@ def work(what: str, argument: str, *, core: int | None) -> None:
     print("done", flush=True)
 
 
-def measure(what: str, workers: int, entries: Sequence[bytes], *, is_pinned: bool) -> float:
-    """Return the seconds that so many workers take for these events together, and check that all are there."""
+def measure(what: str, workers: int, entries: Sequence[bytes], *, is_pinned: bool) -> Taken:
+    """Return what it takes so many workers to store these events together, and check that all are there."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -165,12 +173,13 @@ def measure(what: str, workers: int, entries: Sequence[bytes], *, is_pinned: boo
     if len(cores) < workers:
         raise AssertionError(f"{workers} workers cannot have a core each: there are {len(cores)}.")
     crew = [Worker(what, str(path), core=core) for path, core in zip(paths, cores, strict=False)]
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), core_seconds()
     for worker in crew:
         worker.go()
     for worker in crew:
         worker.finish()
     seconds = time.perf_counter() - began
+    taken = Taken(seconds, (core_seconds() - worked) / seconds)
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM usage_event")
         stored = cursor.fetchone()[0]
@@ -179,11 +188,17 @@ def measure(what: str, workers: int, entries: Sequence[bytes], *, is_pinned: boo
         cursor.execute("VACUUM ANALYZE usage_rollup")  # As autovacuum does between batches.
     if stored != len(entries) or (what == "drain" and counted != stored):
         raise AssertionError(f"{what}: {stored} stored and {counted} counted of {len(entries)}.")
-    return seconds
+    return taken
+
+
+def core_seconds() -> float:
+    """Return for how long cores have been at work since the machine was started, all of them together."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait)
 
 
 def here(*, events: int, rounds: int) -> dict[str, Any]:
-    """Return the seconds of each kind, round by round. The first round, in which rollups are new, does not count."""
+    """Return what each kind took, round by round. The first round, in which rollups are new, does not count."""
     world.set_up()
     from accounts import clock
     from apikeys.models import APIKey
@@ -196,13 +211,13 @@ def here(*, events: int, rounds: int) -> dict[str, Any]:
     world.enroll(ORGANIZATIONS, keys_each=KEYS_EACH)
     keys = [(str(whose), str(key)) for whose, key in APIKey.objects.values_list("organization_id", "pk")]
     now = microseconds(clock.now())
-    samples: dict[str, list[float]] = {name: [] for name in KINDS}
+    samples: dict[str, list[Taken]] = {name: [] for name in KINDS}
     for number, name in enumerate(shuffled_rounds(KINDS, rounds=rounds + 1)):
         what, workers, is_pinned = KINDS[name]
         entries = list(make_entries(events, keys=keys, now=now, seed=number))
-        seconds = measure(what, workers, entries, is_pinned=is_pinned)
+        taken = measure(what, workers, entries, is_pinned=is_pinned)
         if number >= len(KINDS):
-            samples[name].append(seconds)
+            samples[name].append(taken)
     fill_stream(entries)
     size: Any = get_redis().execute_command("MEMORY", "USAGE", STREAM, "SAMPLES", 0)
     return {"samples": samples, "bytes": size / events, "entry": sum(map(len, entries)) / events}
@@ -220,14 +235,19 @@ def run(*, events: int, rounds: int) -> Report:
             text=True,
         )
     found = json.loads(done.stdout)
-    spreads = {name: Spread.of(samples) for name, samples in found["samples"].items()}
+    samples = {name: [Taken(*each) for each in rounds] for name, rounds in found["samples"].items()}
+    spreads = {name: Spread.of([each.seconds for each in taken]) for name, taken in samples.items()}
+    cores = {name: Spread.of([each.cores for each in taken]).median for name, taken in samples.items()}
     rows = [
-        [name, *(f"{events / seconds:,.0f}" for seconds in (spread.high, spread.median, spread.low))]
+        [
+            name,
+            *(f"{events / seconds:,.0f}" for seconds in (spread.high, spread.median, spread.low)),
+            f"{cores[name]:.2f}",
+        ]
         for name, spread in spreads.items()
     ]
-    table = Table(
-        f"{events:,} events into the ledger", ["", "slow quartile", "events a second", "quick"], rows
-    )
+    columns = ["", "slow quartile", "events a second", "quick", f"of {os.cpu_count()} cores at work"]
+    table = Table(f"{events:,} events into the ledger", columns, rows)
     medians = {name: spread.median for name, spread in spreads.items()}
     one, two = medians["drain, one process"], medians["drain, two"]
     copied = ratio(medians["copy, two"], medians["copy, one process"])
@@ -247,7 +267,7 @@ def run(*, events: int, rounds: int) -> Report:
         {"seconds": {name: spread.as_dict() for name, spread in spreads.items()}, **found},
         [
             *notes,
-            f"On all cores, where one leaves little of two idle: {ratio(two, one):.2f}; of two COPYs over one "
+            f"Two drains over one where the cores are everybody's: {ratio(two, one):.2f}; two COPYs over one: "
             f"{copied:.2f}.",
             f"An event waits in Redis in {found['bytes']:.0f} bytes, of which it says {found['entry']:.0f}.",
         ],
