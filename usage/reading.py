@@ -1,13 +1,16 @@
 """A reader of a Redis stream in a consumer group: page by page, in bytes, the next page on its way meanwhile."""
 
 import logging
+import uuid
 from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 from hiredis import Reader as Replies
 from redis.exceptions import ConnectionError as Lost
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from usage.holds import SCRIPT, SHA, key_of
 from usage.lines import Argument, Line
 from usage.redis_client import get_redis, is_cluster
 
@@ -15,49 +18,10 @@ logger = logging.getLogger(__name__)
 
 Id = bytes
 
-PAGE = 1000  # Entries a command: Redis answers nobody else while it hands them out, two milliseconds or so.
+PAGE = 1000  # Entries a command: Redis answers nobody else while it hands them out, half a millisecond or so.
 # How long a reader may have a batch in hand before what others have stored meanwhile is taken out one by one. Up to
 # then they leave it, because taking out all that is older than anybody's batch is ten times quicker.
 STALLED_MS = 5_000
-# Removing a reader's name takes what hangs on it out of the group, so nothing may come in between.
-REMOVE = """
-local removed = 0
-for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-    local about = {}
-    for place = 1, #consumer, 2 do about[consumer[place]] = consumer[place + 1] end
-    local meant = about.name == ARGV[2] or (ARGV[2] == '' and about.idle > tonumber(ARGV[3]))
-    if meant and about.pending == 0 then
-        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], about.name)
-        removed = removed + 1
-    end
-end
-return removed
-"""
-
-# Takes out all that every reader is done with, which is quick, because whole nodes go at once: what was handed out
-# before the first entry that somebody still has in hand. Returns that one's id, and for how long it has been so.
-TRIM = """
-local function parts(id)
-    local ms, seq = string.match(id, '(%d+)-(%d+)')
-    return tonumber(ms), tonumber(seq)
-end
-local ms, seq
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-    local about = {}
-    for place = 1, #group, 2 do about[group[place]] = group[place + 1] end
-    if about.name == ARGV[1] then
-        ms, seq = parts(about['last-delivered-id'])
-        seq = seq + 1
-    end
-end
-local first = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1)[1]
-if first then
-    local first_ms, first_seq = parts(first[1])
-    if first_ms < ms or first_ms == ms and first_seq < seq then ms, seq = first_ms, first_seq end
-end
-redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-%.0f', ms, seq))
-return first and {first[1], first[3]} or false
-"""
 
 
 class Page(NamedTuple):
@@ -87,94 +51,160 @@ class RawLine(Line):
         self.reader = Replies(protocolError=Lost, replyError=ResponseError)
 
 
+class Begun(NamedTuple):
+    """A hold of what is about to be read, and since when, in milliseconds of Redis's clock."""
+
+    token: str
+    since: bytes
+
+
 class Reader:
-    """Reads `stream` as `consumer` of `group`, which it makes where it is missing. Every method raises RedisError."""
+    """Reads `stream` as `consumer` of `group`, which it makes where it is missing. Every method raises RedisError.
+
+    It holds what it reads (see `usage.holds`) until that is acknowledged.
+    """
 
     def __init__(self, stream: str, group: str, consumer: str) -> None:
         self.stream, self.group, self.consumer = stream, group, consumer
+        self.holds = key_of(stream)
+        self.held: dict[str, list[Id]] = {}
+        self.tokens = (f"{uuid.uuid4().hex}-{number}" for number in count())
+        self.cursor: Argument = "0"
         self.line: RawLine | None = None
-        self.asked = False
+        self.asked: Begun | None = None
         self.ensure_group()
 
     def ensure_group(self) -> None:
         answer = self.ask("XGROUP", "CREATE", self.stream, self.group, "0", "MKSTREAM")
-        if isinstance(answer, Exception) and not str(answer).startswith("BUSYGROUP"):
+        if not isinstance(answer, Exception):
+            return
+        if not str(answer).startswith("BUSYGROUP"):
             raise answer
+        if adopted := self.act("adopt", next(self.tokens), self.consumer):
+            logger.warning(
+                "%d entries of %s that an older version had in hand are looked at anew", adopted, self.stream
+            )
 
     def read(self, *, block_ms: int | None = None) -> Page:
         """Return the next page of what nobody has taken yet; wait for its first entry up to `block_ms`."""
-        if block_ms is None:
-            return self.page(self.call(*self.next_page()))
-        return self.page(self.call(*self.next_page("BLOCK", block_ms)))
+        if block_ms is not None:
+            self.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self.stream, self.cursor)
+        hold = self.hold()
+        return self.take(hold, self.call(*self.next_page())) if hold else Page([], [])
 
     def begin_reading(self) -> None:
         """Ask for a page that `finish_reading` returns."""
         if is_cluster():
             return
-        self.open().say(self.next_page())
-        self.asked = True
+        self.asked = self.hold()
+        if self.asked:
+            self.open().say(self.next_page())
 
     def finish_reading(self) -> Page:
         if not self.asked:
             return self.read()
-        self.asked = False
+        hold, self.asked = self.asked, None
         try:
             answer = self.open().hear()
         except BaseException:
             self.close()
             raise
-        return self.page(raised(answer))
+        return self.take(hold, raised(answer))
 
-    def next_page(self, *options: Argument) -> tuple[Argument, ...]:
+    def next_page(self) -> tuple[Argument, ...]:
         whose = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", PAGE)
-        return (*whose, *options, "STREAMS", self.stream, ">")
+        return (*whose, "NOACK", "STREAMS", self.stream, ">")
 
-    def page(self, answer: Any) -> Page:
-        return page_of(answer[0][1]) if answer else Page([], [])
+    def hold(self) -> Begun | None:
+        """Hold what is to be read next, so that it can be found again; return None where there is nothing."""
+        token = next(self.tokens)
+        self.cursor, *since = self.act("hold", token, self.consumer)
+        return Begun(token, since[0]) if since else None
 
-    def claim(self, *, idle_ms: int, of: str | None = None) -> Page:
-        """Take over what a reader, or the one named `of`, has had in hand for `idle_ms`: a page of it.
+    def take(self, hold: Begun, answer: Any) -> Page:
+        """Return the page that was read, and say exactly what it holds."""
+        page = page_of(answer[0][1]) if answer else Page([], [])
+        if page.ids:
+            size = len(page.ids)
+            self.act("put", hold.token, page.ids[0], page.ids[-1], size, hold.since, self.consumer)
+            self.held[hold.token] = page.ids
+        else:
+            self.call("HDEL", self.holds, hold.token)
+        return page
+
+    def claim(self, *, idle_ms: int, of: str = "") -> Page:
+        """Take over what a reader, or the one named `of`, has had in hand for `idle_ms`: a page of it or a little more.
 
         What is no longer in the stream, because somebody else has trimmed it, is given up with an error in the log.
         """
-        whose = [of] if of else []
-        found = self.call("XPENDING", self.stream, self.group, "IDLE", idle_ms, "-", "+", PAGE, *whose)
-        ids: list[Id] = [each[0] for each in found]
-        if not ids:
-            return Page([], [])
-        claimed = self.call("XCLAIM", self.stream, self.group, self.consumer, idle_ms, *ids)
-        page = page_of([each for each in claimed if each and each[1]])
-        had = set(page.ids)
-        self.give_up([id_ for id_ in ids if id_ not in had])
+        found = Page([], [])
+        while not found.ids:
+            parts = self.act("claim", self.consumer, idle_ms, of, PAGE)
+            if not parts:
+                break
+            for token, first, last, size in zip(*[iter(parts)] * 4, strict=True):
+                found.add(self.look_up(token.decode(), first, last, size))
+        return found
+
+    def look_up(self, token: str, first: Id, last: Id, size: int) -> Page:
+        """Return what a hold holds that was taken over: a page of it at most, the rest is held anew."""
+        limit = size or PAGE
+        page = page_of(self.call("XRANGE", self.stream, first, last, "COUNT", limit))
+        if len(page.ids) < size and self.call("HEXISTS", self.holds, token):
+            # If it were gone, its reader would not have been dead after all, and would have stored them.
+            lost = size - len(page.ids)
+            logger.error("%d entries were removed from %s before they were stored", lost, self.stream)
+        if not page.ids:
+            self.call("HDEL", self.holds, token)
+            return page
+        if not size and len(page.ids) == limit:
+            known = (token, page.ids[0], page.ids[-1], limit, 0, self.consumer)
+            self.act("put", *known, next(self.tokens), following(page.ids[-1]), last, 0, 0, self.consumer)
+        self.held[token] = page.ids
         return page
 
-    def give_up(self, ids: Sequence[Id]) -> None:
-        """Acknowledge those of the entries that are gone. Another reader may have claimed, or stored, the others."""
-        lost = 0
-        for id_ in ids:
-            if not self.call("XRANGE", self.stream, id_, id_):
-                lost += self.call("XACK", self.stream, self.group, id_)
-        if lost:
-            logger.error("%d entries were removed from %s before they were stored", lost, self.stream)
-
-    def acknowledge(self, ids: Sequence[Id]) -> None:
+    def acknowledge(self, ids: list[Id]) -> None:
         """Be done with entries, in the stream's order, and take out of it what all readers are done with."""
         if not ids:
             return
-        self.call_all(("XACK", self.stream, self.group, *some) for some in in_pages(ids))
-        waits_for = self.call("EVAL", TRIM, 1, self.stream, self.group)
+        kept: dict[str, list[Id]] = {}
+        done = list(self.held)
+        if list(chain(*self.held.values())) != ids:
+            done, kept = self.sort_out(set(ids))
+        alone = [part for token, (id_,) in kept.items() for part in (token, id_)]
+        waits_for = self.act("release", self.consumer, len(done), *done, *alone)
+        for token in done:
+            del self.held[token]
+        self.held |= kept
         if waits_for and waits_for[1] > STALLED_MS:
             first = order_of(waits_for[0])
             later = [id_ for id_ in ids if order_of(id_) > first]
             self.call_all(("XDEL", self.stream, *some) for some in in_pages(later))
+
+    def sort_out(self, ids: Container[Id]) -> tuple[list[str], dict[str, list[Id]]]:
+        """Return the tokens of the holds that any of these ids are in, and new ones for what else those hold."""
+        done = [token for token, some in self.held.items() if any(id_ in ids for id_ in some)]
+        rest = (id_ for token in done for id_ in self.held[token] if id_ not in ids)
+        return done, {next(self.tokens): [id_] for id_ in rest}
 
     def remove(self, consumer: str = "", *, idle_ms: int = 0) -> int:
         """Take a reader's name off the group, or all that were not heard of for `idle_ms`; return how many.
 
         Those who have entries in hand stay.
         """
-        removed: int = self.call("EVAL", REMOVE, 1, self.stream, self.group, consumer, idle_ms)
+        removed: int = self.act("remove", consumer, idle_ms)
         return removed
+
+    def act(self, what: str, *arguments: Argument) -> Any:
+        """Do something with holds, as the script has it."""
+        said = (2, self.stream, self.holds, what, self.group, *arguments)
+        try:
+            return self.call("EVALSHA", SHA, *said)
+        except ResponseError as error:
+            # redis-py has a class for it, and takes the word away; hiredis by itself has the word.
+            if not isinstance(error, NoScriptError) and not str(error).startswith("NOSCRIPT"):
+                raise
+        return self.call("EVAL", SCRIPT, *said)
 
     def call(self, *command: Argument) -> Any:
         """Return the answer. A group that is missing, because Redis was emptied, is made anew first."""
@@ -224,7 +254,7 @@ class Reader:
         return self.line
 
     def close(self) -> None:
-        line, self.line, self.asked = self.line, None, False
+        line, self.line, self.asked = self.line, None, None
         if line is not None:
             line.close()
 
@@ -244,6 +274,11 @@ def page_of(answer: Sequence[Any]) -> Page:
     if answer and isinstance(answer[0][1], dict):  # From redis-py's client.
         return Page(ids, [next(iter(fields.values())) for _, fields in answer])
     return Page(ids, [entry[1][1] for entry in answer])
+
+
+def following(entry_id: Id) -> str:
+    milliseconds, number = order_of(entry_id)
+    return f"{milliseconds}-{number + 1}"
 
 
 def order_of(entry_id: Id) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from accounts import clock
 from billing.periods import Period
 from usage.batches import Batch, microseconds
 from usage.events import EPOCH, Event
+from usage.holds import holds_of
 from usage.ledger import store, store_new
 from usage.lines import lines
 from usage.partitions import OutOfReach, ready_span
@@ -104,11 +105,11 @@ def state() -> State:
     oldest = redis.xrange(STREAM, count=1)
     seconds, microseconds = redis.time()
     groups: list[Any] = redis.xinfo_groups(STREAM) if redis.exists(STREAM) else []
-    group = next((each for each in groups if each["name"] == GROUP), {"pending": 0, "consumers": 0})
+    group = next((each for each in groups if each["name"] == GROUP), {"consumers": 0})
     began = order_of(oldest[0][0])[0] / 1000 if oldest else None
     return State(
         entries=redis.xlen(STREAM),
-        pending=group["pending"],
+        pending=sum(hold.count for hold in holds_of(STREAM)),
         oldest_age=0 if began is None else max(seconds + microseconds / 1_000_000 - began, 0),
         consumers=group["consumers"],
         unreadable=redis.xlen(REFUSED),
@@ -133,8 +134,7 @@ def is_stored(up_to: str) -> bool:
     redis = get_redis()
     groups: Any = redis.xinfo_groups(STREAM)
     delivered = next((group["last-delivered-id"] for group in groups if group["name"] == GROUP), "0-0")
-    pending: Any = redis.xpending(STREAM, GROUP)
-    waiting = bool(pending["pending"]) and order_of(pending["min"]) <= order_of(up_to)
+    waiting = any(order_of(hold.first) <= order_of(up_to) for hold in holds_of(STREAM))
     return order_of(delivered) >= order_of(up_to) and not waiting
 
 

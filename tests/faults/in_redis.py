@@ -1,7 +1,6 @@
 """Usage that is on its way through Redis, whatever form its entries have."""
 
 from collections import Counter
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +8,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from tests.faults.founding import Customer
 from tests.faults.stores import Redis
-from usage.stream import GROUP, STREAM
+from tests.holding import in_hand
+from usage.stream import GROUP, STREAM, order_of
 
 MOST_UNITS = 4  # Of a call.
 
@@ -44,20 +44,25 @@ def on_the_way(redis: Redis, customers: list[Customer]) -> tuple[set[str], Count
 def not_read(client: Any) -> list[dict[str, str]]:
     """Return the entries that no drain has taken yet."""
     try:
-        groups = client.xinfo_groups(STREAM)
+        return [fields for _, fields in client.xrange(STREAM, min=f"({cursor(client)}")]
     except ResponseError:
         return []  # There is no stream.
-    delivered = next((each["last-delivered-id"] for each in groups if each["name"] == GROUP), "0-0")
-    return [fields for _, fields in client.xrange(STREAM, min=f"({delivered}")]
+
+
+def cursor(client: Any) -> str:
+    """Return the id up to which drains have taken entries. Raises ResponseError where there is no stream."""
+    groups = client.xinfo_groups(STREAM)
+    return next((each["last-delivered-id"] for each in groups if each["name"] == GROUP), "0-0")
 
 
 def not_stored(client: Any) -> list[dict[str, str]]:
     """Return the entries that no drain has acknowledged."""
-    taken = []
-    with suppress(ResponseError):
-        for each in client.xpending_range(STREAM, GROUP, "-", "+", 10_000):
-            taken += client.xrange(STREAM, each["message_id"], each["message_id"])
-    return [*not_read(client), *(fields for _, fields in taken)]
+    try:
+        delivered = cursor(client)
+    except ResponseError:
+        return []  # There is no stream.
+    taken = (fields for id_, fields in in_hand(client) if order_of(id_) <= order_of(delivered))
+    return [*not_read(client), *taken]
 
 
 def units_in(entry: str) -> int:

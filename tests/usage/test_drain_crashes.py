@@ -17,7 +17,9 @@ from redis import Redis
 
 from bench import stores
 from config import embedded
+from tests.holding import holds, in_hand, let_time_pass
 from tests.usage.cast import make_event
+from usage.holds import key_of
 from usage.stream import GROUP, STREAM
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,15 +93,14 @@ class Place:
 
     def in_hand(self) -> int:
         """Return how many entries drains have taken and not acknowledged."""
-        return self.redis.xpending(STREAM, GROUP)["pending"]
+        return len(in_hand(self.redis))
 
     def is_drained(self) -> bool:
-        groups = self.redis.xinfo_groups(STREAM)
-        return self.redis.xlen(STREAM) == 0 and all(group["pending"] == 0 for group in groups)
+        return self.redis.xlen(STREAM) == 0 and not holds(self.redis)
 
     def readers(self) -> int:
         """Return how many drains wait at the stream."""
-        return sum(client["cmd"] == "xreadgroup" for client in self.redis.client_list())
+        return sum(client["cmd"] == "xread" for client in self.redis.client_list())
 
     def end(self) -> None:
         for drain in self.drains:
@@ -123,17 +124,9 @@ def built():
 
 @pytest.fixture
 def place(built):
-    built.redis.delete(STREAM)
+    built.redis.delete(STREAM, key_of(STREAM))
     yield built
     built.end()
-
-
-def expire_claims(place):
-    """Let what dead readers have in hand look as if they had had it for a minute, and nobody wait for that long."""
-    for entry in place.redis.xpending_range(STREAM, GROUP, "-", "+", 100_000):
-        place.redis.execute_command(
-            "XCLAIM", STREAM, GROUP, entry["consumer"], 0, entry["message_id"], "IDLE", 60_000
-        )
 
 
 @pytest.mark.parametrize("when", ["in hand", "stored"])
@@ -147,7 +140,7 @@ def test_drains_killed_at_any_point_leave_every_event_counted_once(place, when):
     for drain in crew:
         drain.send_signal(signal.SIGKILL)
         drain.wait()
-    expire_claims(place)
+    let_time_pass(place.redis, ms=60_000)
     place.append(10)
     place.start_drain()
     until(place.is_drained)

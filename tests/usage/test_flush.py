@@ -18,6 +18,7 @@ from billing.stripe.customers import ensure_customer
 from billing.stripe.ending import cancel_now
 from billing.stripe.metering import summed_usage
 from tests.billing.acme import CHALLENGES
+from tests.holding import take
 from tests.usage.cast import make_event, serve
 from usage import reports, stream
 from usage.flush import flush_usage
@@ -94,7 +95,7 @@ class TestFlushing:
     def test_what_another_reader_has_in_hand_is_waited_for(self, organization, api_key, customer, redis):
         serve(api_key, calls=3)
         stream.Drain(consumer="other")
-        redis.xreadgroup(stream.GROUP, "other", {stream.STREAM: ">"})
+        take("other")
 
         with pytest.raises(UsageNotReported):
             flush_usage(organization, within=NO_TIME)
@@ -107,7 +108,7 @@ class TestFlushing:
         newest = stream.last_id()
         stream.Drain(consumer="reader").run_once()
         serve(api_key, calls=1)
-        redis.xreadgroup(stream.GROUP, "slow", {stream.STREAM: ">"})
+        take("slow")
 
         assert stream.is_stored(newest)
         assert not stream.is_stored(stream.last_id())

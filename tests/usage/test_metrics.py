@@ -12,6 +12,7 @@ from apikeys.gate import admit
 from apikeys.models import ServiceToken
 from tests.apikeys.cast import service_token
 from tests.apikeys.conftest import own_redis  # noqa: F401  (a fixture)
+from tests.holding import take
 from tests.usage.cast import make_event, serve
 from usage import stream
 from usage.ledger import store
@@ -19,7 +20,6 @@ from usage.lines import lines
 from usage.models import MeterReport, UsageRollup
 from usage.redis_client import get_redis
 from usage.reports import make_reports
-from usage.stream import Drain
 
 pytestmark = pytest.mark.django_db
 
@@ -46,9 +46,10 @@ def scrape(client, db):
 
 
 def test_the_stream_is_told_entry_by_entry(scrape, api_key, organization):
-    serve(api_key, calls=3)
-    Drain(consumer="one")
-    get_redis().xreadgroup(stream.GROUP, "one", {stream.STREAM: ">"}, count=1)  # Taken, and not stored.
+    serve(api_key, calls=1)
+    take("one")
+    serve(api_key, calls=2)
+    lines.confirm()
     stream.set_aside(b"nonsense", "It is none.")
 
     found = scrape()
@@ -64,7 +65,7 @@ def test_the_stream_is_told_entry_by_entry(scrape, api_key, organization):
 def test_entries_that_somebody_trimmed_are_not_told_as_fewer_than_none(scrape, api_key, drain):
     serve(api_key, calls=2)
     lines.confirm()
-    get_redis().xreadgroup(stream.GROUP, "one", {stream.STREAM: ">"})
+    take("one")
     get_redis().xtrim(stream.STREAM, maxlen=0, approximate=False)
 
     assert scrape()["tollgate_stream_unread_entries"] == 0

@@ -3,6 +3,7 @@ from uuid import UUID
 import pytest
 from redis.exceptions import ConnectionError as Unreachable
 
+from tests.holding import take
 from tests.usage.cast import make_event, serve
 from usage import ledger, stream
 from usage.metering import record
@@ -35,7 +36,7 @@ def test_a_batch_whose_storing_failed_comes_again(api_key, drain, monkeypatch):
 
 def test_a_batch_stored_but_not_acknowledged_is_stored_once(api_key, drain, redis):
     events = serve(api_key, calls=3)
-    redis.xreadgroup(stream.GROUP, "dies here", {stream.STREAM: ">"})
+    take("dies here")
     ledger.store(events)
 
     assert drain.take_over(idle_ms=0) == 3
