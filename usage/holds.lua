@@ -65,41 +65,35 @@ end
 
 local act = {}
 
--- token, consumer: hold all that comes next, before it is read. Returns the id after which that is, and the moment;
--- no moment where there is nothing, and no hold then.
+-- token, consumer: hold all that comes next, before it is read. Returns the id after which that is, and 1; that alone
+-- where there is nothing, and no hold then.
 function act.hold(token, consumer)
     local at = cursor()
     if not at then return redis.error_reply('NOGROUP There is no such group') end
     if not is_before(at, info('STREAM', stream)['last-generated-id']) then return {at} end
-    local moment = now()
-    put(token, following(at), '', 0, moment, consumer)
-    return {at, string.format('%.0f', moment)}
+    put(token, following(at), '', 0, now(), consumer)
+    return {at, 1}
 end
 
--- token, first, last, count, since, consumer, and so on: say what is held.
+-- token, first, last, count, since, consumer, and so on: say what is held, from now on where nothing is said of it.
 function act.put(...)
     local said = {...}
     for place = 1, #said, 6 do
-        put(said[place], said[place + 1], said[place + 2], said[place + 3], said[place + 4], said[place + 5])
+        local since = said[place + 4] == '' and now() or said[place + 4]
+        put(said[place], said[place + 1], said[place + 2], said[place + 3], since, said[place + 5])
     end
 end
 
--- consumer, number of tokens, tokens, and then token, id and so on: let go of the holds, hold each id alone, and take
--- out of the stream all that everybody is done with, which is quick, because whole nodes go at once. Returns the first
--- id that somebody still has in hand, and for how many milliseconds.
-function act.release(consumer, number, ...)
-    local said = {...}
-    for place = 1, number do redis.call('HDEL', held, said[place]) end
-    local moment = now()
-    for place = number + 1, #said, 2 do
-        put(said[place], said[place + 1], said[place + 1], 1, moment, consumer)
-    end
+-- tokens: let go of the holds, and take out of the stream all that everybody is done with, which is quick, because whole
+-- nodes go at once. Returns the first id that somebody still has in hand, and for how many milliseconds.
+function act.release(...)
+    for _, token in ipairs({...}) do redis.call('HDEL', held, token) end
     local at = cursor()
     if not at then return false end
     local first, up_to = holds()[1], following(at)
     if first and is_before(first.first, up_to) then up_to = first.first end
     redis.call('XTRIM', stream, 'MINID', up_to)
-    return first and {first.first, moment - first.since} or false
+    return first and {first.first, now() - first.since} or false
 end
 
 -- consumer, idle, owner, most: take over what was held for so many milliseconds, by whomever or by the owner alone,

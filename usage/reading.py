@@ -22,6 +22,7 @@ PAGE = 1000  # Entries a command: Redis answers nobody else while it hands them 
 # How long a reader may have a batch in hand before what others have stored meanwhile is taken out one by one. Up to
 # then they leave it, because taking out all that is older than anybody's batch is ten times quicker.
 STALLED_MS = 5_000
+NOW, LONG_AGO = "", 0  # Since when something is held.
 
 
 class Page(NamedTuple):
@@ -51,13 +52,6 @@ class RawLine(Line):
         self.reader = Replies(protocolError=Lost, replyError=ResponseError)
 
 
-class Begun(NamedTuple):
-    """A hold of what is about to be read, and since when, in milliseconds of Redis's clock."""
-
-    token: str
-    since: bytes
-
-
 class Reader:
     """Reads `stream` as `consumer` of `group`, which it makes where it is missing. Every method raises RedisError.
 
@@ -71,7 +65,7 @@ class Reader:
         self.tokens = (f"{uuid.uuid4().hex}-{number}" for number in count())
         self.cursor: Argument = "0"
         self.line: RawLine | None = None
-        self.asked: Begun | None = None
+        self.asked: str | None = None
         self.ensure_group()
 
     def ensure_group(self) -> None:
@@ -89,8 +83,8 @@ class Reader:
         """Return the next page of what nobody has taken yet; wait for its first entry up to `block_ms`."""
         if block_ms is not None:
             self.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self.stream, self.cursor)
-        hold = self.hold()
-        return self.take(hold, self.call(*self.next_page())) if hold else Page([], [])
+        token = self.hold()
+        return self.take(token, self.call(*self.next_page())) if token else Page([], [])
 
     def begin_reading(self) -> None:
         """Ask for a page that `finish_reading` returns."""
@@ -103,33 +97,32 @@ class Reader:
     def finish_reading(self) -> Page:
         if not self.asked:
             return self.read()
-        hold, self.asked = self.asked, None
+        token, self.asked = self.asked, None
         try:
             answer = self.open().hear()
         except BaseException:
             self.close()
             raise
-        return self.take(hold, raised(answer))
+        return self.take(token, raised(answer))
 
     def next_page(self) -> tuple[Argument, ...]:
         whose = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", PAGE)
         return (*whose, "NOACK", "STREAMS", self.stream, ">")
 
-    def hold(self) -> Begun | None:
-        """Hold what is to be read next, so that it can be found again; return None where there is nothing."""
+    def hold(self) -> str | None:
+        """Hold what is to be read next, so that it can be found again; return its token, or None of nothing."""
         token = next(self.tokens)
-        self.cursor, *since = self.act("hold", token, self.consumer)
-        return Begun(token, since[0]) if since else None
+        self.cursor, *is_held = self.act("hold", token, self.consumer)
+        return token if is_held else None
 
-    def take(self, hold: Begun, answer: Any) -> Page:
-        """Return the page that was read, and say exactly what it holds."""
+    def take(self, token: str, answer: Any) -> Page:
+        """Return the page that was read, and say exactly what is held."""
         page = page_of(answer[0][1]) if answer else Page([], [])
         if page.ids:
-            size = len(page.ids)
-            self.act("put", hold.token, page.ids[0], page.ids[-1], size, hold.since, self.consumer)
-            self.held[hold.token] = page.ids
+            self.act("put", token, page.ids[0], page.ids[-1], len(page.ids), NOW, self.consumer)
+            self.held[token] = list(page.ids)
         else:
-            self.call("HDEL", self.holds, hold.token)
+            self.call("HDEL", self.holds, token)
         return page
 
     def claim(self, *, idle_ms: int, of: str = "") -> Page:
@@ -158,9 +151,11 @@ class Reader:
             self.call("HDEL", self.holds, token)
             return page
         if not size and len(page.ids) == limit:
-            known = (token, page.ids[0], page.ids[-1], limit, 0, self.consumer)
-            self.act("put", *known, next(self.tokens), following(page.ids[-1]), last, 0, 0, self.consumer)
-        self.held[token] = page.ids
+            known = (token, page.ids[0], page.ids[-1], limit, NOW, self.consumer)
+            self.act(
+                "put", *known, next(self.tokens), following(page.ids[-1]), last, 0, LONG_AGO, self.consumer
+            )
+        self.held[token] = list(page.ids)
         return page
 
     def acknowledge(self, ids: list[Id]) -> None:
@@ -171,8 +166,9 @@ class Reader:
         done = list(self.held)
         if list(chain(*self.held.values())) != ids:
             done, kept = self.sort_out(set(ids))
-        alone = [part for token, (id_,) in kept.items() for part in (token, id_)]
-        waits_for = self.act("release", self.consumer, len(done), *done, *alone)
+        for token, (id_,) in kept.items():
+            self.act("put", token, id_, id_, 1, NOW, self.consumer)
+        waits_for = self.act("release", *done)
         for token in done:
             del self.held[token]
         self.held |= kept
