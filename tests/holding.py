@@ -28,7 +28,7 @@ def let_time_pass(redis: Any, *, ms: int) -> None:
     """Let what readers have in hand look as if they had had it for so much longer. Redis's own clock stands by."""
     for token, hold in holds(redis).items():
         since = max(hold.since - ms, 0)
-        said = f"{hold.first}|{hold.last}|{hold.count}|{since}|{hold.consumer}"
+        said = f"{hold.first}|{hold.last}|{hold.size}|{since}|{hold.consumer}"
         # One that was let go of meanwhile must not come back.
         redis.eval(
             "return redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 and redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])",

@@ -101,7 +101,8 @@ def sum_days(*, now: datetime, since: datetime | None = None) -> int:
     """
     with connection.cursor() as cursor:
         cursor.execute(PRESENT, [now])
-        settled = hour_start(cursor.fetchone()[0] - SETTLED_AFTER)
+        # The end of the newest hour that began so long ago.
+        settled = hour_start(cursor.fetchone()[0] - SETTLED_AFTER) + timedelta(hours=1)
     wanted = dict.fromkeys([*recent_days(since or now - LOOK_BACK, settled), *outdated_days()])
     return sum(sum_day(day, settled=settled) for day in wanted)
 

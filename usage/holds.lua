@@ -1,5 +1,5 @@
 -- What readers of a stream have in hand. KEYS: the stream, and the hash of holds, in one slot. ARGV: what to do, the
--- group, and what that takes. A hold is first|last|count|since|consumer: ids, the last of them empty and the count 0
+-- group, and what that takes. A hold is first|last|size|since|consumer: ids, the last of them empty and the size 0
 -- while they are not known, and the moment in milliseconds of Redis's clock.
 local stream, held = KEYS[1], KEYS[2]
 local group = ARGV[2]
@@ -41,22 +41,22 @@ local function now()
     return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function put(token, first, last, count, since, consumer)
+local function put(token, first, last, size, since, consumer)
     -- Redis lets a script that has begun to write go on where its memory is full, and HDEL it lets begin. It must: what
     -- is read and stored is what makes room.
     redis.call('HDEL', held, token)
-    local hold = string.format('%s|%s|%.0f|%.0f|%s', first, last, count, since, consumer)
+    local hold = string.format('%s|%s|%.0f|%.0f|%s', first, last, size, since, consumer)
     redis.call('HSET', held, token, hold)
 end
 
 local function holds()
     local found, flat = {}, redis.call('HGETALL', held)
     for place = 1, #flat, 2 do
-        local first, last, count, since, consumer =
+        local first, last, size, since, consumer =
             string.match(flat[place + 1], '^([^|]+)|([^|]*)|(%d+)|(%d+)|(.*)$')
         found[#found + 1] = {
             token = flat[place], first = first, last = last,
-            count = tonumber(count), since = tonumber(since), consumer = consumer,
+            size = tonumber(size), since = tonumber(since), consumer = consumer,
         }
     end
     table.sort(found, function(one, other) return is_before(one.first, other.first) end)
@@ -75,7 +75,7 @@ function act.hold(token, consumer)
     return {at, 1}
 end
 
--- token, first, last, count, since, consumer, and so on: say what is held, from now on where nothing is said of it.
+-- token, first, last, size, since, consumer, and so on: say what is held, from now on where nothing is said of it.
 function act.put(...)
     local said = {...}
     for place = 1, #said, 6 do
@@ -97,7 +97,7 @@ function act.release(...)
 end
 
 -- consumer, idle, owner, most: take over what was held for so many milliseconds, by whomever or by the owner alone,
--- until it is so many entries. Returns token, first, last, count and so on, in the stream's order.
+-- until it is so many entries. Returns token, first, last, size and so on, in the stream's order.
 function act.claim(consumer, idle, owner, most)
     local moment, size, taken = now(), 0, {}
     for _, hold in ipairs(holds()) do
@@ -105,9 +105,9 @@ function act.claim(consumer, idle, owner, most)
         if moment - hold.since >= tonumber(idle) and (owner == '' or owner == hold.consumer) then
             local last = hold.last
             if last == '' then last = cursor() or hold.first end
-            put(hold.token, hold.first, last, hold.count, moment, consumer)
-            for _, part in ipairs({hold.token, hold.first, last, hold.count}) do taken[#taken + 1] = part end
-            size = size + (hold.count > 0 and hold.count or most)
+            put(hold.token, hold.first, last, hold.size, moment, consumer)
+            for _, part in ipairs({hold.token, hold.first, last, hold.size}) do taken[#taken + 1] = part end
+            size = size + (hold.size > 0 and hold.size or most)
         end
     end
     return taken

@@ -18,19 +18,19 @@ SHA = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 class Hold(NamedTuple):
     """What a reader has in hand: the entries from `first` to `last`, both included.
 
-    Until the reader has said so `last` is empty and `count` is 0. `since` is in milliseconds of Redis's clock.
+    Until the reader has said so `last` is empty and `size` is 0. `since` is in milliseconds of Redis's clock.
     """
 
     first: str
     last: str
-    count: int
+    size: int
     since: int
     consumer: str
 
     @classmethod
     def of(cls, text: str) -> "Hold":
-        first, last, count, since, consumer = text.split("|", 4)
-        return cls(first, last, int(count), int(since), consumer)
+        first, last, size, since, consumer = text.split("|", 4)
+        return cls(first, last, int(size), int(since), consumer)
 
 
 def key_of(stream: str) -> str:

@@ -4,7 +4,8 @@ acknowledged after its transaction has committed, and taken over from a reader t
 What Redis took and the ledger does not have is as safe as Redis is, 200 bytes and a little an event. With appendonly
 and everysec: nothing goes when Redis is killed, a second's or two of calls when its machine is. Without appendonly all
 that waits goes with it, which is what came since the drain's last batch. With no room left Redis refuses an entry,
-and it goes to PostgreSQL; with an eviction policy it may drop the whole stream instead.
+and it goes to PostgreSQL; with an eviction policy it may drop the whole stream instead, or what says who has what of it
+in hand.
 """
 
 import logging
@@ -109,7 +110,7 @@ def state() -> State:
     began = order_of(oldest[0][0])[0] / 1000 if oldest else None
     return State(
         entries=redis.xlen(STREAM),
-        pending=sum(hold.count for hold in holds_of(STREAM)),
+        pending=sum(hold.size for hold in holds_of(STREAM)),
         oldest_age=0 if began is None else max(seconds + microseconds / 1_000_000 - began, 0),
         consumers=group["consumers"],
         unreadable=redis.xlen(REFUSED),

@@ -50,10 +50,10 @@ def test_hours_are_summed_up_two_hours_after_they_began_and_more_of_a_day_as_it_
         use(organization, DAY + hour * HOUR)
 
     assert sum_days(now=DAY + 6.5 * HOUR) == 1
-    assert summed_units(organization) == 4
+    assert summed_units(organization) == 5
     assert sum_days(now=DAY + 6.9 * HOUR) == 0
     assert sum_days(now=DAY + 7 * HOUR) == 1
-    assert summed_units(organization) == 5
+    assert summed_units(organization) == 6
     assert SummedDay.objects.count() == 1
     assert units(organization) == [12, 0, 0]
 

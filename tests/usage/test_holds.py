@@ -84,7 +84,7 @@ def test_a_reader_that_died_before_it_heard_what_it_had_read_is_taken_over():
     one.hold()
     one.call(*one.next_page())
     (hold,) = holds_of(STREAM)
-    assert (hold.last, hold.count) == ("", 0)
+    assert (hold.last, hold.size) == ("", 0)
     append("c")
 
     assert in_letters(reader("two").claim(idle_ms=0)) == "ab"
