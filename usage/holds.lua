@@ -1,12 +1,12 @@
 -- What readers of a stream have in hand. KEYS: the stream, and the hash of holds, in one slot. ARGV: what to do, the
--- group, and what that takes. A hold is first|last|size|since|consumer: ids, the last of them empty and the size 0
--- while they are not known, and the moment in milliseconds of Redis's clock.
+-- group, and what that takes. A hold is first|last|size|since|consumer: ids, how many entries lie between them or 0 where
+-- that is not known, and the moment in milliseconds of Redis's clock.
 local stream, held = KEYS[1], KEYS[2]
 local group = ARGV[2]
+local NO_GROUP = 'NOGROUP There is no such group'
 
-local function info(...)
+local function named(flat)
     local about = {}
-    local flat = redis.call('XINFO', ...)
     for place = 1, #flat, 2 do about[flat[place]] = flat[place + 1] end
     return about
 end
@@ -14,8 +14,7 @@ end
 local function cursor()
     if redis.call('EXISTS', stream) == 0 then return nil end
     for _, each in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-        local about = {}
-        for place = 1, #each, 2 do about[each[place]] = each[place + 1] end
+        local about = named(each)
         if about.name == group then return about['last-delivered-id'] end
     end
 end
@@ -41,11 +40,11 @@ local function now()
     return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function put(token, first, last, size, since, consumer)
+local function put(token, first, last, size, consumer)
     -- Redis lets a script that has begun to write go on where its memory is full, and HDEL it lets begin. It must: what
     -- is read and stored is what makes room.
     redis.call('HDEL', held, token)
-    local hold = string.format('%s|%s|%.0f|%.0f|%s', first, last, size, since, consumer)
+    local hold = string.format('%s|%s|%.0f|%.0f|%s', first, last, size, now(), consumer)
     redis.call('HSET', held, token, hold)
 end
 
@@ -53,35 +52,36 @@ local function holds()
     local found, flat = {}, redis.call('HGETALL', held)
     for place = 1, #flat, 2 do
         local first, last, size, since, consumer =
-            string.match(flat[place + 1], '^([^|]+)|([^|]*)|(%d+)|(%d+)|(.*)$')
+            string.match(flat[place + 1], '^([^|]+)|([^|]+)|(%d+)|(%d+)|(.*)$')
         found[#found + 1] = {
             token = flat[place], first = first, last = last,
             size = tonumber(size), since = tonumber(since), consumer = consumer,
         }
     end
-    table.sort(found, function(one, other) return is_before(one.first, other.first) end)
     return found
 end
 
 local act = {}
 
--- token, consumer: hold all that comes next, before it is read. Returns the id after which that is, and 1; that alone
--- where there is nothing, and no hold then.
-function act.hold(token, consumer)
+-- token, consumer, after, first, last, size: hold a page that was looked at, and have the group count on to its end. Only
+-- if that is what comes next: the group stands at `after`, and behind that is `first`. Returns where the group stands, and
+-- 1 where the page is held. Without a page, where it stands.
+function act.take(token, consumer, after, first, last, size)
     local at = cursor()
-    if not at then return redis.error_reply('NOGROUP There is no such group') end
-    if not is_before(at, info('STREAM', stream)['last-generated-id']) then return {at} end
-    put(token, following(at), '', 0, now(), consumer)
-    return {at, 1}
+    if not at then return redis.error_reply(NO_GROUP) end
+    if not first then return {at} end
+    if redis.call('HEXISTS', held, token) == 1 then return {at, 1} end -- It was said twice.
+    local comes = redis.call('XRANGE', stream, following(after), '+', 'COUNT', 1)[1]
+    if at ~= after or not comes or comes[1] ~= first then return {at} end
+    put(token, first, last, size, consumer)
+    redis.call('XGROUP', 'SETID', stream, group, last)
+    return {last, 1}
 end
 
--- token, first, last, size, since, consumer, and so on: say what is held, from now on where nothing is said of it.
-function act.put(...)
+-- consumer, and then token, first, last, size and so on: say what is held.
+function act.put(consumer, ...)
     local said = {...}
-    for place = 1, #said, 6 do
-        local since = said[place + 4] == '' and now() or said[place + 4]
-        put(said[place], said[place + 1], said[place + 2], said[place + 3], since, said[place + 5])
-    end
+    for place = 1, #said, 4 do put(said[place], said[place + 1], said[place + 2], said[place + 3], consumer) end
 end
 
 -- tokens: let go of the holds, and take out of the stream all that everybody is done with, which is quick, because whole
@@ -90,7 +90,10 @@ function act.release(...)
     for _, token in ipairs({...}) do redis.call('HDEL', held, token) end
     local at = cursor()
     if not at then return false end
-    local first, up_to = holds()[1], following(at)
+    local first, up_to = nil, following(at)
+    for _, hold in ipairs(holds()) do
+        if not first or is_before(hold.first, first.first) then first = hold end
+    end
     if first and is_before(first.first, up_to) then up_to = first.first end
     redis.call('XTRIM', stream, 'MINID', up_to)
     return first and {first.first, now() - first.since} or false
@@ -99,39 +102,44 @@ end
 -- consumer, idle, owner, most: take over what was held for so many milliseconds, by whomever or by the owner alone,
 -- until it is so many entries. Returns token, first, last, size and so on, in the stream's order.
 function act.claim(consumer, idle, owner, most)
-    local moment, size, taken = now(), 0, {}
+    local moment, number, due, taken = now(), 0, {}, {}
     for _, hold in ipairs(holds()) do
-        if size >= tonumber(most) then break end
         if moment - hold.since >= tonumber(idle) and (owner == '' or owner == hold.consumer) then
-            local last = hold.last
-            if last == '' then last = cursor() or hold.first end
-            put(hold.token, hold.first, last, hold.size, moment, consumer)
-            for _, part in ipairs({hold.token, hold.first, last, hold.size}) do taken[#taken + 1] = part end
-            size = size + (hold.size > 0 and hold.size or most)
+            due[#due + 1] = hold
         end
+    end
+    table.sort(due, function(one, other) return is_before(one.first, other.first) end)
+    for _, hold in ipairs(due) do
+        if number >= tonumber(most) then break end
+        put(hold.token, hold.first, hold.last, hold.size, consumer)
+        for _, part in ipairs({hold.token, hold.first, hold.last, hold.size}) do taken[#taken + 1] = part end
+        number = number + (hold.size > 0 and hold.size or most)
     end
     return taken
 end
 
--- token, consumer: hold what version 0.1 had in hand, which was kept in the group, entry by entry.
-function act.adopt(token, consumer)
-    local pending = redis.call('XPENDING', stream, group)
-    if pending[1] == 0 then return 0 end
-    put(token, pending[2], pending[3], 0, 0, consumer)
-    for _, each in ipairs(redis.call('XPENDING', stream, group, '-', '+', pending[1])) do
-        redis.call('XACK', stream, group, each[1])
+-- consumer, token, most: hold what version 0.1 had in hand, which was kept in the group, entry by entry. Returns how many.
+function act.adopt(consumer, token, most)
+    if not cursor() then return redis.error_reply(NO_GROUP) end
+    local number = 0
+    while true do
+        local some = redis.call('XPENDING', stream, group, '-', '+', most)
+        if #some == 0 then return number end
+        -- Between them lie others, of other readers.
+        put(token .. '-' .. number, some[1][1], some[#some][1], 0, consumer)
+        for _, each in ipairs(some) do redis.call('XACK', stream, group, each[1]) end
+        number = number + #some
     end
-    return pending[1]
 end
 
 -- consumer, idle: take the name of a reader off the group, or all that were not heard of for so many milliseconds, but
 -- for those that have something in hand. Returns how many.
 function act.remove(consumer, idle)
     local busy, removed = {}, 0
+    if not cursor() then return removed end
     for _, hold in ipairs(holds()) do busy[hold.consumer] = true end
     for _, each in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
-        local about = {}
-        for place = 1, #each, 2 do about[each[place]] = each[place + 1] end
+        local about = named(each)
         local is_meant = about.name == consumer or consumer == '' and about.idle > tonumber(idle)
         if is_meant and not busy[about.name] then
             redis.call('XGROUP', 'DELCONSUMER', stream, group, about.name)

@@ -1,8 +1,8 @@
 """What readers of a Redis stream have in hand: ranges of ids, a page each, in a hash beside the stream.
 
-A consumer group keeps that itself, entry by entry, and writes each to its append-only file: that is three quarters of
-what Redis has to do for a drain. A reader says what it will have in hand before it reads, and the group only counts on
-(NOACK). What is held is never less than what was read and not stored, and may be more: events are stored once anyhow.
+A consumer group keeps that itself, entry by entry, and writes each to its append-only file: that is four fifths of
+what Redis has to do for a drain. Here a reader looks at a page, and takes it in one step if nobody was quicker: the
+hold is written, and the group counts on. So each entry is held by somebody or still to come.
 """
 
 from hashlib import sha1
@@ -16,9 +16,9 @@ SHA = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 class Hold(NamedTuple):
-    """What a reader has in hand: the entries from `first` to `last`, both included.
+    """What a reader has in hand: the entries from `first` to `last`, both included, `size` in all, or 0 if not known.
 
-    Until the reader has said so `last` is empty and `size` is 0. `since` is in milliseconds of Redis's clock.
+    `since` is in milliseconds of Redis's clock.
     """
 
     first: str
@@ -35,7 +35,7 @@ class Hold(NamedTuple):
 
 def key_of(stream: str) -> str:
     """Return the name of the hash, which a cluster keeps where it keeps the stream."""
-    return f"{{{stream}}}:holds"
+    return f"tollgate:holds:{{{stream}}}"
 
 
 def holds_of(stream: str) -> list[Hold]:

@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import Container, Iterable, Iterator, Sequence
-from itertools import chain, count
+from itertools import chain, count, groupby
 from typing import Any, NamedTuple
 
 from hiredis import Reader as Replies
@@ -22,7 +22,9 @@ PAGE = 1000  # Entries a command: Redis answers nobody else while it hands them 
 # How long a reader may have a batch in hand before what others have stored meanwhile is taken out one by one. Up to
 # then they leave it, because taking out all that is older than anybody's batch is ten times quicker.
 STALLED_MS = 5_000
-NOW, LONG_AGO = "", 0  # Since when something is held.
+# For how many pages a reader that has looked ahead in vain, as another was quicker, no longer does.
+CROWDED = 50
+BEGINNING = b"0-0"
 
 
 class Page(NamedTuple):
@@ -60,70 +62,74 @@ class Reader:
 
     def __init__(self, stream: str, group: str, consumer: str) -> None:
         self.stream, self.group, self.consumer = stream, group, consumer
-        self.holds = key_of(stream)
+        self.holds_key = key_of(stream)
         self.held: dict[str, list[Id]] = {}
         self.tokens = (f"{uuid.uuid4().hex}-{number}" for number in count())
-        self.cursor: Argument = "0"
+        self.cursor = BEGINNING
         self.line: RawLine | None = None
-        self.asked: str | None = None
+        self.is_asked = False
+        self.crowded = 0
         self.ensure_group()
 
     def ensure_group(self) -> None:
-        answer = self.ask("XGROUP", "CREATE", self.stream, self.group, "0", "MKSTREAM")
-        if not isinstance(answer, Exception):
-            return
-        if not str(answer).startswith("BUSYGROUP"):
-            raise answer
-        if adopted := self.act("adopt", next(self.tokens), self.consumer):
-            logger.warning(
-                "%d entries of %s that an older version had in hand are looked at anew", adopted, self.stream
-            )
+        """Make the group, where there is none, and take a place in it."""
+        # First of all a look: with its memory full Redis makes no group, also where there is one.
+        adopted = self.run("adopt", self.consumer, next(self.tokens), PAGE)
+        if is_without_group(adopted):
+            made = self.ask("XGROUP", "CREATE", self.stream, self.group, "0", "MKSTREAM")
+            if not str(made).startswith("BUSYGROUP"):
+                raised(made)
+        elif raised(adopted):
+            logger.warning("%d entries of %s were in hand of an older version", adopted, self.stream)
+        self.show()
+
+    def show(self) -> None:
+        """Be seen among the group's consumers: with what it has in hand by the group's own account, nothing."""
+        whose = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", 1)
+        self.call(*whose, "STREAMS", self.stream, "0")
 
     def read(self, *, block_ms: int | None = None) -> Page:
         """Return the next page of what nobody has taken yet; wait for its first entry up to `block_ms`."""
         if block_ms is not None:
             self.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self.stream, self.cursor)
-        token = self.hold()
-        return self.take(token, self.call(*self.next_page())) if token else Page([], [])
+        return self.take(page_of(self.call(*self.next_page())))
 
     def begin_reading(self) -> None:
-        """Ask for a page that `finish_reading` returns."""
-        if is_cluster():
+        """Have a look at a page that `finish_reading` takes, if nobody does before."""
+        self.crowded = max(self.crowded - 1, 0)
+        if is_cluster() or self.crowded:
             return
-        self.asked = self.hold()
-        if self.asked:
-            self.open().say(self.next_page())
+        self.open().say(self.next_page())
+        self.is_asked = True
 
     def finish_reading(self) -> Page:
-        if not self.asked:
+        if not self.is_asked:
             return self.read()
-        token, self.asked = self.asked, None
+        self.is_asked = False
         try:
             answer = self.open().hear()
         except BaseException:
             self.close()
             raise
-        return self.take(token, raised(answer))
+        return self.take(page_of(raised(answer)))
 
     def next_page(self) -> tuple[Argument, ...]:
-        whose = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", PAGE)
-        return (*whose, "NOACK", "STREAMS", self.stream, ">")
+        return ("XRANGE", self.stream, b"(" + self.cursor, "+", "COUNT", PAGE)
 
-    def hold(self) -> str | None:
-        """Hold what is to be read next, so that it can be found again; return its token, or None of nothing."""
-        token = next(self.tokens)
-        self.cursor, *is_held = self.act("hold", token, self.consumer)
-        return token if is_held else None
-
-    def take(self, token: str, answer: Any) -> Page:
-        """Return the page that was read, and say exactly what is held."""
-        page = page_of(answer[0][1]) if answer else Page([], [])
-        if page.ids:
-            self.act("put", token, page.ids[0], page.ids[-1], len(page.ids), NOW, self.consumer)
-            self.held[token] = list(page.ids)
-        else:
-            self.call("HDEL", self.holds, token)
-        return page
+    def take(self, page: Page) -> Page:
+        """Hold the page that was looked at, and return it; or the one that comes now, where somebody was quicker."""
+        while True:
+            token, after = next(self.tokens), self.cursor
+            ends = (page.ids[0], page.ids[-1], len(page.ids)) if page.ids else ()
+            self.cursor, *is_held = self.act("take", token, self.consumer, after, *ends)
+            if is_held:
+                self.held[token] = list(page.ids)
+                return page
+            if self.cursor == after and not page.ids:
+                return page
+            if page.ids:
+                self.crowded = CROWDED
+            page = page_of(self.call(*self.next_page()))
 
     def claim(self, *, idle_ms: int, of: str = "") -> Page:
         """Take over what a reader, or the one named `of`, has had in hand for `idle_ms`: a page of it or a little more.
@@ -140,34 +146,28 @@ class Reader:
         return found
 
     def look_up(self, token: str, first: Id, last: Id, size: int) -> Page:
-        """Return what a hold holds that was taken over: a page of it at most, the rest is held anew."""
-        limit = size or PAGE
-        page = page_of(self.call("XRANGE", self.stream, first, last, "COUNT", limit))
-        if len(page.ids) < size and self.call("HEXISTS", self.holds, token):
-            # If it were gone, its reader would not have been dead after all, and would have stored them.
+        """Return what a hold holds that was taken over."""
+        page = page_of(self.call("XRANGE", self.stream, first, last))
+        # Where the hold is gone its reader was not dead after all, and has stored it all.
+        if len(page.ids) < size and self.call("HEXISTS", self.holds_key, token):
             lost = size - len(page.ids)
             logger.error("%d entries were removed from %s before they were stored", lost, self.stream)
-        if not page.ids:
-            self.call("HDEL", self.holds, token)
-            return page
-        if not size and len(page.ids) == limit:
-            known = (token, page.ids[0], page.ids[-1], limit, NOW, self.consumer)
-            self.act(
-                "put", *known, next(self.tokens), following(page.ids[-1]), last, 0, LONG_AGO, self.consumer
-            )
-        self.held[token] = list(page.ids)
+        if page.ids:
+            self.held[token] = list(page.ids)
+        else:
+            self.call("HDEL", self.holds_key, token)
         return page
 
     def acknowledge(self, ids: list[Id]) -> None:
         """Be done with entries, in the stream's order, and take out of it what all readers are done with."""
         if not ids:
             return
-        kept: dict[str, list[Id]] = {}
-        done = list(self.held)
+        done, kept = list(self.held), {}
         if list(chain(*self.held.values())) != ids:
             done, kept = self.sort_out(set(ids))
-        for token, (id_,) in kept.items():
-            self.act("put", token, id_, id_, 1, NOW, self.consumer)
+        said = [(token, some[0], some[-1], len(some)) for token, some in kept.items()]
+        for start in range(0, len(said), PAGE):
+            self.act("put", self.consumer, *chain(*said[start : start + PAGE]))
         waits_for = self.act("release", *done)
         for token in done:
             del self.held[token]
@@ -178,13 +178,17 @@ class Reader:
             self.call_all(("XDEL", self.stream, *some) for some in in_pages(later))
 
     def sort_out(self, ids: Container[Id]) -> tuple[list[str], dict[str, list[Id]]]:
-        """Return the tokens of the holds that any of these ids are in, and new ones for what else those hold."""
+        """Return the tokens of the holds that any of these ids are in, and what else those hold, under new ones."""
         done = [token for token, some in self.held.items() if any(id_ in ids for id_ in some)]
-        rest = (id_ for token in done for id_ in self.held[token] if id_ not in ids)
-        return done, {next(self.tokens): [id_] for id_ in rest}
+        kept: dict[str, list[Id]] = {}
+        for token in done:
+            for is_done, run in groupby(self.held[token], key=ids.__contains__):
+                if not is_done:
+                    kept[next(self.tokens)] = list(run)
+        return done, kept
 
     def remove(self, consumer: str = "", *, idle_ms: int = 0) -> int:
-        """Take a reader's name off the group, or all that were not heard of for `idle_ms`; return how many.
+        """Take a reader's name off the group, or all that did not show for `idle_ms`; return how many.
 
         Those who have entries in hand stay.
         """
@@ -192,24 +196,26 @@ class Reader:
         return removed
 
     def act(self, what: str, *arguments: Argument) -> Any:
-        """Do something with holds, as the script has it."""
-        said = (2, self.stream, self.holds, what, self.group, *arguments)
-        try:
-            return self.call("EVALSHA", SHA, *said)
-        except ResponseError as error:
-            # redis-py has a class for it, and takes the word away; hiredis by itself has the word.
-            if not isinstance(error, NoScriptError) and not str(error).startswith("NOSCRIPT"):
-                raise
-        return self.call("EVAL", SCRIPT, *said)
-
-    def call(self, *command: Argument) -> Any:
-        """Return the answer. A group that is missing, because Redis was emptied, is made anew first."""
-        answer = self.ask(*command)
-        if isinstance(answer, ResponseError) and str(answer).startswith("NOGROUP"):
+        """Do something with holds, as the script has it. A group that is missing is made anew: Redis was emptied."""
+        answer = self.run(what, *arguments)
+        if is_without_group(answer):
             logger.warning("The consumer group of %s is missing, and is made anew", self.stream)
             self.ensure_group()
-            answer = self.ask(*command)
+            answer = self.run(what, *arguments)
         return raised(answer)
+
+    def run(self, what: str, *arguments: Argument) -> Any:
+        """Return the script's answer, a ResponseError too."""
+        said = (2, self.stream, self.holds_key, what, self.group, *arguments)
+        answer = self.ask("EVALSHA", SHA, *said)
+        # redis-py has a class for it, and takes the word away; hiredis by itself has the word.
+        is_unknown = isinstance(answer, ResponseError) and str(answer).startswith("NOSCRIPT")
+        if is_unknown or isinstance(answer, NoScriptError):
+            return self.ask("EVAL", SCRIPT, *said)
+        return answer
+
+    def call(self, *command: Argument) -> Any:
+        return raised(self.ask(*command))
 
     def call_all(self, commands: Iterable[tuple[Argument, ...]]) -> None:
         """Carry out several commands in one round trip, where Redis is no cluster."""
@@ -250,7 +256,7 @@ class Reader:
         return self.line
 
     def close(self) -> None:
-        line, self.line, self.asked = self.line, None, None
+        line, self.line, self.is_asked = self.line, None, False
         if line is not None:
             line.close()
 
@@ -272,9 +278,8 @@ def page_of(answer: Sequence[Any]) -> Page:
     return Page(ids, [entry[1][1] for entry in answer])
 
 
-def following(entry_id: Id) -> str:
-    milliseconds, number = order_of(entry_id)
-    return f"{milliseconds}-{number + 1}"
+def is_without_group(answer: Any) -> bool:
+    return isinstance(answer, ResponseError) and str(answer).startswith("NOGROUP")
 
 
 def order_of(entry_id: Id) -> tuple[int, int]:

@@ -205,7 +205,7 @@ class Drain:
                     yield page.texts
                     return
         finally:
-            if self.reader.asked:
+            if self.reader.is_asked:
                 entries.add(self.reader.finish_reading())
 
     def find_span(self) -> Period:
@@ -227,7 +227,8 @@ class Drain:
         return found
 
     def clean_up(self, *, idle_ms: int = FORGET_AFTER_MS) -> int:
-        """Take the names of readers off the group that died long ago; return how many."""
+        """Take the names of readers off the group that died long ago; return how many. This one shows itself."""
+        self.reader.show()
         return self.reader.remove(idle_ms=idle_ms)
 
     def leave(self) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as Lost
 
-from usage import reading
+from usage import reading, stream
 from usage.holds import holds_of, key_of
 from usage.reading import Page, Reader
 from usage.redis_client import get_redis
@@ -37,22 +37,22 @@ def in_letters(page: Page) -> str:
 
 
 class Mortal(Reader):
-    """A reader whose process dies at its so-and-so-manieth command, before Redis has carried it out or after."""
+    """A reader whose process dies at one of its commands: before Redis carries it out, after, or long before."""
 
-    def __init__(self, name: str, *, lives_for: int, is_heard: bool) -> None:
-        self.left, self.is_heard = 1_000, is_heard
+    def __init__(self, name: str, *, lives_for: int, when: str, ghosts: list[Callable[[], object]]) -> None:
+        self.left, self.when, self.ghosts = 1_000, when, ghosts
         super().__init__(STREAM, GROUP, name)
         self.left = lives_for
 
     def ask(self, *command: Any) -> Any:
         self.left -= 1
-        if self.left < 0:
-            raise Lost("Dead.")
-        if self.left == 0:
-            if self.is_heard:
-                super().ask(*command)
-            raise Lost("It dies.")
-        return super().ask(*command)
+        if self.left > 0:
+            return super().ask(*command)
+        if self.left == 0 and self.when == "after":
+            super().ask(*command)
+        if self.left == 0 and self.when == "long before":
+            self.ghosts.append(lambda: get_redis().execute_command(*command))
+        raise Lost("It is dead.")
 
 
 def test_a_reader_holds_exactly_what_it_has_read_until_it_is_done_with_it():
@@ -78,35 +78,68 @@ def test_a_reader_that_finds_nothing_holds_nothing_and_writes_nothing():
     assert get_redis().info("persistence")["rdb_changes_since_last_save"] == before
 
 
-def test_a_reader_that_died_before_it_heard_what_it_had_read_is_taken_over():
+def test_a_reader_whose_taking_was_not_heard_of_is_taken_over():
     append(*"ab")
-    one = reader("one")
-    one.hold()
-    one.call(*one.next_page())
-    (hold,) = holds_of(STREAM)
-    assert (hold.last, hold.size) == ("", 0)
+    one = Mortal("one", lives_for=2, when="after", ghosts=[])
+    with pytest.raises(Lost):
+        one.read()
     append("c")
 
     assert in_letters(reader("two").claim(idle_ms=0)) == "ab"
     assert in_letters(reader("two").read()) == "c"
 
 
-def test_a_hold_of_nobody_knows_how_much_is_taken_over_page_by_page():
+def test_a_page_is_taken_by_one_reader_however_many_have_looked_at_it():
     append(*"abcdefgh")
-    one = reader("one")
-    one.hold()
-    for _ in range(3):
-        one.call(*one.next_page())
-    two = reader("two")
+    one, two = reader("one"), reader("two")
+    one.begin_reading()
+    two.begin_reading()
 
-    found = []
-    while page := two.claim(idle_ms=0, of="two" if found else ""):
-        if not page.ids:
-            break
-        found.append(in_letters(page))
-        two.acknowledge(page.ids)
-    assert found == ["abc", "def", "gh"]
-    assert (holds_of(STREAM), get_redis().xlen(STREAM)) == ([], 0)
+    assert [in_letters(each.finish_reading()) for each in (two, one, two)] == ["abc", "def", "gh"]
+
+
+def test_a_page_is_not_taken_once_other_entries_have_come_in_its_place():
+    append(*"abc")
+    one = reader("one")
+    one.begin_reading()
+    (first, *_), *_ = get_redis().xrange(STREAM)
+    get_redis().xdel(STREAM, first)
+
+    assert in_letters(one.finish_reading()) == "bc"
+    assert [hold.size for hold in holds_of(STREAM)] == [2]
+
+
+def test_a_page_that_is_taken_twice_over_a_bad_connection_is_taken_once():
+    append(*"abcd")
+    one = reader("one")
+    ask = one.ask
+    one.ask = lambda *command: (ask(*command), ask(*command))[1]
+
+    assert [in_letters(one.read()) for _ in range(3)] == ["abc", "d", ""]
+    assert [hold.size for hold in sorted(holds_of(STREAM))] == [3, 1]
+
+
+def test_with_redis_full_a_drain_begins_and_ends(own_redis):
+    redis = get_redis()
+    reader("before")
+    append(*"abcd")
+    redis.config_set("maxmemory", 1)
+    one = reader("one")
+    page = one.read()
+    one.acknowledge(page.without({page.ids[1]}).ids)
+
+    assert (in_letters(page), [hold.size for hold in holds_of(STREAM)]) == ("abc", [1])
+    assert in_letters(one.claim(idle_ms=0)) == "b"
+    redis.config_set("maxmemory", 0)
+
+
+def test_a_drain_that_waits_is_seen_and_keeps_its_name(redis):
+    one = stream.Drain(consumer="one")
+    one.run_once(block_ms=1)
+    assert stream.state().consumers == 1
+
+    one.clean_up(idle_ms=1_000)
+    assert stream.state().consumers == 1
 
 
 def test_what_was_just_taken_over_is_not_taken_over_again():
@@ -118,15 +151,15 @@ def test_what_was_just_taken_over_is_not_taken_over_again():
     assert [hold.consumer for hold in holds_of(STREAM)] == ["two"]
 
 
-def test_entries_that_are_kept_stay_held_one_by_one_and_the_others_do_not():
+def test_entries_that_are_kept_stay_held_and_the_others_do_not():
     append(*"abcde")
     one = reader("one")
     page = one.read()
     page.add(one.read())
     one.acknowledge(page.without({page.ids[1], page.ids[3]}).ids)
 
-    assert [(hold.first, hold.last) for hold in sorted(holds_of(STREAM))] == [
-        (page.ids[place].decode(), page.ids[place].decode()) for place in (1, 3)
+    assert [(hold.first, hold.last, hold.size) for hold in sorted(holds_of(STREAM))] == [
+        (page.ids[place].decode(), page.ids[place].decode(), 1) for place in (1, 3)
     ]
     assert in_letters(reader("two").claim(idle_ms=0)) == "bd"
 
@@ -137,10 +170,10 @@ def test_what_a_drain_of_version_0_1_had_in_hand_is_taken_over(caplog):
     get_redis().xreadgroup(GROUP, "old", {STREAM: ">"}, count=2)
     new = reader("new")
 
-    assert in_letters(new.claim(idle_ms=30_000)) == "ab"
+    assert in_letters(new.claim(idle_ms=0)) == "ab"
     assert in_letters(new.read()) == "cd"
     assert get_redis().xpending(STREAM, GROUP)["pending"] == 0
-    assert "2 entries of letters that an older version had in hand are looked at anew" in caplog.text
+    assert "2 entries of letters were in hand of an older version" in caplog.text
 
 
 def test_the_hash_of_holds_lies_where_a_cluster_keeps_the_stream():
@@ -156,15 +189,13 @@ def test_a_script_that_redis_has_forgotten_is_sent_anew():
 
 
 names = st.sampled_from("abc")
+deaths = st.sampled_from(["before", "after", "long before"])
 acts = st.one_of(
     st.tuples(st.just("append"), st.integers(1, 5)),
-    st.tuples(st.just("read"), names),
-    st.tuples(st.just("read ahead"), names),
-    st.tuples(st.just("claim"), names),
-    st.tuples(st.just("store"), names),
+    st.tuples(st.sampled_from(["look", "read", "claim", "store", "die"]), names),
     st.tuples(st.just("store some"), names, st.integers(0, 9)),
-    st.tuples(st.just("die"), names),
-    st.tuples(st.just("dies at"), names, st.integers(1, 9), st.booleans()),
+    st.tuples(st.just("dies at"), names, st.integers(1, 9), deaths),
+    st.tuples(st.just("what was late comes")),
 )
 
 
@@ -176,6 +207,7 @@ class Play:
         self.pages: dict[str, Page] = {}
         self.appended: list[str] = []
         self.stored: set[str] = set()
+        self.late: list[Callable[[], object]] = []
 
     def reader(self, name: str) -> Reader:
         if name not in self.readers:
@@ -202,26 +234,31 @@ class Play:
             self.appended += new
             append(*new)
             return
+        if what == "what was late comes":
+            while self.late:
+                self.late.pop(0)()
+            return
         name = how[0]
+        if name in self.readers and self.readers[name].is_asked and what != "die":
+            self.had(name, self.readers[name].finish_reading())
         if what == "die":
             self.die(name)
         elif what == "dies at":
             self.die(name)
-            self.readers[name] = Mortal(name, lives_for=how[1], is_heard=how[2])
+            self.readers[name] = Mortal(name, lives_for=how[1], when=how[2], ghosts=self.late)
             self.pages[name] = Page([], [])
+        elif what == "look":
+            self.reader(name).begin_reading()
         elif what == "store":
             self.store(name, lambda page: page)
         elif what == "store some":
             self.store(name, lambda page: page.without(set(page.ids[how[1] :: 3])))
         else:
             one = self.reader(name)
-            if what == "read ahead":
-                one.begin_reading()
-                found = one.finish_reading()
-            else:
-                found = one.read() if what == "read" else one.claim(idle_ms=0)
-            fresh = found.without(set(self.pages[name].ids))
-            self.pages[name].add(fresh)
+            self.had(name, one.read() if what == "read" else one.claim(idle_ms=0))
+
+    def had(self, name: str, found: Page) -> None:
+        self.pages[name].add(found.without(set(self.pages[name].ids)))
 
     def end(self) -> Iterator[Page]:
         """Have one more reader do all that is left, as a drain does."""
@@ -246,6 +283,7 @@ def test_whoever_dies_at_whichever_command_every_entry_is_stored_and_none_stays(
                     play.act(what, *how)
                 except Lost:
                     play.die(how[0])
+            play.act("what was late comes")
             for page in play.end():
                 play.stored |= {text.decode() for text in page.texts}
     finally:
