@@ -162,10 +162,13 @@ class Reader:
         """Be done with entries, in the stream's order, and take out of it what all readers are done with."""
         if not ids:
             return
-        done, kept = list(self.held), {}
+        done: list[str] = list(self.held)
+        kept: dict[str, list[Id]] = {}
         if list(chain(*self.held.values())) != ids:
             done, kept = self.sort_out(set(ids))
-        said = [(token, some[0], some[-1], len(some)) for token, some in kept.items()]
+        said: list[tuple[Argument, ...]] = [
+            (token, some[0], some[-1], len(some)) for token, some in kept.items()
+        ]
         for start in range(0, len(said), PAGE):
             self.act("put", self.consumer, *chain(*said[start : start + PAGE]))
         waits_for = self.act("release", *done)
