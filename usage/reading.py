@@ -24,7 +24,7 @@ PAGE = 1000  # Entries a command: Redis answers nobody else while it hands them 
 STALLED_MS = 5_000
 # For how many pages a reader that has looked ahead in vain, as another was quicker, no longer does.
 CROWDED = 50
-BEGINNING = b"0-0"
+BEGINNING = b"0-0"  # Where a reader that has not looked yet takes the group to be.
 
 
 class Page(NamedTuple):
@@ -127,7 +127,7 @@ class Reader:
                 return page
             if self.cursor == after and not page.ids:
                 return page
-            if page.ids:
+            if page.ids and after != BEGINNING:
                 self.crowded = CROWDED
             page = page_of(self.call(*self.next_page()))
 
