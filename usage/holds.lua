@@ -40,10 +40,14 @@ local function now()
     return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- With its memory full Redis lets a script that has begun to write go on; this is a beginning, and it must go on: what is
+-- read and stored is what makes room.
+local function begin_to_write()
+    redis.call('HDEL', held, '')
+end
+
 local function put(token, first, last, size, consumer)
-    -- Redis lets a script that has begun to write go on where its memory is full, and HDEL it lets begin. It must: what
-    -- is read and stored is what makes room.
-    redis.call('HDEL', held, token)
+    begin_to_write()
     local hold = string.format('%s|%s|%.0f|%.0f|%s', first, last, size, now(), consumer)
     redis.call('HSET', held, token, hold)
 end
@@ -57,11 +61,29 @@ local function holds()
             token = flat[place], first = first, last = last,
             size = tonumber(size), since = tonumber(since), consumer = consumer,
         }
+        found[#found].ms, found[#found].seq = parts(first)
     end
     return found
 end
 
+local function begins_before(one, other)
+    return one.ms < other.ms or one.ms == other.ms and one.seq < other.seq
+end
+
+-- Whether it was not taken over, and not let go of.
+local function is_of(consumer, token)
+    local hold = redis.call('HGET', held, token)
+    return hold and string.match(hold, '^[^|]+|[^|]+|%d+|%d+|(.*)$') == consumer
+end
+
 local act = {}
+
+-- Make the group, where there is none.
+function act.make()
+    if cursor() then return end
+    begin_to_write()
+    redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
+end
 
 -- token, consumer, after, first, last, size: hold a page that was looked at, and have the group count on to its end. Only
 -- if that is what comes next: the group stands at `after`, and behind that is `first`. Returns where the group stands, and
@@ -78,21 +100,27 @@ function act.take(token, consumer, after, first, last, size)
     return {last, 1}
 end
 
--- consumer, and then token, first, last, size and so on: say what is held.
-function act.put(consumer, ...)
+-- consumer, and then old token, token, first, last, size and so on: hold what is left of a hold by itself as well.
+function act.keep(consumer, ...)
     local said = {...}
-    for place = 1, #said, 4 do put(said[place], said[place + 1], said[place + 2], said[place + 3], consumer) end
+    for place = 1, #said, 5 do
+        if is_of(consumer, said[place]) then
+            put(said[place + 1], said[place + 2], said[place + 3], said[place + 4], consumer)
+        end
+    end
 end
 
--- tokens: let go of the holds, and take out of the stream all that everybody is done with, which is quick, because whole
+-- consumer, tokens: let go of the holds that are still the consumer's, and take out of the stream all that everybody is done with, which is quick, because whole
 -- nodes go at once. Returns the first id that somebody still has in hand, and for how many milliseconds.
-function act.release(...)
-    for _, token in ipairs({...}) do redis.call('HDEL', held, token) end
+function act.release(consumer, ...)
+    for _, token in ipairs({...}) do
+        if is_of(consumer, token) then redis.call('HDEL', held, token) end
+    end
     local at = cursor()
     if not at then return false end
     local first, up_to = nil, following(at)
     for _, hold in ipairs(holds()) do
-        if not first or is_before(hold.first, first.first) then first = hold end
+        if not first or begins_before(hold, first) then first = hold end
     end
     if first and is_before(first.first, up_to) then up_to = first.first end
     redis.call('XTRIM', stream, 'MINID', up_to)
@@ -108,7 +136,7 @@ function act.claim(consumer, idle, owner, most)
             due[#due + 1] = hold
         end
     end
-    table.sort(due, function(one, other) return is_before(one.first, other.first) end)
+    table.sort(due, begins_before)
     for _, hold in ipairs(due) do
         if number >= tonumber(most) then break end
         put(hold.token, hold.first, hold.last, hold.size, consumer)
@@ -142,6 +170,7 @@ function act.remove(consumer, idle)
         local about = named(each)
         local is_meant = about.name == consumer or consumer == '' and about.idle > tonumber(idle)
         if is_meant and not busy[about.name] then
+            begin_to_write()
             redis.call('XGROUP', 'DELCONSUMER', stream, group, about.name)
             removed = removed + 1
         end

@@ -24,6 +24,7 @@ PAGE = 1000  # Entries a command: Redis answers nobody else while it hands them 
 STALLED_MS = 5_000
 # For how many pages a reader that has looked ahead in vain, as another was quicker, no longer does.
 CROWDED = 50
+MOST_RUNS = 10  # Of a page of which entries are kept, each a hold.
 BEGINNING = b"0-0"  # Where a reader that has not looked yet takes the group to be.
 
 
@@ -54,6 +55,18 @@ class RawLine(Line):
         self.reader = Replies(protocolError=Lost, replyError=ResponseError)
 
 
+class Kept(NamedTuple):
+    """What is left of a hold, `size` entries in all or 0 where others lie between them."""
+
+    origin: str
+    token: str
+    ids: list[Id]
+    size: int
+
+    def said(self) -> tuple[Argument, ...]:
+        return self.origin, self.token, self.ids[0], self.ids[-1], self.size
+
+
 class Reader:
     """Reads `stream` as `consumer` of `group`, which it makes where it is missing. Every method raises RedisError.
 
@@ -69,17 +82,13 @@ class Reader:
         self.line: RawLine | None = None
         self.is_asked = False
         self.crowded = 0
+        self.unfreed: list[list[Id]] = []
         self.ensure_group()
 
     def ensure_group(self) -> None:
         """Make the group, where there is none, and take a place in it."""
-        # First of all a look: with its memory full Redis makes no group, also where there is one.
-        adopted = self.run("adopt", self.consumer, next(self.tokens), PAGE)
-        if is_without_group(adopted):
-            made = self.ask("XGROUP", "CREATE", self.stream, self.group, "0", "MKSTREAM")
-            if not str(made).startswith("BUSYGROUP"):
-                raised(made)
-        elif raised(adopted):
+        raised(self.run("make"))
+        if adopted := raised(self.run("adopt", self.consumer, next(self.tokens), PAGE)):
             logger.warning("%d entries of %s were in hand of an older version", adopted, self.stream)
         self.show()
 
@@ -99,8 +108,12 @@ class Reader:
         self.crowded = max(self.crowded - 1, 0)
         if is_cluster() or self.crowded:
             return
-        self.open().say(self.next_page())
-        self.is_asked = True
+        line, self.is_asked = self.open(), True
+        try:
+            line.say(self.next_page())
+        except BaseException:
+            self.close()
+            raise
 
     def finish_reading(self) -> Page:
         if not self.is_asked:
@@ -163,31 +176,38 @@ class Reader:
         if not ids:
             return
         done: list[str] = list(self.held)
-        kept: dict[str, list[Id]] = {}
+        kept: list[Kept] = []
         if list(chain(*self.held.values())) != ids:
             done, kept = self.sort_out(set(ids))
-        said: list[tuple[Argument, ...]] = [
-            (token, some[0], some[-1], len(some)) for token, some in kept.items()
-        ]
-        for start in range(0, len(said), PAGE):
-            self.act("put", self.consumer, *chain(*said[start : start + PAGE]))
-        waits_for = self.act("release", *done)
+        for start in range(0, len(kept), PAGE):
+            said = (each.said() for each in kept[start : start + PAGE])
+            self.act("keep", self.consumer, *chain(*said))
+        waits_for = self.act("release", self.consumer, *done)
         for token in done:
             del self.held[token]
-        self.held |= kept
-        if waits_for and waits_for[1] > STALLED_MS:
-            first = order_of(waits_for[0])
-            later = [id_ for id_ in ids if order_of(id_) > first]
-            self.call_all(("XDEL", self.stream, *some) for some in in_pages(later))
+        self.held |= {each.token: each.ids for each in kept}
+        # What lies behind the first that somebody has in hand stays on the stream for the time being.
+        first = order_of(waits_for[0]) if waits_for else None
+        self.unfreed = [some for some in (*self.unfreed, ids) if first and order_of(some[-1]) > first]
+        if waits_for and (kept or waits_for[1] > STALLED_MS):
+            self.free()
 
-    def sort_out(self, ids: Container[Id]) -> tuple[list[str], dict[str, list[Id]]]:
-        """Return the tokens of the holds that any of these ids are in, and what else those hold, under new ones."""
+    def free(self) -> None:
+        """Take out of the stream, one by one, what was acknowledged and is still there."""
+        unfreed, self.unfreed = self.unfreed, []
+        self.call_all(("XDEL", self.stream, *some) for ids in unfreed for some in in_pages(ids))
+
+    def sort_out(self, ids: Container[Id]) -> tuple[list[str], list[Kept]]:
+        """Return the tokens of the holds that any of these ids are in, and what else those hold."""
         done = [token for token, some in self.held.items() if any(id_ in ids for id_ in some)]
-        kept: dict[str, list[Id]] = {}
+        kept: list[Kept] = []
         for token in done:
-            for is_done, run in groupby(self.held[token], key=ids.__contains__):
-                if not is_done:
-                    kept[next(self.tokens)] = list(run)
+            runs = [list(run) for is_done, run in groupby(self.held[token], ids.__contains__) if not is_done]
+            if len(runs) > MOST_RUNS:
+                # What lies between is stored once more, which changes nothing.
+                kept.append(Kept(token, next(self.tokens), list(chain(*runs)), 0))
+            else:
+                kept += (Kept(token, next(self.tokens), run, len(run)) for run in runs)
         return done, kept
 
     def remove(self, consumer: str = "", *, idle_ms: int = 0) -> int:

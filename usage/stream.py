@@ -134,7 +134,9 @@ def is_stored(up_to: str) -> bool:
     """Whether every entry up to the id `up_to` has been read and acknowledged, by whichever reader."""
     redis = get_redis()
     groups: Any = redis.xinfo_groups(STREAM)
-    delivered = next((group["last-delivered-id"] for group in groups if group["name"] == GROUP), "0-0")
+    group = next((group for group in groups if group["name"] == GROUP), None)
+    # What the group itself says to be in hand is so since version 0.1, and nobody has taken it over yet.
+    delivered = group["last-delivered-id"] if group and not group["pending"] else "0-0"
     waiting = any(order_of(hold.first) <= order_of(up_to) for hold in holds_of(STREAM))
     return order_of(delivered) >= order_of(up_to) and not waiting
 
@@ -216,8 +218,13 @@ class Drain:
         return self.span
 
     def take_over(self, *, idle_ms: int = TAKE_OVER_AFTER_MS) -> int:
-        """Store what a reader took and has not acknowledged for `idle_ms`; return how many entries that was."""
-        return self.store(self.reader.claim(idle_ms=idle_ms))
+        """Store what a reader took and has not acknowledged for `idle_ms`; return how many entries that was.
+
+        Those that could not be dealt with are among them: they are not due for as long again.
+        """
+        entries = self.reader.claim(idle_ms=idle_ms)
+        self.store(entries)
+        return len(entries.ids)
 
     def recover(self) -> int:
         """Store what this reader itself took and could not finish, because a store failed; return how much that was."""
@@ -229,6 +236,7 @@ class Drain:
     def clean_up(self, *, idle_ms: int = FORGET_AFTER_MS) -> int:
         """Take the names of readers off the group that died long ago; return how many. This one shows itself."""
         self.reader.show()
+        self.reader.free()
         return self.reader.remove(idle_ms=idle_ms)
 
     def leave(self) -> None:

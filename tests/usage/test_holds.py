@@ -121,14 +121,16 @@ def test_a_page_that_is_taken_twice_over_a_bad_connection_is_taken_once():
 
 def test_with_redis_full_a_drain_begins_and_ends(own_redis):
     redis = get_redis()
-    reader("before")
     append(*"abcd")
     redis.config_set("maxmemory", 1)
+    reader("before")  # Makes the group, too.
     one = reader("one")
+    assert one.remove("before") == 1
     page = one.read()
     one.acknowledge(page.without({page.ids[1]}).ids)
 
     assert (in_letters(page), [hold.size for hold in holds_of(STREAM)]) == ("abc", [1])
+    assert [fields["e"] for _, fields in redis.xrange(STREAM)] == ["b", "d"]
     assert in_letters(one.claim(idle_ms=0)) == "b"
     redis.config_set("maxmemory", 0)
 
@@ -162,6 +164,42 @@ def test_entries_that_are_kept_stay_held_and_the_others_do_not():
         (page.ids[place].decode(), page.ids[place].decode(), 1) for place in (1, 3)
     ]
     assert in_letters(reader("two").claim(idle_ms=0)) == "bd"
+
+
+def test_many_entries_that_are_kept_are_one_hold(monkeypatch):
+    monkeypatch.setattr(reading, "PAGE", 100)
+    append(*map(str, range(60)))
+    one = reader("one")
+    page = one.read()
+    one.acknowledge(page.ids[::2])
+
+    assert [(hold.first, hold.last, hold.size) for hold in holds_of(STREAM)] == [
+        (page.ids[1].decode(), page.ids[59].decode(), 0)
+    ]
+    assert reader("two").claim(idle_ms=0).ids == page.ids[1::2]
+
+
+def test_a_reader_that_was_taken_over_lets_go_of_nothing_that_is_another_s_now():
+    append(*"abc")
+    slow, other = reader("slow"), reader("other")
+    page = slow.read()
+    other.claim(idle_ms=0)
+    slow.acknowledge(page.ids[:2])
+    assert [(hold.consumer, hold.size) for hold in holds_of(STREAM)] == [("other", 3)]
+
+    other.acknowledge(page.ids)
+    assert (holds_of(STREAM), get_redis().xlen(STREAM)) == ([], 0)
+
+
+def test_what_was_stored_while_a_stalled_reader_held_older_entries_is_freed_in_the_end(monkeypatch):
+    append(*"abcdef")
+    reader("stalls").read()
+    one = reader("one")
+    one.acknowledge(one.read().ids)
+    assert get_redis().xlen(STREAM) == 6
+
+    one.free()
+    assert [fields["e"] for _, fields in get_redis().xrange(STREAM)] == ["a", "b", "c"]
 
 
 def test_what_a_drain_of_version_0_1_had_in_hand_is_taken_over(caplog):
