@@ -8,6 +8,7 @@ from redis.exceptions import ConnectionError as Unreachable
 from redis.exceptions import RedisError
 
 from accounts import clock
+from tests.holding import let_time_pass, take
 from tests.usage.cast import make_event, serve
 from usage import ledger, stream
 from usage.lines import lines
@@ -188,6 +189,37 @@ def test_with_redis_full_what_cannot_be_set_aside_waits_and_stops_nobody(own_red
     drain.recover()
     assert [fields["e"] for _, fields in redis.xrange(stream.REFUSED)] == ["no event"]
     assert redis.xlen(stream.STREAM) == 0
+
+
+def test_a_page_that_nobody_takes_keeps_no_other_of_a_dead_drain_waiting(api_key, drain, redis, monkeypatch):
+    monkeypatch.setattr("usage.reading.PAGE", 3)
+    monkeypatch.setattr(stream, "set_aside", lambda text, why: False)
+    for _ in range(3):
+        redis.xadd(stream.STREAM, {"e": "no event"})
+    serve(api_key, calls=3)
+    lines.confirm()
+    for _ in range(2):
+        take("dies here")
+    let_time_pass(redis, ms=60_000)
+    while drain.take_over():
+        pass
+    drain.clean_up()
+
+    assert counts() == (3, 3)
+    assert [fields["e"] for _, fields in redis.xrange(stream.STREAM)] == ["no event"] * 3
+
+
+def test_what_a_drain_of_version_0_1_had_in_hand_is_not_taken_for_stored(api_key, redis):
+    stream.Drain(consumer="makes the group")
+    serve(api_key, calls=2)
+    newest = stream.last_id()
+    redis.xreadgroup(stream.GROUP, "old", {stream.STREAM: ">"})
+    assert not stream.is_stored(newest)
+
+    drain = stream.Drain()
+    assert not stream.is_stored(newest)
+    assert drain.take_over(idle_ms=0) == 2
+    assert stream.is_stored(newest)
 
 
 def test_a_new_month_is_stored_from_its_first_moment_on(organization, drain):
