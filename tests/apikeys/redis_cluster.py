@@ -48,13 +48,13 @@ class Cluster:
     def join(self) -> None:
         """Make the nodes one cluster, a third of the slots each."""
         for number, node in enumerate(self.nodes):
-            wait_for(lambda node=node: answers(node), seconds=20, what="a node of the cluster")
+            wait_for(lambda node=node: answers(node), seconds=60, what="a node of the cluster")
             third = range(SLOTS * number // 3, SLOTS * (number + 1) // 3)
             node.execute_command("CLUSTER ADDSLOTS", *third)
             node.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
         for number in (1, 2):
             self.nodes[0].execute_command("CLUSTER MEET", "127.0.0.1", self.port(number))
-        wait_for(lambda: all(map(is_whole, self.nodes)), seconds=20, what="the cluster")
+        wait_for(lambda: all(map(is_whole, self.nodes)), seconds=60, what="the cluster")
 
     def owner_of(self, slot: int) -> int:
         return next(

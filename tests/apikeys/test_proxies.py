@@ -102,7 +102,7 @@ def running(command: list[str], port: int, environment: dict[str, str]) -> Itera
         return True
 
     try:
-        wait_for(is_up, seconds=30, what=f"{command[0]} is up")
+        wait_for(is_up, seconds=60, what=f"{command[0]} is up")
         yield
     finally:
         process.terminate()

@@ -291,7 +291,7 @@ def test_a_revocation_waits_for_who_is_copying_the_token_and_drops_the_copy(redi
         asked = others.submit(find_access, secret)
         assert reached.wait(10)
         revoked = others.submit(token.revoke)
-        wait_for(somebody_waits_for_a_lock, seconds=10, what="The revocation waits for the row")
+        wait_for(somebody_waits_for_a_lock, seconds=60, what="The revocation waits for the row")
         assert redis.keys("tollgate:service-token:*") != []
         go_on.set()
         assert asked.result(10)

@@ -91,7 +91,7 @@ def test_django_and_celery_understand_the_addresses(directory: Path) -> None:
     broker = embedded.start_redis(directory / "redis", durable=False).replace("unix://", "redis+socket://")
     with kombu.Connection(broker) as connection, connection.SimpleQueue("words") as queue:
         queue.put("hello")
-        assert queue.get(timeout=5).payload == "hello"
+        assert queue.get(timeout=60).payload == "hello"
 
 
 def test_a_socket_whose_path_would_be_too_long_lies_elsewhere_for_its_owner_alone(tmp_path: Path) -> None:

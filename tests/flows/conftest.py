@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.flows.stack import Stack
 
 CHROMIUM = Path("/usr/bin/chromium")
+# Whoever waits for a page here waits for a request to processes that share two cores with the other tests.
+PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +21,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("REQUIRE_BROWSER"):
             pytest.fail(message)
         pytest.skip(message)
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
@@ -59,7 +62,6 @@ def plain_page(chromium: Browser, stack: Stack) -> Iterator[Page]:
 
 def open_page(chromium: Browser, stack: Stack, **options: Any) -> Iterator[Page]:
     context = chromium.new_context(base_url=stack.origin, **options)
-    # Whoever waits for a page here waits for a request to processes that share two cores with the other tests.
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context.new_page()
     context.close()

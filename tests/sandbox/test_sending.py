@@ -142,7 +142,7 @@ def test_the_server_says_that_it_lives_while_the_sandbox_is_held(sandbox: Sandbo
     answer: queue.Queue[int] = queue.Queue()
     threading.Thread(target=lambda: answer.put(browser.get("/healthz").status_code), daemon=True).start()
     try:
-        assert answer.get(timeout=5) == 200
+        assert answer.get(timeout=PATIENCE / 2) == 200
     finally:
         asked.set()
         holder.join()

@@ -1,18 +1,16 @@
 """Pages and answers about usage read sums: no plan touches the ledger, and more events mean no more queries."""
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from accounts import clock
 from billing.models import Meter
 from tests.billing.staffing import staff
 from tests.usage.cast import make_event
+from tests.usage.plans import explained, statements
 from usage.days import sum_days
 from usage.ledger import store
 
@@ -49,30 +47,6 @@ def in_april(organization) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
-    """Collect the queries that are made inside the block, with their parameters."""
-    made: list[tuple[str, Any]] = []
-
-    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        made.append((sql, params))
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(note):
-        yield made
-
-
-def relations(plan: Any) -> Iterator[str]:
-    """Yield the tables that a plan reads, wherever in it."""
-    if isinstance(plan, dict):
-        if "Relation Name" in plan:
-            yield plan["Relation Name"]
-        plan = list(plan.values())
-    if isinstance(plan, list):
-        for part in plan:
-            yield from relations(part)
-
-
 def read(client: Any, path: str) -> list[tuple[str, Any]]:
     with statements() as made:
         response = client.get(path)
@@ -94,16 +68,6 @@ def use(organization: Any, *, events: int) -> None:
             for n in range(events)
         ]
     )
-
-
-def explained(made: list[tuple[str, Any]]) -> set[str]:
-    found: set[str] = set()
-    for sql, params in made:
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
-            plan = cursor.fetchone()[0]
-        found |= set(relations(json.loads(plan) if isinstance(plan, str) else plan))
-    return found
 
 
 @pytest.mark.parametrize("path", READS)

@@ -83,11 +83,11 @@ def test_calls_go_back_to_the_stream_below_four_fifths_of_the_limit(serve, monke
 def test_the_thread_that_reads_answers_is_who_looks(serve):
     serve(LIMIT + 1)
 
-    wait_for(lambda: pressure.pressure.is_on, seconds=10, what="the look at the stream")
+    wait_for(lambda: pressure.pressure.is_on, seconds=60, what="the look at the stream")
     while Drain(consumer="quick").run_once():
         pass
 
-    wait_for(lambda: not pressure.pressure.is_on, seconds=10, what="the next look, with nothing appended")
+    wait_for(lambda: not pressure.pressure.is_on, seconds=60, what="the next look, with nothing appended")
 
 
 def test_while_postgresql_takes_nothing_either_the_stream_does(serve, monkeypatch):
