@@ -169,6 +169,7 @@ MIDDLEWARE = [
     "apikeys.middleware.MeteringMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "config.malformed.NulMiddleware",
     "config.rate_limits.RateLimitMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

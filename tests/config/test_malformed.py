@@ -1,0 +1,38 @@
+"""An address with a NUL is refused before it comes near PostgreSQL, which takes none."""
+
+import pytest
+
+from tests.billing.staffing import staff
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/usage/meterreport/?rejection_code=%00",
+        "/admin/usage/meterreport/?rejection_code__exact=a%00b",
+        "/admin/usage/meterreport/?%00=1",
+        "/admin/usage/meterreport/%00/change/",
+    ],
+)
+def test_the_back_office_refuses_a_nul_in_an_address(path):
+    browser = staff("view_meterreport")
+    browser.raise_request_exception = False
+
+    assert browser.get("/admin/usage/meterreport/?rejection_code=a").status_code == 200
+    assert browser.get(path).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/dashboard/usage/?by=%00", "/pricing/?currency=%00", "/docs/%00"])
+def test_so_do_the_pages_of_customers(browser, path):
+    browser.raise_request_exception = False
+
+    assert browser.get(path).status_code == 400
+
+
+def test_the_api_says_which_parameter_is_wrong(browser):
+    answer = browser.get("/api/v1/usage/timeseries?group_by=%00")
+
+    assert answer.status_code == 400
+    assert "group_by" in answer.content.decode()
