@@ -15,6 +15,7 @@ from accounts.addresses import client_network
 from billing.errors import NotSigned
 from billing.models import EventDestination
 from billing.stripe.keys import settle_keys
+from billing.stripe.owner import one_look
 from billing.stripe.signatures import is_signed
 from billing.tasks import enqueue, fetch_thin_event
 from billing.thin_events import take_in
@@ -31,7 +32,8 @@ class WebhookView(ProcessWebhookView):
             return refused(request)
         settle_keys()
         try:
-            response: HttpResponse = super().post(request, uuid)
+            with one_look():
+                response: HttpResponse = super().post(request, uuid)
         except Http404:
             return refused(request, otherwise=404)
         return refused(request) if response.status_code == 400 else response
