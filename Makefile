@@ -17,20 +17,22 @@ ARGS =
 
 BIN = .venv/bin
 RUN = $(BIN)/python -m config.run --var "$(VAR)" --host $(HOST) --port $(PORT) --sandbox-port $(SANDBOX_PORT)
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --generate-hashes \
 	--strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 # The settings want every variable; nothing is connected to.
 SETTINGS = DEBUG=1 DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0 \
 	STRIPE_SECRET_KEY=sk_test_000000000000000000000000
 
-.PHONY: help run test exhaustive histories shuffles faults fuzz bench lint format listing manage lock clean \
+.PHONY: help run test long exhaustive histories shuffles faults fuzz bench lint format listing manage lock clean \
 	env-run env-dev env-bench
 
 help:
 	@echo 'make run      everything on this machine, with demo data (HOST=, PORT=, SANDBOX_PORT=, VAR=)'
 	@echo '              DEMO=3 plays three months of 30 customers first, on an empty VAR'
 	@echo 'make test     the tests (ARGS="tests/billing -x")'
-	@echo 'make exhaustive  every fault at every call and the long stories, of which make test plays a sample'
+	@echo 'make long     the tests that play lives, crashes and races, which make test leaves out'
+	@echo 'make exhaustive  every fault at every call and the long stories, of which make long plays a sample'
 	@echo 'make histories  1,000 random two-year subscription lives in the sandbox (COUNT=, SEED=)'
 	@echo 'make shuffles  years of subscriptions with webhooks shuffled, doubled and lost (COUNT=, SEED=)'
 	@echo 'make faults   random schedules of killed processes and stores; a report in $(VAR)/faults (SCHEDULES=, SEED=, LANES=)'
@@ -50,7 +52,10 @@ manage: env-run
 	@exec $(RUN) --manage $(ARGS)
 
 test: env-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) -m "not long" $(ARGS)
+
+long: env-dev
+	$(PYTEST) -m long $(ARGS)
 
 exhaustive: env-dev
 	EXHAUSTIVE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m exhaustive $(ARGS)

@@ -1,6 +1,7 @@
-"""Refusing what no page has a use for and PostgreSQL no room: an address with a NUL in it.
+"""Refusing what the back office has no use for and PostgreSQL no room: an address with a NUL in it.
 
-Forms refuse it in their fields, but not in an address: Django's back office puts each filter of a list into a query.
+Django puts each filter of a list, and the id of what is to be changed, into a query as it came. All other pages and
+the API's views name the parameter that is wrong, or take another in its place.
 """
 
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 
-from config.errors import API
+BACK_OFFICE = "/admin/"
 
 
 class NulMiddleware:
@@ -16,8 +17,7 @@ class NulMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        # The API's views name the parameter that is wrong.
-        if not request.path_info.startswith(API) and has_nul(request):
+        if request.path_info.startswith(BACK_OFFICE) and has_nul(request):
             raise BadRequest("The address has a NUL character.")
         return self.get_response(request)
 

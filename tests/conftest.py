@@ -10,7 +10,7 @@ from accounts import clock
 from accounts.models import Membership, Organization, Role, User
 from apikeys.models import APIKey
 from billing.entitlements import refresh_entitlement
-from billing.models import Plan
+from billing.models import Meter, Plan, PlanPrice, PlanQuota, StatusPolicy
 from billing.seeds import seed_plans, seed_policies
 from billing.stripe import client as stripe_client
 from billing.stripe.webhook_endpoints import ensure_webhook_endpoint
@@ -23,6 +23,7 @@ from sandbox.state import Sandbox
 from sandbox.transport import SandboxHTTPClient
 from tests.billing.acme import START, Acme
 from tests.flushing import flush_quickly
+from tests.rows import once
 from usage import stream
 from usage.lines import lines
 from usage.outage import outage
@@ -30,11 +31,13 @@ from usage.redis_client import get_redis
 from usage.tables import complete_tables
 
 ACCOUNT = new_account_id()
+SEEDS = (Meter, Plan, PlanQuota, PlanPrice, StatusPolicy)
+LONGEST = ("tests/flows/", "tests/faults/test_schedules.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The flows take the longest: one worker starts with them while the others do the rest.
-    items.sort(key=lambda item: "tests/flows" not in item.nodeid)
+    # What takes longest comes first: one worker is busy with it while the others do the rest.
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -117,8 +120,8 @@ class Unreachable:
 
 @pytest.fixture
 def plans(db: None) -> SimpleNamespace:
-    seed_plans()
-    seed_policies()
+    """The catalogue that a new Tollgate begins with, by slug."""
+    once("seeds", SEEDS, lambda: (seed_plans(), seed_policies()))
     return SimpleNamespace(**{plan.slug: plan for plan in Plan.objects.all()})
 
 

@@ -23,7 +23,7 @@ from usage.models import UsageEvent
 from usage.redis_client import get_redis
 from usage.stream import Drain
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from apikeys.instants import to_microseconds
 from tests.apikeys import callers
 from tests.apikeys.test_gate import NOON, set_limits, used
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 CALLERS = 200
 MINUTE = 60_000_000
 

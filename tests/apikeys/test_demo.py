@@ -127,6 +127,7 @@ def invoices_of(company):
     return list(rows.values_list("stripe_data", flat=True))
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_a_month_is_played_up_to_the_present_and_every_count_of_it_agrees(world):
     buyer = company(
@@ -174,6 +175,7 @@ def stand_in(plans, settings, monkeypatch) -> Iterator[StandIn]:
     sandbox.close()
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_a_running_sandbox_is_played_with_over_http(stand_in, settings):
     buyer = company(
@@ -187,6 +189,7 @@ def test_a_running_sandbox_is_played_with_over_http(stand_in, settings):
     assert prove().differences == []
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_a_card_that_fails_ends_the_plan_and_one_that_is_mended_keeps_it(world):
     lost = company((0, "subscribe", "pro"), (5, "card_fails", ""), name="Lost Cause", calls=1)

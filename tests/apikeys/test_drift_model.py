@@ -29,7 +29,7 @@ from usage.models import UsageEvent, UsageRollup
 from usage.redis_client import get_redis
 from usage.stream import Drain
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 NOON = datetime.now(UTC).replace(day=15, hour=12, minute=20, second=0, microsecond=0)
 START = NOON - timedelta(days=7)
 QUOTA = 80

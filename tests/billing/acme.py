@@ -10,15 +10,15 @@ from werkzeug.test import Client as SandboxBrowser
 from accounts import clock
 from accounts.models import Organization
 from billing.entitlements import current_entitlement, refresh_entitlement
-from billing.models import Entitlement, Meter, Plan, PlanPrice, PlanQuota
+from billing.models import Entitlement, Meter, Plan, PlanPrice, PlanQuota, PriceTier
 from billing.stripe.acting import sync_invoice
-from billing.stripe.catalog import publish_plan
 from billing.stripe.client import get_client
 from billing.stripe.customers import ensure_customer
 from billing.stripe.subscriptions import sync_subscriptions
 from sandbox.app import create_app
 from sandbox.state import Sandbox
 from tests.billing.shelf import publish_plans
+from tests.rows import once
 from tests.usage.cast import make_event
 from usage.ledger import store
 
@@ -62,19 +62,27 @@ class Acme:
 
     def sell_yearly(self) -> None:
         """Add yearly fees to the catalogue, to be published."""
-        for slug, cents in YEARLY.items():
-            PlanPrice.objects.create(plan=Plan.objects.get(slug=slug), interval="year", unit_amount=cents)
+
+        def add() -> None:
+            for slug, cents in YEARLY.items():
+                PlanPrice.objects.create(plan=Plan.objects.get(slug=slug), interval="year", unit_amount=cents)
+
+        once("yearly fees", (Plan, PlanPrice), add)
 
     def publish(self) -> None:
         publish_plans(Plan.objects.all())
 
     def bill_overage(self, plan: Plan, *, included: int, cents: str) -> None:
         """Let a published plan bill what goes beyond the included units, at `cents` each."""
-        PlanQuota.objects.filter(plan=plan).update(included=included, overage=PlanQuota.Overage.BILL)
-        price = plan.prices.get(meter__slug="requests", currency="usd")
-        price.tiers.all().delete()
-        price.tiers.create(up_to=None, unit_amount=cents)
-        publish_plan(plan)
+
+        def change() -> None:
+            PlanQuota.objects.filter(plan=plan).update(included=included, overage=PlanQuota.Overage.BILL)
+            price = plan.prices.get(meter__slug="requests", currency="usd")
+            price.tiers.all().delete()
+            price.tiers.create(up_to=None, unit_amount=cents)
+
+        once(f"{plan.slug}: {cents} beyond {included}", (Plan, PlanQuota, PlanPrice, PriceTier), change)
+        publish_plans([plan])
 
     def subscribe(
         self, plan: Plan, *, interval: str = "month", card: str | None = "pm_card_visa", **params: Any

@@ -325,6 +325,7 @@ def test_a_refusal_names_the_variable(sandbox, plans, configured):
         publish_plan(plans.pro)
 
 
+@pytest.mark.long
 @pytest.mark.exhaustive
 def test_adopting_cut_off_anywhere_is_completed_by_the_next_try(sandbox, plans):
     made = []

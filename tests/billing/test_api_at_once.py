@@ -11,7 +11,7 @@ from tests.billing.api import Program, problem
 from tests.billing.cast import publish_all, subscribe
 from tests.exhaustive import CROWDS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 
 def at_once(callers: int, call: Callable[[], Any]) -> list[Any]:

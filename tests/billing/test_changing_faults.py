@@ -12,7 +12,7 @@ from billing.stripe.previewing import preview_change
 from tests.billing.acme import CHALLENGES, FAILS
 from tests.billing.faults import every_fault
 
-pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive]
+pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive, pytest.mark.long]
 
 # A failure after the change is what a repetition must see through. One before is the same as no call at all.
 KINDS = ("rate_limit", "server_error_after", "timeout_after")

@@ -15,6 +15,7 @@ from tests.billing.acme import CHALLENGES, FAILS
 from tests.exhaustive import CROWDS
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.django_db(transaction=True),
     pytest.mark.exhaustive,
     pytest.mark.parametrize("callers", CROWDS),

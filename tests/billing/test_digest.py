@@ -15,7 +15,7 @@ from tests.sandbox.helpers import KEY
 from tests.sandbox.histories.actions import ACTIONS, HOUR, Step, World
 from tests.sandbox.histories.play import BEGIN
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 # A month's pay, a change, a failing card and its recovery, money back, a schedule, a pause, an end.
 LIFE = [

@@ -98,6 +98,7 @@ def database_url() -> str:
     return f"{base.rpartition('/')[0]}/{name}{'?' if query else ''}{query}"
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_after_a_rotation_webhooks_go_on_with_the_new_key_in_a_process_started_with_it(
     sandbox, served, webhook_endpoint, organization, plans

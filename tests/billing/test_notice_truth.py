@@ -15,7 +15,7 @@ from tests.billing.cast import deliver
 from tests.billing.stage import DAY, GOOD_CARD, HOUR, Stage, open_stage
 from tests.billing.test_notices import fail, last, states
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 @pytest.fixture

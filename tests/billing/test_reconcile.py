@@ -145,6 +145,7 @@ LIVES: list[Callable[..., None]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("live", LIVES)
 def test_a_life_whose_webhooks_were_all_lost_ends_as_if_they_had_come(
     sandbox, subscribed, pass_days, organization, live

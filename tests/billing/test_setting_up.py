@@ -96,6 +96,7 @@ def test_the_second_run_changes_nothing_and_says_so(sandbox, plans):
     assert SetupRun.objects.first().changed_nothing
 
 
+@pytest.mark.long
 @pytest.mark.exhaustive
 def test_a_mishap_at_any_call_is_mended_by_the_next_run_and_leaves_nothing_twice(sandbox, plans):
     Plan.objects.filter(slug__in=["team", "enterprise"]).delete()

@@ -30,7 +30,7 @@ from tests.billing.cast import open_checkout, pay, session_id_of
 from tests.billing.faults import every_fault
 from tests.billing.shelf import publish_plans
 
-pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive]
+pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive, pytest.mark.long]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.billing.buying import confirm, offer_trial, open_pages, paid, statuse
 from tests.billing.cast import ATTEMPT, open_checkout, pay, session_id_of
 from tests.exhaustive import CROWDS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 FEES = {"pro": 2_900, "team": 9_900}
 LIVE = {"active", "trialing", "incomplete", "past_due"}
 

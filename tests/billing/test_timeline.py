@@ -140,6 +140,7 @@ def leaving(stage: Stage) -> None:
     stage.hear()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("set_up", "retries", "then"),
     [

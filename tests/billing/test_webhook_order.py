@@ -20,7 +20,7 @@ from tests.billing.cast import deliver, subscribe
 from tests.billing.stage import BAD_CARD, DAY, HOUR, Stage, open_stage
 from tests.billing.waiting import somebody_waits_for_a_lock, wait_until
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 @pytest.fixture

@@ -25,10 +25,8 @@ def test_the_back_office_refuses_a_nul_in_an_address(path):
 
 
 @pytest.mark.parametrize("path", ["/dashboard/usage/?by=%00", "/pricing/?currency=%00", "/docs/%00"])
-def test_so_do_the_pages_of_customers(browser, path):
-    browser.raise_request_exception = False
-
-    assert browser.get(path).status_code == 400
+def test_a_customer_s_page_has_an_answer_of_its_own(browser, path):
+    assert browser.get(path).status_code in {200, 404}
 
 
 def test_the_api_says_which_parameter_is_wrong(browser):

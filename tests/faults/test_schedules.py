@@ -14,12 +14,14 @@ def results():
     return play(SEEDS, lanes=2)
 
 
+@pytest.mark.long
 def test_after_any_schedule_the_bill_is_the_ledger_and_nothing_acknowledged_is_lost(results):
     assert [report.told(result) for result in results if result["wrong"]] == []
     assert sum(map(report.difference, results)) == 0
     assert sorted(result["seed"] for result in results) == list(SEEDS)
 
 
+@pytest.mark.long
 def test_the_schedules_serve_customers_all_the_while(results):
     served = sum(result["counts"].get("served", 0) for result in results)
     invoiced = sum(result["counts"].get("invoiced", 0) for result in results)

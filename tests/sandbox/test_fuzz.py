@@ -12,6 +12,8 @@ from tests.sandbox.fuzz.calls import calls
 from tests.sandbox.fuzz.play import PLANS, Plan, play
 from tests.sandbox.fuzz.world import world
 
+pytestmark = pytest.mark.long
+
 QUICK = hypothesis.settings(
     derandomize=True,
     database=None,

@@ -20,6 +20,8 @@ import stripe
 from sandbox.__main__ import read_arguments
 from tests.sandbox.helpers import KEY
 
+pytestmark = pytest.mark.long
+
 PATIENCE = 60.0
 
 

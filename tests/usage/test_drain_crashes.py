@@ -22,6 +22,8 @@ from tests.usage.cast import make_event
 from usage.holds import key_of
 from usage.stream import GROUP, STREAM
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 SET_UP = """
 import json

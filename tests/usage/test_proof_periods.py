@@ -24,7 +24,7 @@ from usage.partitions import ensure_partition
 from usage.proof import prove
 from usage.tasks import report_usage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 Status = Proof.Status
 
 

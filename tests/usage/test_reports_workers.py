@@ -17,7 +17,7 @@ from tests.usage.outbox import companies, counted, use
 from usage import reports, streaming
 from usage.models import MeterReport
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 State = MeterReport.State
 HOURS = 6

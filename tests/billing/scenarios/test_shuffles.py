@@ -17,7 +17,7 @@ from tests.billing.scenarios.postman import BadPostman
 from tests.billing.scenarios.stories import STORIES, Story
 from tests.exhaustive import some
 
-pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive]
+pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive, pytest.mark.long]
 
 TOLD = os.environ.get("SHUFFLES")
 FIRST = int(os.environ.get("SHUFFLES_SEED", "1"))

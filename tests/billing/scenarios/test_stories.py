@@ -7,7 +7,7 @@ from tests.billing.scenarios.conftest import NewWorld
 from tests.billing.scenarios.stories import LONG_STORIES, STORIES, Story
 from tests.exhaustive import IS_EXHAUSTIVE, some
 
-pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive]
+pytestmark = [pytest.mark.django_db, pytest.mark.exhaustive, pytest.mark.long]
 
 
 # Those that run for years are told in an exhaustive run.

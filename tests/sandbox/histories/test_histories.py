@@ -12,6 +12,8 @@ from tests.sandbox.histories.model import METERED, MONTHLY, coverage, half_up, h
 from tests.sandbox.histories.play import BEGIN, MONTHS_24, play
 from tests.sandbox.histories.watching import check_invoice, rewound
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("part", range(4))
 @hypothesis.settings(
