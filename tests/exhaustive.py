@@ -1,6 +1,6 @@
 """How much of what can be tried in every combination is tried.
 
-`make test` plays a few of each, chosen by a seed; with EXHAUSTIVE=1 in the environment all of them are played.
+A few of each are played, chosen by a seed; with EXHAUSTIVE=1 in the environment all of them are played.
 Tests that have two lengths carry the marker `exhaustive`:
 
     EXHAUSTIVE=1 python -m pytest -n 2 --dist worksteal -m exhaustive
