@@ -14,7 +14,7 @@ from tests.usage.ingesting import cloud, event
 from usage.models import UsageEvent
 from usage.tasks import report_usage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
 
 

@@ -16,7 +16,7 @@ from apikeys.models import APIKey
 from billing.models import Entitlement
 from usage.redis_client import get_redis
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 NOON = datetime.now(UTC).replace(day=15, hour=12, minute=0, second=0, microsecond=0)
 MINUTE = timedelta(seconds=60)
 MICROSECOND = timedelta(microseconds=1)

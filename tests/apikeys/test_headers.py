@@ -60,6 +60,7 @@ def parsed(header: str) -> dict[str, dict[str, int]]:
     return found
 
 
+@pytest.mark.long
 @settings(**MANY)
 @given(limits=LIMITS, pauses=st.lists(st.integers(0, 40_000_000), min_size=4, max_size=14))
 def test_a_client_that_reads_ratelimit_and_obeys_is_never_refused(sell, call, limits, pauses):
@@ -74,6 +75,7 @@ def test_a_client_that_reads_ratelimit_and_obeys_is_never_refused(sell, call, li
                 hands.move(now + max([timedelta(microseconds=pause), *(timedelta(seconds=t) for t in waits)]))
 
 
+@pytest.mark.long
 @settings(**MANY)
 @given(limits=LIMITS, pauses=st.lists(st.integers(0, 5_000_000), min_size=4, max_size=14))
 def test_a_client_that_waits_for_retry_after_is_never_refused_twice(sell, call, limits, pauses):

@@ -13,7 +13,7 @@ from billing.stripe.client import get_client
 from billing.tasks import refresh_entitlements_in
 from tests.billing.stage import BAD_CARD, DAY, HOUR, open_stage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 MOMENT = timedelta(microseconds=1)
 

@@ -20,7 +20,7 @@ from tests.apikeys.serving import serving
 from tests.flows.stack import Answer, free_port, request, wait_for
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "gateway.md"
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 NGINX_FRAME = """
 daemon off;

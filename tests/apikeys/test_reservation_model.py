@@ -22,7 +22,7 @@ from tests.apikeys.reserving import Server
 from usage.models import UsageEvent, UsageRollup
 from usage.redis_client import get_redis
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 NOON = datetime.now(UTC).replace(day=15, hour=12, minute=0, second=0, microsecond=0)
 QUOTA = 60
 

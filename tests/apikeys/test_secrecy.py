@@ -25,7 +25,7 @@ from apikeys.secret import digest, new_secret
 from config.reporting import ExceptionReporter, Formatter
 from config.urls import urlpatterns as real_urlpatterns
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 
 

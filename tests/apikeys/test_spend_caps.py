@@ -8,7 +8,7 @@ from billing.spend_caps import remove_spend_cap, set_spend_cap
 from tests.apikeys.test_allowance import call
 from usage.flush import flush_usage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 FEE = 2_900
 
 

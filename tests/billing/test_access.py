@@ -20,6 +20,8 @@ from tests.billing.cast import subscribe
 from tests.billing.stage import BAD_CARD, DAY, HOUR, Stage, lines_of, open_stage
 from tests.billing.test_entitlements import set_subscription
 
+pytestmark = pytest.mark.long
+
 SINCE = datetime(2026, 11, 3, 7, 30, 15, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
 

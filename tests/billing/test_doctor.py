@@ -22,7 +22,7 @@ from tests.billing.cast import deliver, subscribe
 from tests.usage.cast import serve
 from usage.tasks import report_usage
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("durable_redis")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("durable_redis"), pytest.mark.long]
 
 
 @pytest.fixture

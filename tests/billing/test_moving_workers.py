@@ -21,7 +21,7 @@ from tests.billing.catalogue import bill_overage, fee_of, raise_fee, subscribe_a
 from tests.billing.faults import every_fault
 from tests.billing.test_moving import billed, move, only_row, prices_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 State = SubscriberMove.State
 

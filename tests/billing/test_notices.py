@@ -14,7 +14,7 @@ from billing.stripe.client import get_client
 from billing.tasks import note_trials_ending
 from tests.billing.stage import BAD_CARD, DAY, GOOD_CARD, HOUR, Stage, lines_of, links_in, open_stage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 ALERT = {
     "meter": "requests",
     "meter_name": "Requests",

@@ -18,7 +18,7 @@ from tests.billing.catalogue import (
 )
 from tests.billing.faults import every_fault
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 @pytest.mark.exhaustive

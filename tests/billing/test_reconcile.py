@@ -21,7 +21,7 @@ from tests.billing.faults import every_fault
 from tests.billing.troubles import discount_of, move, sandbox_time
 from tests.exhaustive import some
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 MIRRORED = [
     djstripe.Customer,
@@ -145,7 +145,6 @@ LIVES: list[Callable[..., None]] = [
 ]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("live", LIVES)
 def test_a_life_whose_webhooks_were_all_lost_ends_as_if_they_had_come(
     sandbox, subscribed, pass_days, organization, live

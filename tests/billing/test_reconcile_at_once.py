@@ -16,7 +16,7 @@ from tests.billing.cast import subscribe
 from tests.billing.troubles import subscribe_once_more
 from tests.exhaustive import CROWDS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 
 def at_once(work: Any, *, workers: int) -> list[Any]:

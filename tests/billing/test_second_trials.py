@@ -31,7 +31,7 @@ from tests.billing.buying import (
 from tests.billing.cast import deliver, open_checkout, pay, publish_all, session_id_of
 from tests.exhaustive import CROWDS
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 OTHER_CARD = "5555555555554444"
 DAY = 86_400
 

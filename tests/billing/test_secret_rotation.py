@@ -25,7 +25,7 @@ from sandbox.events.listening import roll_secret
 from tests.billing.cast import deliver, subscribe
 from tests.billing.test_thin_endpoint import reject_usage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ LIVING: dict[str, Any] = {
     "checkout.session": lambda row: row["status"] == "open",
 }
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 def probe_named(name: str) -> Probe:

@@ -13,7 +13,7 @@ from sandbox.events.event_types import snapshot_types
 from tests.billing.scenes import SCENES
 from tests.billing.stage import open_stage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[2]
 

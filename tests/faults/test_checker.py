@@ -25,7 +25,7 @@ from usage.ledger import store
 from usage.models import MeterReport, UsageEvent, UsageRollup
 from usage.tasks import report_usage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 SEED = 7
 DAY = timedelta(days=1)

@@ -12,6 +12,8 @@ from playwright.sync_api import Page, expect
 from sandbox.events.webhooks import sign
 from tests.flows.stack import Answer, Stack, request, wait_for
 
+pytestmark = pytest.mark.long
+
 
 def sign_up(page: Page, stack: Stack, *, then: str) -> str:
     """Sign up as somebody new, by way of the plans; return the address used."""

@@ -15,6 +15,8 @@ from sandbox import Sandbox, clockwork
 from sandbox.errors import ApiError
 from tests.sandbox.helpers import Shop
 
+pytestmark = pytest.mark.long
+
 START = 1_780_000_000
 PATIENCE = 20.0
 

@@ -11,7 +11,7 @@ from usage.models import Correction, MeterReport, Proof
 from usage.repair import repair
 from usage.tasks import report_usage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 ELEVEN = datetime(2026, 4, 11, 11, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

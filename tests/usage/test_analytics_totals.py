@@ -29,7 +29,7 @@ from usage.ledger import store
 from usage.local_time import Interval, following, hour_start, round_down, starts_between
 from usage.models import DayTotal, SummedDay, UsageRollup
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 HOUR, DAYS = timedelta(hours=1), 4
 METERS = ["requests", "tokens"]

@@ -10,7 +10,7 @@ from accounts.models import Organization
 from tests.usage.ingesting import event, sell, send, statuses
 from usage.models import IngestedEvent, UsageEvent, UsageRollup
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 SENDERS = 6
 
 

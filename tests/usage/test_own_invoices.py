@@ -19,7 +19,7 @@ from usage.corrections import CannotCorrect
 from usage.models import Correction, Proof
 from usage.tasks import report_usage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 State = Correction.State
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from billing.models import Meter
 from tests.usage.cast import make_event
 from usage.ledger import store
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 CHROMIUM = Path("/usr/bin/chromium")
 # In a frame, since the browser's own window has a least width.

@@ -13,7 +13,7 @@ from usage.models import Correction, Proof
 from usage.repair import repair
 from usage.tasks import report_usage, send_corrections
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 
 def at_once(*jobs):
