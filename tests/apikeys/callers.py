@@ -111,7 +111,7 @@ def running(*, count: int, database: str, redis_url: str) -> Iterator[Callers]:
         for process in processes:
             process.stdin.close()
         for process in processes:
-            process.wait(timeout=10)
+            process.wait(timeout=60)
             process.stdout.close()
 
 

@@ -76,7 +76,7 @@ class Cluster:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 def answers(node: Redis) -> bool:

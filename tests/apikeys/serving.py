@@ -37,7 +37,7 @@ def serving() -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         connection.dec_thread_sharing()
         for each in signals:
             each.connect(close_old_connections)

@@ -106,7 +106,7 @@ def running(command: list[str], port: int, environment: dict[str, str]) -> Itera
         yield
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         process.stderr.close()
 
 

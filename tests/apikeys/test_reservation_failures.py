@@ -273,7 +273,7 @@ def test_what_is_given_back_while_somebody_fills_the_counter_is_not_lost(server,
         """Settle just after the filler has seen all of it reserved, and nothing on the stream."""
         found = backlog(organization_id)
         settler.start()
-        assert is_waiting.wait(5)
+        assert is_waiting.wait(60)
         return found
 
     with monkeypatch.context() as patch:

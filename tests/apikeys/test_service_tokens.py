@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
 from django.urls import reverse
 from redis.exceptions import ConnectionError as Unreachable
 
@@ -16,7 +15,7 @@ from apikeys.models.service_tokens import NotInUse, find_digest
 from apikeys.secret import checksum
 from apikeys.service_access import find_access
 from tests.billing.staffing import said, staff
-from tests.flows.stack import wait_for
+from tests.billing.waiting import somebody_waits_for_a_lock, wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -283,26 +282,20 @@ def test_a_revocation_waits_for_who_is_copying_the_token_and_drops_the_copy(redi
     def slowly(digest):
         record = copy(digest)
         reached.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return record
 
     monkeypatch.setattr(service_access, "copy", slowly)
     with ThreadPoolExecutor(2) as others:
         asked = others.submit(find_access, secret)
-        assert reached.wait(10)
+        assert reached.wait(60)
         revoked = others.submit(token.revoke)
-        wait_for(somebody_waits_for_a_lock, seconds=60, what="The revocation waits for the row")
+        wait_until(somebody_waits_for_a_lock)
         assert redis.keys("tollgate:service-token:*") != []
         go_on.set()
-        assert asked.result(10)
-        revoked.result(10)
+        assert asked.result(60)
+        revoked.result(60)
     monkeypatch.undo()
 
     assert redis.keys("tollgate:service-token:*") == []
     assert find_access(secret) is None
-
-
-def somebody_waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        return bool(cursor.fetchone()[0])

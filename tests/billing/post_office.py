@@ -59,7 +59,7 @@ class Clerk(socketserver.StreamRequestHandler):
         message = message_from_bytes(b"".join(lines), policy=policy.default)
         assert isinstance(message, EmailMessage)
         self.server.at_counter.set()
-        self.server.lets_go.wait(timeout=5)
+        self.server.lets_go.wait(timeout=60)
         if self.server.hangs_up:
             return False
         self.server.taken.append(message)

@@ -28,6 +28,6 @@ def test_who_has_waited_for_the_lock_finds_the_row_as_it_has_become(organization
             waiting = other.submit(read)
             wait_until(somebody_waits_for_a_lock)
             Entitlement.objects.update(plan=plans.pro, bought_plan=plans.pro, policy=policy)
-        found = waiting.result(timeout=10)
+        found = waiting.result(timeout=60)
 
     assert (found.plan, found.bought_plan, found.policy) == (plans.pro, plans.pro, policy)

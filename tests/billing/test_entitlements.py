@@ -11,6 +11,7 @@ from billing.periods import calendar_month
 from billing.subscriptions import find_live_subscription
 from billing.tasks import refresh_entitlements
 from tests.billing.cast import subscribe
+from tests.billing.waiting import somebody_waits_for_a_lock, wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -152,14 +153,7 @@ def test_whoever_waits_for_the_lock_sees_the_plan_that_was_changed_meanwhile(org
         with transaction.atomic():
             lock_entitlement(organization)
             waiting = pool.submit(lock)
-            while not is_anybody_waiting_for_a_lock():
-                pass
+            wait_until(somebody_waits_for_a_lock)
             Entitlement.objects.filter(organization=organization).update(plan=plans.team)
 
         assert waiting.result() == plans.team
-
-
-def is_anybody_waiting_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        return bool(cursor.fetchone()[0])

@@ -172,7 +172,7 @@ def test_set_ups_at_the_same_time_make_one_of_each(sandbox, settle, kind):
 
     def run() -> str:
         try:
-            together.wait(10)
+            together.wait(60)
             return settle().id
         finally:
             connection.close()

@@ -112,7 +112,7 @@ class Held(SandboxHTTPClient):
         if not self.is_held and method.lower() == "get" and "/v1/subscriptions/" in url:
             self.is_held = True
             self.asked.set()
-            assert self.arrives.wait(timeout=10)
+            assert self.arrives.wait(timeout=60)
         return answer
 
 
@@ -136,7 +136,7 @@ def test_of_two_events_at_once_the_older_answer_does_not_win(
 
     with ThreadPoolExecutor(2) as stripe_itself:
         first = stripe_itself.submit(hear, older)
-        assert slow.asked.wait(timeout=10)
+        assert slow.asked.wait(timeout=60)
         get_client().v1.subscriptions.cancel(subscription.id)
         newer = next(d for d in sandbox.webhooks.pending() if d.event_type == "customer.subscription.deleted")
         second = stripe_itself.submit(hear, newer)

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.models import Organization
+from tests.billing.waiting import somebody_waits_for_a_lock, wait_until
 from tests.usage.cast import make_event
 from usage import ledger
 from usage.analytics import Dimension, series
@@ -169,7 +170,7 @@ def test_an_event_that_is_being_stored_while_its_day_is_summed_up_is_not_missed(
             with transaction.atomic():
                 use(organization, DAY + HOUR, 2)
                 stored.set()
-                may_commit.wait(10)
+                may_commit.wait(60)
         finally:
             connection.close()
 
@@ -182,9 +183,10 @@ def test_an_event_that_is_being_stored_while_its_day_is_summed_up_is_not_missed(
 
     writer, summer = threading.Thread(target=write), threading.Thread(target=add_up)
     writer.start()
-    assert stored.wait(10)
+    assert stored.wait(60)
     summer.start()
-    assert not done.wait(0.3)  # It waits for whoever writes.
+    wait_until(lambda: done.is_set() or somebody_waits_for_a_lock())
+    assert not done.is_set()  # It waits for whoever writes.
     may_commit.set()
     writer.join()
     summer.join()
@@ -203,7 +205,7 @@ def test_an_event_that_comes_while_its_day_is_summed_up_marks_it():
     with transaction.atomic():
         sum_day(day, settled=DAY + 24 * HOUR)
         late.start()
-        late.join(0.3)
+        wait_until(lambda: not late.is_alive() or somebody_waits_for_a_lock())
         assert late.is_alive()
     late.join()
 

@@ -69,7 +69,7 @@ def test_a_reader_holds_exactly_what_it_has_read_until_it_is_done_with_it():
     assert get_redis().xlen(STREAM) == 2
 
 
-def test_a_reader_that_finds_nothing_holds_nothing_and_writes_nothing():
+def test_a_reader_that_finds_nothing_holds_nothing_and_writes_nothing(own_redis):
     one = reader("one")
     before = get_redis().info("persistence")["rdb_changes_since_last_save"]
 
