@@ -52,16 +52,19 @@ def units_within(amount: int, tiers: Iterable[Mapping[str, Any]]) -> int | None:
 def apply_caps(
     quotas: Quotas, caps: Sequence[SpendCap], subscription: PlanSubscription | None, *, since: datetime
 ) -> Quotas:
-    """Return the quotas with `spend_cap` beside those that bill overage and have a cap.
+    """Return the quotas with `spend_cap` beside those that have a cap which the customer's price can reach.
 
-    `since` is when the first of the periods began whose units count in this one.
+    The price decides, not the quota: where an override or a newer plan includes more than the price does, or bills
+    nothing, Stripe charges by the price all the same. `since` is when the first of the periods began whose units
+    count in this one.
     """
     applied = {slug: dict(quota) for slug, quota in quotas.items()}
     for cap in caps:
         quota = applied.get(cap.meter.slug)
-        if quota and quota["overage"] == PlanQuota.Overage.BILL and subscription:
-            ceiling = find_ceiling(cap, quota["included"], subscription, since=since)
-            if ceiling is not None:
+        if quota and subscription:
+            included, bills = quota["included"], quota["overage"] == PlanQuota.Overage.BILL
+            ceiling = find_ceiling(cap, included, subscription, since=since)
+            if ceiling is not None and (bills or included is None or ceiling < included):
                 quota["spend_cap"] = ceiling
     return applied
 
@@ -73,14 +76,14 @@ def find_ceiling(
 
     Where it cannot be told what a unit costs, or the cap is in another currency than is billed, nothing
     beyond the included units is allowed: the customer asked not to pay more, and more calls can be had by
-    setting the cap anew.
+    setting the cap anew. Unlimited units are all included.
     """
     price = metered_price(subscription, cap.meter)
     if price is None or subscription.trial_ends_at:
         return None  # Nothing of the meter goes on an invoice.
     tiers = tiers_of(price, cap.meter)
     if tiers is None:
-        return included or 0
+        return included
     free = units_within(0, tiers)
     if cap.currency != subscription.currency:
         return free if included is None else included if free is None else min(included, free)
@@ -96,10 +99,14 @@ def find_ceiling(
 
 
 class CapLevel(NamedTuple):
-    """A spend cap, in the currency's minor unit, and at how many units each percentage of it is reached."""
+    """A spend cap, in the currency's minor unit, and at how many units each percentage of it is reached.
+
+    `free` of the period's units cost nothing.
+    """
 
     amount: int
     currency: str
+    free: int
     units: dict[int, int]
 
 
@@ -118,15 +125,19 @@ def find_cap_levels(entitlement: Entitlement, meter: Meter, *, levels: Iterable[
     if stops_at is None or cap is None or subscription is None or cap.currency != subscription.currency:
         return None
     included = entitlement.quotas[meter.slug]["included"]
-    units = {}
-    for level in levels:
+
+    def paid_by(percent: int) -> int | None:
         part = SpendCap(
-            organization=organization, meter=meter, amount=cap.amount * level // 100, currency=cap.currency
+            organization=organization, meter=meter, amount=cap.amount * percent // 100, currency=cap.currency
         )
-        reached = find_ceiling(part, included, subscription, since=entitlement.counted_starts[0])
+        return find_ceiling(part, included, subscription, since=entitlement.counted_starts[0])
+
+    free, units = paid_by(0) or 0, {}
+    for level in levels:
+        reached = paid_by(level)
         # A first unit may cost more than the level: it is reached by that one.
-        units[level] = stops_at if level == 100 or reached is None else max(reached, (included or 0) + 1)
-    return CapLevel(cap.amount, cap.currency, units)
+        units[level] = stops_at if level == 100 or reached is None else max(reached, free + 1)
+    return CapLevel(cap.amount, cap.currency, free, units)
 
 
 def metered_price(subscription: PlanSubscription, meter: Meter) -> dict[str, Any] | None:

@@ -134,19 +134,22 @@ def of_refused_trial(notice: Notice, entitlement: Entitlement) -> dict[str, Any]
 
 
 def of_quota(notice: Notice, entitlement: Entitlement) -> dict[str, Any]:
-    """Add how much of the quota is used, and what happens at its end: calls are refused, or each unit costs."""
+    """Add how much of the quota is used, and what happens at its end: calls are refused, each unit costs, or none."""
     found = of_limit(notice)
     subscription = find_live_subscription(notice.organization)
     meter = Meter.objects.filter(slug=notice.context["meter"]).first()
-    unit_price = ""
-    if subscription and meter and not notice.context["is_blocked"]:
-        price = metered_price(subscription, meter)
-        tiers = tiers_of(price, meter) if price else None
-        amounts = [tier["unit_amount_decimal"] for tier in tiers or [] if float(tier["unit_amount_decimal"])]
-        unit_price = unit_money(amounts[0], subscription.currency) if amounts else ""
+    price = metered_price(subscription, meter) if subscription and meter else None
+    tiers = tiers_of(price, meter) if price and meter else None
+    amounts = [tier["unit_amount_decimal"] for tier in tiers or [] if float(tier["unit_amount_decimal"])]
+    is_trial = bool(subscription and subscription.trial_ends_at)
+    unit_price = unit_money(amounts[0], subscription.currency) if subscription and amounts else ""
     label = "See plans with more" if notice.context["is_blocked"] else "See your usage"
     return found | {
         "unit_price": unit_price,
+        "is_trial": is_trial,
+        # Not where it cannot be told, by a price that was made elsewhere.
+        "is_free": not notice.context["is_blocked"]
+        and (is_trial or price is None or (tiers is not None and not amounts)),
         "action": Action(label, page("billing" if notice.context["is_blocked"] else "usage")),
     }
 

@@ -26,11 +26,11 @@ def key_lines(limit: int | None) -> list[str]:
 
 def quota_line(quota: dict[str, Any], *, unit: str) -> str:
     """Return a quota's line. `quota` is one of Entitlement.quotas."""
-    if quota["included"] is None:
-        return f"unlimited {unit}s"
     after = ", then billed" if quota["overage"] == PlanQuota.Overage.BILL else ""
     if quota.get("spend_cap") is not None:
         after += f", at most {counted(quota['spend_cap'], unit)} by the spend cap"
+    if quota["included"] is None:
+        return f"unlimited {unit}s{after}"
     return f"{counted(quota['included'], unit)} a month{after}"
 
 

@@ -8,7 +8,8 @@ from accounts import clock
 from accounts.models import Organization, User
 from billing.entitlements import current_entitlement, lock_entitlement, refresh_entitlement
 from billing.models import Entitlement, Meter, PlanQuota, SpendCap
-from billing.standing import find_standing
+from billing.overage import find_charging
+from billing.standing import Standing, find_standing
 from billing.templatetags.money import money
 
 # Twelve digits: more than any invoice, and within what JSON's readers take for whole.
@@ -19,8 +20,10 @@ MOST = 10**12
 class CapState:
     """What there is to say of one meter's cap.
 
-    `cap` is None where none is set. `currency` is what the subscription is billed in, None without one.
-    `stops_at` is the period's last unit that is let through, None where the cap stops nothing.
+    `cap` is None where none is set. `is_billed` says whether units can cost anything: beyond those that the plan
+    includes, or of those where the customer's price charges them all the same. `currency` is what the subscription is
+    billed in, None without one. `stops_at` is the period's last unit that is let through, None where the cap stops
+    nothing; `is_trial` says that it is for the trial that nothing is billed.
     """
 
     meter: Meter
@@ -29,6 +32,7 @@ class CapState:
     included: int | None
     currency: str | None
     stops_at: int | None
+    is_trial: bool = False
 
     @property
     def can_be_set(self) -> bool:
@@ -51,6 +55,8 @@ class CapState:
                 f"{amount} a month, while you are billed in {str(self.currency).upper()}. Until you set it anew, no "
                 f"{self.meter.unit} beyond the included ones is let through."
             )
+        if self.is_trial:
+            return f"{amount} a month. It waits: in the trial nothing is billed."
         if self.stops_at is None:
             return f"{amount} a month. At your price no number of {self.meter.unit}s reaches it."
         return (
@@ -65,31 +71,36 @@ def cap_states(organization: Organization) -> list[CapState]:
     caps = {cap.meter_id: cap for cap in organization.spend_caps.all()}
     meters = Meter.objects.filter(slug__in=entitlement.quotas) | Meter.objects.filter(pk__in=caps)
     standing = find_standing(organization)
-    currency = standing.currency if standing else None
-    states = [
-        state_of(entitlement, meter, caps.get(meter.pk), currency=currency) for meter in meters.distinct()
-    ]
+    states = [state_of(entitlement, meter, caps.get(meter.pk), standing) for meter in meters.distinct()]
     return [state for state in states if state.cap or state.can_be_set]
 
 
 def cap_state(organization: Organization, meter: Meter) -> CapState:
     entitlement, standing = current_entitlement(organization), find_standing(organization)
     cap = organization.spend_caps.filter(meter=meter).first()
-    return state_of(entitlement, meter, cap, currency=standing.currency if standing else None)
+    return state_of(entitlement, meter, cap, standing)
 
 
 def state_of(
-    entitlement: Entitlement, meter: Meter, cap: SpendCap | None, *, currency: str | None
+    entitlement: Entitlement, meter: Meter, cap: SpendCap | None, standing: Standing | None
 ) -> CapState:
     quota = entitlement.quotas.get(meter.slug) or {"included": 0, "overage": PlanQuota.Overage.BLOCK}
     return CapState(
         meter=meter,
         cap=cap,
-        is_billed=quota["overage"] == PlanQuota.Overage.BILL,
+        is_billed=quota["overage"] == PlanQuota.Overage.BILL
+        or charges(entitlement, meter, quota["included"]),
         included=quota["included"],
-        currency=currency,
+        currency=standing.currency if standing else None,
         stops_at=quota.get("spend_cap"),
+        is_trial=bool(entitlement.subscription_id and standing and standing.trial_ends_at),
     )
+
+
+def charges(entitlement: Entitlement, meter: Meter, included: int | None) -> bool:
+    """Tell whether some of the units that are let through cost something at the customer's price."""
+    charging = find_charging(entitlement, meter)
+    return charging is not None and (included is None or included > charging.free)
 
 
 @transaction.atomic

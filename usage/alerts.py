@@ -89,7 +89,8 @@ def runs_out_at(entitlement: Entitlement, meter: Meter, news: News, *, now: date
 
 def is_limited(entitlement: Entitlement, meter: str, *, now: datetime) -> bool:
     quota = entitlement.quotas.get(meter)
-    return bool(quota and quota["included"] is not None and now < entitlement.period_end)
+    limits = [quota["included"], quota.get("spend_cap")] if quota else []
+    return any(limit is not None for limit in limits) and now < entitlement.period_end
 
 
 def without_noted(found: list[Crossing]) -> list[Crossing]:
@@ -132,11 +133,10 @@ def crossings(entitlement: Entitlement, meter: Meter, *, used: int, now: datetim
                 "is_capped": not blocks and stops_at is not None,
             },
         )
-    # Before the included units are used nothing is spent.
-    if stops_at is None or used <= included:
+    if stops_at is None:
         return
     cap = find_cap_levels(entitlement, meter, levels=LEVELS)
-    if cap:
+    if cap and used > cap.free:
         yield from spend_crossing(entitlement, cap, used=used, common=common, now=now)
 
 

@@ -7,7 +7,7 @@ from django.db.models import Sum
 
 from accounts.models import Organization
 from billing.models import Entitlement, Meter, PlanQuota
-from billing.overage import Overage, find_overage
+from billing.overage import Overage, find_charging, find_overage
 from usage.forecast import Forecast, Pace, pace, paces, project
 from usage.models import UsageRollup
 from usage.quota_periods import current_period
@@ -17,10 +17,10 @@ from usage.quota_periods import current_period
 class MeterUsage:
     """One meter's units in the current period. `included`, `remaining` and `percent` are None for unlimited.
 
-    `is_billed` says whether units beyond the included ones are sold; `stops_at` is then the last one that the
-    customer's own spend cap allows, None without one. `overage` is what they have
-    come to, None where nothing has. `rate_days` is how many whole days the forecast's rate is of: 0 where it is that
-    of the period so far, None where there is no rate.
+    `goes_on` says whether units beyond the included ones are let through, `is_billed` whether they cost anything: in a
+    trial, or at a price of before, they may not. `stops_at` is the last one that the customer's own spend cap allows,
+    None without one. `overage` is what units have come to, None where nothing has. `rate_days` is how many whole days
+    the forecast's rate is of: 0 where it is that of the period so far, None where there is no rate.
     """
 
     slug: str
@@ -32,6 +32,7 @@ class MeterUsage:
     period_end: datetime
     forecast: Forecast
     rate_days: int | None = 0
+    goes_on: bool = False
     is_billed: bool = False
     stops_at: int | None = None
     overage: Overage | None = None
@@ -62,7 +63,9 @@ def meter_usage(entitlement: Entitlement, meter: Meter, *, now: datetime) -> Met
 
 
 def summarize(entitlement: Entitlement, meter: Meter, rate: Pace, *, now: datetime) -> MeterUsage:
-    quota = entitlement.quotas[meter.slug]
+    quota, charging = entitlement.quotas[meter.slug], find_charging(entitlement, meter)
+    goes_on = quota["overage"] == PlanQuota.Overage.BILL
+    since = current_period(entitlement).first
     return MeterUsage(
         slug=meter.slug,
         name=meter.name,
@@ -71,11 +74,12 @@ def summarize(entitlement: Entitlement, meter: Meter, rate: Pace, *, now: dateti
         included=entitlement.find_quota(meter.slug),
         period_start=entitlement.period_start,
         period_end=entitlement.period_end,
-        is_billed=quota["overage"] == PlanQuota.Overage.BILL,
+        goes_on=goes_on,
+        is_billed=goes_on and charging is not None,
         stops_at=quota.get("spend_cap"),
         rate_days=rate.whole_days,
         forecast=project(rate, entitlement, meter.slug, now=now),
-        overage=find_overage(entitlement, meter, used=rate.used, since=current_period(entitlement).first),
+        overage=find_overage(entitlement, meter, charging, used=rate.used, since=since),
     )
 
 

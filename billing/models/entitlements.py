@@ -196,8 +196,8 @@ class Entitlement(models.Model):
     """What an organization may do now: the one answer to “may they?”.
 
     Computed by `refresh_entitlement`, never edited. `quotas` maps a meter's slug to
-    {"included": units or null for unlimited, "overage": "block" or "bill", "spend_cap": with overage billed, the
-    units at which the customer's own spend cap stops, or null}. `plan` is the plan whose limits
+    {"included": units or null for unlimited, "overage": "block" or "bill", "spend_cap": where the customer's
+    price can reach their own spend cap, the units at which it stops}. `plan` is the plan whose limits
     apply; `bought_plan` the one that the subscription is for, which differs where a payment is missing.
     """
 
