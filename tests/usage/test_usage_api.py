@@ -201,6 +201,23 @@ def test_a_series_can_be_narrowed(organization, program, in_april, query, units)
     assert series(program, **query).json()["totals"]["units"] == units
 
 
+@pytest.mark.parametrize("endpoint", [" lead", "trail ", " "])
+def test_an_endpoint_is_asked_for_with_the_spaces_that_it_is_listed_with(
+    organization, program, in_april, endpoint
+):
+    use(organization, DAY, 3, endpoint=endpoint)
+    use(organization, DAY, 4, endpoint="lead")
+
+    (listed,) = [
+        group["value"]
+        for group in series(program, group_by="endpoint").json()["groups"]
+        if group["value"] != "lead"
+    ]
+
+    assert listed == endpoint
+    assert series(program, endpoint=listed).json()["totals"]["units"] == 3
+
+
 def test_a_series_can_be_narrowed_to_a_key_of_one_s_own(organization, program, api_key, rival, in_april):
     use(organization, DAY, 1)
     use(organization, DAY, 2, api_key_id=api_key.key.pk)

@@ -126,7 +126,10 @@ class NothingSerializer(StrictSerializer):
 class FilterSerializer(StrictSerializer):
     key = serializers.UUIDField(required=False, help_text="An API key's id, as `group_by=key` has it.")
     endpoint = serializers.CharField(
-        required=False, max_length=200, help_text="As `group_by=endpoint` has it."
+        required=False,
+        max_length=200,
+        trim_whitespace=False,  # It is a source too, which may begin or end with a space.
+        help_text="As `group_by=endpoint` has it.",
     )
     status = StatusField(required=False)
     time_zone = ZoneField(
