@@ -24,6 +24,11 @@ def day_start(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
+def first_hour(day: date, zone: ZoneInfo) -> datetime:
+    """Return when the first hour begins that counts in a local day, in UTC: at midnight or less than an hour later."""
+    return round_up(day_start(day, zone), Interval.HOUR, zone)
+
+
 def local_day(moment: datetime, zone: ZoneInfo) -> date:
     return moment.astimezone(zone).date()
 

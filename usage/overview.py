@@ -23,7 +23,7 @@ from usage.analytics import (
 )
 from usage.cells import Scope
 from usage.charts import Chart, draw
-from usage.local_time import Interval, day_start, following, local_day, round_up
+from usage.local_time import Interval, day_start, first_hour, local_day
 from usage.naming import group_names
 from usage.quota_periods import QuotaPeriod, current_period, quota_periods
 from usage.summaries import MeterUsage, meter_usage
@@ -175,13 +175,11 @@ def charted(choice: Choice, whole: Scope, zone: ZoneInfo) -> Scope:
     if choice.interval == Interval.DAY:
         return whole
     if choice.interval == Interval.HOUR:
-        start = day_start(choice.day, zone)
-        # Those that begin in it: an hour that its midnight cuts in two is the day's before.
         return Scope(
             organization=whole.organization,
             meter=whole.meter,
-            start=round_up(start, Interval.HOUR, zone),
-            end=round_up(following(start, Interval.DAY, zone), Interval.HOUR, zone),
+            start=first_hour(choice.day, zone),
+            end=first_hour(choice.day + timedelta(days=1), zone),
             time_zone=zone.key,
             period_starts=whole.period_starts,
         )

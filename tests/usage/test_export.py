@@ -147,6 +147,17 @@ def test_names_are_quoted_as_rfc_4180_has_it(organization, program):
     assert row["key_name"] == '\'=HYPERLINK("http://evil.example","see"),\nmore'
 
 
+def test_two_days_by_hour_have_no_row_in_common_where_midnight_cuts_an_hour_in_two(organization, program):
+    use(organization, datetime(2026, 4, 9, 18, 10, tzinfo=UTC))  # At 23:40 in India, in the hour from 23:30.
+
+    found = [
+        rows(program.get(f"usage/export?interval=hour&time_zone=Asia/Kolkata&from={day}&to={following}"))
+        for day, following in (("2026-04-09", "2026-04-10"), ("2026-04-10", "2026-04-11"))
+    ]
+
+    assert [[row["start"] for row in day] for day in found] == [["2026-04-09T23:30:00+05:30"], []]
+
+
 @pytest.mark.parametrize("interval", [Interval.HOUR, Interval.DAY])
 def test_rows_are_read_a_page_at_a_time_as_they_are_written(organization, monkeypatch, interval):
     monkeypatch.setattr(export, "PAGE", 10)

@@ -140,6 +140,28 @@ def test_days_of_23_and_25_hours_are_whole(organization, program):
     ]
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"])
+def test_an_hour_is_in_the_answer_of_one_day_also_where_midnight_cuts_it_in_two(organization, program, zone):
+    organization.time_zone = zone
+    organization.save()
+    first = datetime(2026, 11, 23, tzinfo=UTC)
+    moments = [first + half * HOUR / 2 for half in range(4 * 48)]
+    store([make_event(organization_id=organization.pk, at=at) for at in moments])
+
+    days = [
+        series(program, interval="hour", **{"from": f"2026-11-{day}", "to": f"2026-11-{day + 1}"}).json()
+        for day in (24, 25)
+    ]
+    both = series(program, interval="hour", **{"from": "2026-11-24", "to": "2026-11-26"}).json()
+
+    assert [day["totals"]["units"] for day in days] == [48, 48]
+    assert days[0]["to"] == days[1]["from"]
+    assert days[0]["data"] + days[1]["data"] == both["data"]
+    # By day each day has the same.
+    by_day = series(program, **{"from": "2026-11-24", "to": "2026-11-26"}).json()["data"]
+    assert [point["units"] for point in by_day] == [48, 48]
+
+
 def test_months_of_a_leap_year_begin_on_their_first(organization, program):
     for month, day in ((1, 31), (2, 29), (3, 1)):
         use(organization, datetime(2024, month, day, 12, tzinfo=UTC), day)

@@ -16,7 +16,7 @@ from billing.models import Meter
 from usage.analytics import Dimension
 from usage.cells import Scope, Statuses
 from usage.counting import NO_KEY
-from usage.local_time import HOUR, Interval, day_start, round_down, round_up, starts_between
+from usage.local_time import HOUR, Interval, day_start, first_hour, round_down, round_up, starts_between
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 # RFC 3339. A + that was not encoded arrives as a space.
@@ -188,8 +188,8 @@ def scope_for(
     """
     interval = Interval(query["interval"])
     zone = query.get("time_zone") or ZoneInfo(organization.time_zone)
-    end = instant(query["to"], zone) if "to" in query else now
-    start = instant(query["from"], zone) if "from" in query else end - DEFAULT_SPANS[interval]
+    end = instant(query["to"], interval, zone) if "to" in query else now
+    start = instant(query["from"], interval, zone) if "from" in query else end - DEFAULT_SPANS[interval]
     if end <= start:
         raise serializers.ValidationError({"to": ["This is not after `from`."]})
     # A change of clocks makes it an hour more.
@@ -221,8 +221,11 @@ def scope_for(
     )
 
 
-def instant(moment: date | datetime, zone: ZoneInfo) -> datetime:
-    return moment if isinstance(moment, datetime) else day_start(moment, zone)
+def instant(moment: date | datetime, interval: Interval, zone: ZoneInfo) -> datetime:
+    if isinstance(moment, datetime):
+        return moment
+    # The hours of two days that follow each other are all of them, each once.
+    return first_hour(moment, zone) if interval == Interval.HOUR else day_start(moment, zone)
 
 
 def own_key(organization: Organization, key: UUID | None) -> UUID | None:
