@@ -1,15 +1,16 @@
 """Where the usage page's switches lead: each to the same page with one thing changed."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from django.urls import reverse
 
 from usage.analytics import Dimension
+from usage.api.queries import LONGEST
 from usage.charts import Bar
 from usage.local_time import Interval, local_day
-from usage.overview import Overview
+from usage.overview import Overview, days_of
 
 INTERVALS = {Interval.HOUR: "Hours", Interval.DAY: "Days", Interval.MONTH: "Months"}
 GROUPINGS = {
@@ -60,7 +61,7 @@ def links_of(overview: Overview, *, now: datetime) -> Links:
         day_before=choice.query(day=overview.day_before.isoformat()) if overview.day_before else "",
         day_after=choice.query(day=overview.day_after.isoformat()) if overview.day_after else "",
         figures=[(bar, hours_of(bar, overview)) for bar in overview.chart.bars if bar.point.start <= now],
-        csv=csv_address(overview),
+        csv=csv_address(overview, now=now),
     )
 
 
@@ -72,12 +73,13 @@ def hours_of(bar: Bar, overview: Overview) -> str:
     return overview.choice.query(interval=Interval.HOUR, day=day.isoformat())
 
 
-def csv_address(overview: Overview) -> str:
-    """Return where the chosen period's usage is to be had as a file."""
-    scope, zone = overview.scope, overview.zone
+def csv_address(overview: Overview, *, now: datetime) -> str:
+    """Return where the chosen period's usage so far is to be had as a file, of a long one as many days as one holds."""
+    first, last = days_of(overview.choice.period, now, overview.zone)
+    end = last + timedelta(days=1)
     query = {
-        "meter": scope.meter,
-        "from": local_day(scope.start, zone).isoformat(),
-        "to": local_day(scope.end, zone).isoformat(),
+        "meter": overview.scope.meter,
+        "from": max(first, end - LONGEST[Interval.DAY]).isoformat(),
+        "to": end.isoformat(),
     }
     return f"{reverse('api-usage-export')}?{urlencode(query)}"

@@ -251,6 +251,22 @@ def test_the_file_that_the_page_links_to_has_the_same_units(browser, organizatio
     assert sum(int(line.split(",")[7]) for line in lines[1:]) == 42
 
 
+@pytest.mark.parametrize("age", [3, 450])
+def test_the_file_of_a_period_of_500_days_has_its_last_400_up_to_today(browser, organization, age):
+    entitlement = organization.entitlement
+    entitlement.period_start = datetime(2026, 4, 12, tzinfo=UTC) - age * DAY
+    entitlement.period_end = entitlement.valid_until = entitlement.period_start + 500 * DAY
+    entitlement.save()
+    for at, units in ((entitlement.period_start, 5), (NOW - 2 * DAY, 12), (NOW, 30)):
+        use(organization, at, units, period_start=entitlement.period_start)
+
+    address = re.search(r'href="(/api/v1/usage/export[^"]+)"', page_of(browser))[1].replace("&amp;", "&")
+    lines = browser.get(address).getvalue().decode().splitlines()
+
+    assert address.endswith("&to=2026-04-13")
+    assert [int(line.split(",")[7]) for line in lines[1:]] == ([5, 12, 30] if age == 3 else [12, 30])
+
+
 def test_meters_can_be_switched_where_there_are_several(browser, organization):
     assert "tokens" not in page_of(browser)
     Meter.objects.create(slug="tokens", name="Tokens", unit="token")
