@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from billing.models import Entitlement, Meter
 from usage.cells import fetch, sums
-from usage.local_time import HOUR, Interval, following, round_down, round_up, starts_between
+from usage.local_time import HOUR, Interval, following, hour_start, round_down, round_up, starts_between
 from usage.quota_periods import current_period
 
 WHOLE_DAYS = 7
@@ -80,20 +80,25 @@ def paces(entitlement: Entitlement, meters: Sequence[Meter], *, now: datetime) -
     opened = entitlement.organization.created_at
     first = max(period.first, opened) if opened <= now else period.first
     start, end = rate_window(first, now, zone)
+    whole_days = len(starts_between(start, end, Interval.DAY, zone)) if start < end else 0
+    if not whole_days:
+        start, end = hour_start(first), period.end
     statement = """
 SELECT meter, sum(units)::int8, coalesce(sum(units) FILTER (WHERE at >= %(from)s AND at < %(to)s), 0)::int8
 FROM sums GROUP BY meter"""
     scope = period.scope(entitlement.organization, *(meter.slug for meter in meters))
-    rows = fetch(sums(scope) + statement, {**scope.values(), "from": start, "to": end})
+    # The sum of a day stands at its midnight, which tells nothing of the hours before and after a sign-up.
+    rows = fetch(
+        sums(scope, by_hour=not whole_days) + statement, {**scope.values(), "from": start, "to": end}
+    )
     found = {slug: (used, recent) for slug, used, recent in rows}
-    whole_days = len(starts_between(start, end, Interval.DAY, zone)) if start < end else 0
 
     def pace_of(meter: Meter) -> Pace:
         used, recent = found.get(meter.slug, (0, 0))
         if meter.aggregation == Meter.Aggregation.MAX:
             return Pace(used, 0, HOUR, None)  # A largest value does not grow with time.
         if not whole_days:
-            return Pace(used, used, max(now - first, HOUR))
+            return Pace(used, recent, max(now - first, HOUR))
         return Pace(used, recent, end - start, whole_days)
 
     return {meter.slug: pace_of(meter) for meter in meters}

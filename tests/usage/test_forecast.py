@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from billing.models import Entitlement, Meter
 from tests.usage.cast import make_event
+from usage.days import sum_days
 from usage.forecast import MICROSECOND, Forecast, Pace, forecast, pace, rate_window
 from usage.ledger import store
 
@@ -90,6 +91,31 @@ def test_days_before_the_organization_signed_up_say_nothing(entitlement, meter):
     use(entitlement, START + 20 * DAY + 13 * HOUR, 60)
 
     assert forecast(entitlement, meter, now=START + 20 * DAY + 18 * HOUR).expected == 60 + 10 * (9 * 24 + 6)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("summed_up", [False, True])
+@pytest.mark.parametrize("since", [0, 6])
+def test_what_was_used_before_the_sign_up_is_no_part_of_the_rate_of_the_first_day(
+    entitlement, meter, since, summed_up
+):
+    """As where the operator sends in the month's usage so far."""
+    opened = START + 20 * DAY + 9 * HOUR + timedelta(minutes=30)
+    entitlement.organization.created_at = opened
+    for day in range(20):
+        use(entitlement, START + day * DAY, 5)
+    use(entitlement, START + 20 * DAY + 8 * HOUR, 10)
+    if since:
+        use(entitlement, opened + timedelta(minutes=10), since)
+    now = opened + 6 * HOUR
+    if summed_up:
+        sum_days(now=now, since=START)
+
+    found = forecast(entitlement, meter, now=now)
+
+    left = END - now
+    assert found.expected == 110 + since + since * left // (6 * HOUR)
+    assert found.runs_out_at is None
 
 
 @pytest.mark.django_db
