@@ -3,15 +3,19 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 from redis.exceptions import ConnectionError as Unreachable
 
-from billing.entitlements import refresh_entitlement
+from accounts import clock
+from billing.entitlements import lock_entitlements, refresh_entitlement
 from billing.models import Entitlement
+from billing.periods import calendar_month
 from billing.stripe.changing import change_plan
 from billing.stripe.ending import cancel_now
 from tests.billing.acme import START
 from tests.usage.ingesting import event, send, statuses
-from usage.models import UsageEvent, UsageRollup
+from usage.models import DroppedMonth, UsageEvent, UsageRollup
+from usage.partitions import existing_months, partition_name
 from usage.tasks import report_usage
 
 pytestmark = pytest.mark.django_db
@@ -161,3 +165,66 @@ def test_an_entitlement_that_cannot_be_saved_for_want_of_redis_moves_on_for_the_
     assert take(on_pro, "new", time=MAY) == "accepted"
     assert period_starts() == [START, MAY]
     assert Entitlement.objects.get().period_start == START
+
+
+@pytest.fixture
+def on_a_long_trial(acme, plans):
+    """Acme on day 600 of a trial of 730 days, at an installation whose ledger begins with the present month."""
+    acme.subscribe(plans.pro, trial_period_days=730)
+    acme.wait(days=600)
+    acme.see()
+    with connection.cursor() as cursor:
+        for month in existing_months():
+            if month.end <= clock.now():
+                cursor.execute(f"DROP TABLE {partition_name(month)}")
+    return acme
+
+
+def test_an_event_of_the_first_week_of_a_long_trial_is_taken_however_young_the_ledger_is(on_a_long_trial):
+    organization, begins = on_a_long_trial.organization, on_a_long_trial.entitlement().period_start
+
+    taken = send(
+        event(organization, "now"),
+        event(organization, "at first", time=begins),
+        event(organization, "in the first week", time=begins + timedelta(days=3)),
+        event(organization, "before", time=begins - SECOND),
+    )
+
+    assert statuses(taken) == ["accepted", "accepted", "accepted", "too_old"]
+    assert UsageEvent.objects.count() == 3
+
+
+def test_an_event_whose_month_was_dropped_is_refused_and_keeps_no_other_from_being_taken(on_a_long_trial):
+    organization, begins = on_a_long_trial.organization, on_a_long_trial.entitlement().period_start
+    month = calendar_month(begins)
+    DroppedMonth.objects.create(month=month.start, events=0, units=0, dropped_at=clock.now())
+
+    taken = send(
+        event(organization, "dropped", time=begins),
+        event(organization, "kept", time=month.end),
+        event(organization, "now"),
+    )
+
+    assert statuses(taken) == ["too_old", "accepted", "accepted"]
+    assert "ledger keeps no events" in taken[0].detail
+
+
+def test_no_month_is_made_for_an_event_that_no_open_period_holds(on_pro):
+    before = START - timedelta(days=60)
+
+    assert take(on_pro, time=before) == "too_old"
+    assert calendar_month(before) not in existing_months()
+
+
+def test_an_event_that_waits_beyond_the_end_of_a_month_is_of_the_next_one(on_pro, monkeypatch):
+    on_pro.wait_until(MAY - SECOND)
+    lock = lock_entitlements
+
+    def wait_and_lock(ids):
+        on_pro.wait(seconds=2)
+        return lock(ids)
+
+    monkeypatch.setattr("usage.ingest.storing.lock_entitlements", wait_and_lock)
+
+    assert take(on_pro) == "accepted"
+    assert UsageEvent.objects.get().occurred_at > MAY

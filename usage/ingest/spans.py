@@ -14,8 +14,6 @@ AHEAD = timedelta(minutes=5) // MICROSECOND
 # Stripe leaves a renewal's invoice open for about an hour. What is stored in half of it can still be reported to be
 # on that invoice.
 GRACE = timedelta(minutes=30)
-# No period that is open began earlier.
-OLDEST = timedelta(days=100) // MICROSECOND
 
 
 class Span(NamedTuple):

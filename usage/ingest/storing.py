@@ -14,12 +14,12 @@ from redis.exceptions import RedisError
 from accounts import clock
 from accounts.models import Organization
 from billing.entitlements import lock_entitlements, moved_on, refresh_entitlement
-from billing.periods import calendar_month
+from billing.periods import Period, calendar_month
 from usage import ledger
 from usage.ingest.arrays import array
 from usage.ingest.items import ACCEPTED, DUPLICATE, Item, Outcome, Refused, moment_of
 from usage.ingest.reading import shown
-from usage.ingest.spans import AHEAD, OLDEST, Spans, micros
+from usage.ingest.spans import AHEAD, Spans, micros
 from usage.ingest.units import Entry, Place, fit, work_out
 from usage.models import UsageEvent, UsageRollup
 from usage.partitions import OutOfReach, ensure_partition
@@ -29,8 +29,13 @@ NO_KEY = UUID(int=0)  # No API key was used.
 ENDPOINT = 200
 # Of a period, in all: a little less than PostgreSQL and Redis can count, for what is on its way to either.
 MOST_UNITS = 9 * 10**18
+# With when the oldest began of the periods that may be open: see `usage.ingest.spans`.
 FIND = """
-SELECT organization.ref, organization.id, entitlement.valid_until
+SELECT organization.ref, organization.id, entitlement.valid_until, least(
+    entitlement.period_start,
+    (entitlement.carried_from ->> 0)::timestamptz,
+    (entitlement.previous_starts ->> 0)::timestamptz
+)
 FROM accounts_organization AS organization
 JOIN billing_entitlement AS entitlement ON entitlement.organization_id = organization.id
 WHERE organization.ref = ANY(%s::text[])
@@ -65,50 +70,58 @@ def ingest(items: Sequence[Item]) -> list[Outcome]:
     """
     if not items:
         return []
-    refs = find({item.organization for item in items})
+    refs, since = find({item.organization for item in items})
     now = micros(clock.now())
-    times = {now, *(item.time for item in items if item.time is not None)}
-    make_room(moment_of(time) for time in times if now - OLDEST < time <= now + AHEAD)
+    # The last for what is without a time and has to wait for its organization, maybe beyond a month's end.
+    times = {now, now + AHEAD, *(item.time for item in items if item.time is not None)}
+    months = make_room(moment_of(time) for time in times if micros(since) <= time <= now + AHEAD)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            return Batch(cursor, items, refs).take()
+            return Batch(cursor, items, refs, months).take()
     except DataError:
         # Rare enough that room is looked for only now: it costs a query for each period.
         with transaction.atomic(), connection.cursor() as cursor:
-            return Batch(cursor, items, refs, looks_for_room=True).take()
+            return Batch(cursor, items, refs, months, looks_for_room=True).take()
 
 
-def make_room(moments: Iterable[datetime]) -> None:
-    """Make the ledger's months around these moments exist, but for those that were dropped: no open period has one."""
-    for start in {calendar_month(moment).start for moment in moments}:
+def make_room(moments: Iterable[datetime]) -> list[Period]:
+    """Make the ledger's months around these moments exist, but for those that were dropped; return those that do."""
+    months = []
+    for month in {calendar_month(moment) for moment in moments}:
         with suppress(OutOfReach):
-            ensure_partition(start)
+            ensure_partition(month.start)
+            months.append(month)
+    return months
 
 
-def find(refs: Iterable[str]) -> dict[str, UUID]:
+def find(refs: Iterable[str]) -> tuple[dict[str, UUID], datetime]:
     """Return the ids of the organizations that there are of these, by ref, with their entitlements moved on.
 
-    Each by itself where its time is up: the batch's transaction has no time for many.
+    Each by itself where its time is up: the batch's transaction has no time for many. Beside them, since when one of
+    them may have a period that is open.
     """
     with connection.cursor() as cursor:
         cursor.execute(FIND, [array(ref for ref in refs if REF.fullmatch(ref))])
         rows = cursor.fetchall()
     found, now = {}, clock.now()
-    for ref, organization_id, ends in rows:
+    since = now
+    for ref, organization_id, ends, oldest in rows:
         found[ref] = organization_id
+        since = min(since, oldest)
         if now >= ends:
             try:
-                refresh_entitlement(Organization.objects.get(pk=organization_id))
+                moved = refresh_entitlement(Organization.objects.get(pk=organization_id))
             except RedisError:
                 continue  # Who keeps a copy cannot be told just now: the batch works it out for itself.
-    return found
+            since = min(since, moved.counted_starts[0])
+    return found, since
 
 
 class Batch:
     """Events on their way into the ledger. Part of a transaction. `refs` are the organizations' ids by ref.
 
-    With `looks_for_room` an event is refused where its period has more units than can be kept. Otherwise that is a
-    DataError when they are stored.
+    `months` are those that the ledger has for them: an event that lies in none is refused. With `looks_for_room` one is
+    refused where its period has more units than can be kept. Otherwise that is a DataError when they are stored.
     """
 
     def __init__(
@@ -116,11 +129,13 @@ class Batch:
         cursor: CursorWrapper,
         items: Sequence[Item],
         refs: Mapping[str, UUID],
+        months: Sequence[Period],
         *,
         looks_for_room: bool = False,
     ) -> None:
         self.cursor = cursor
         self.items = items
+        self.months = months
         self.entitlements = lock_entitlements(refs.values())
         self.refs = {ref: pk for ref, pk in refs.items() if pk in self.entitlements}
         cursor.execute(METERS, [list({item.meter for item in items})])
@@ -186,6 +201,12 @@ class Batch:
             raise Refused("not_in_plan", f"The plan of {item.organization} includes no {item.meter}.")
         at, span = self.spans[organization_id].find(item.time, item.names)
         entry = Entry(item, organization_id, moment_of(at), span)
+        if not any(entry.at in month for month in self.months):
+            raise Refused(
+                "too_old",
+                f"{item.names.time} lies in a month of which the ledger keeps no events any more: ask the staff of "
+                "this installation for a correction.",
+            )
         fit(entry, aggregation)
         if self.looks_for_room:
             self.take_room(entry)
