@@ -79,3 +79,22 @@ def test_the_ledger_is_asked_once_for_all(april, outsider):
         prove_all()
 
     assert sum('FROM "usage_event"' in each["sql"] for each in queries) == 1
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_long_trial_that_is_used_late_for_the_first_time_is_proven(acme, plans, is_over):
+    acme.subscribe(plans.pro, trial_period_days=200)
+    acme.wait(days=199)
+    acme.see()
+    acme.use(70)
+    report_usage()
+    if is_over:
+        acme.wait(days=2)
+        acme.see()
+
+    done = prove_all()
+
+    assert (done.proofs, done.differing, done.failures) == (1, 0, [])
+    proof = Proof.objects.get()
+    assert (proof.period_start, proof.period_end) == (APRIL, APRIL + timedelta(days=200))
+    assert (proof.ledger, proof.rollups, proof.reported) == (70, 70, 70)

@@ -13,7 +13,7 @@ from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from accounts import clock
 from accounts.models import Organization
 from billing.errors import BillingError, StripeAccessRefused, StripeRejected, StripeUnavailable
-from billing.models import Meter
+from billing.models import Entitlement, Meter
 from usage.models import MeterReport, Proof, UsageRollup
 from usage.proof.explaining import Explainer
 from usage.proof.figures import Ask, asker, counted_by_stripe, figures_of
@@ -57,9 +57,9 @@ def prove(
 ) -> list[Proof]:
     """Prove the organization's periods anew and return the proofs, the newest first.
 
-    Those that began since `since`. Where it is None, those of the last 100 days and older ones that are not proven,
-    and Stripe is not asked again for what it cannot change any more. Of what is dated `exact_at` some moments Stripe's
-    count has to be right, however lately it was told.
+    Those that began since `since`. Where it is None, those of the last 100 days, whenever they began, and older ones
+    that are not proven, and Stripe is not asked again for what it cannot change any more. Of what is dated `exact_at`
+    some moments Stripe's count has to be right, however lately it was told.
     Raises StripeUnavailable or StripeRejected, with nothing changed.
     """
     now = now or clock.now()
@@ -81,7 +81,21 @@ def prove_one(proof: Proof, *, now: datetime | None = None) -> Proof:
 def oldest_wanted(organization_ids: Sequence[UUID], *, now: datetime) -> datetime:
     unproven = Proof.objects.filter(organization__in=organization_ids).exclude(status__in=AT_REST)
     starts = unproven.order_by("period_start").values_list("period_start", flat=True)
-    return min([now - LOOK_BACK, *starts[:1]])
+    entitlements = Entitlement.objects.filter(organization__in=organization_ids)
+    lately_open = [start for each in entitlements for start in starts_open_after(now - LOOK_BACK, each)]
+    return min([now - LOOK_BACK, *starts[:1], *lately_open])
+
+
+def starts_open_after(moment: datetime, entitlement: Entitlement) -> list[datetime]:
+    """Return when the current period and the one before it began, as long as they ended after some moment.
+
+    A long trial may have begun before anything that is looked back to, and be used for the first time now.
+    """
+    current, previous = entitlement.counted_starts, entitlement.previous_starts
+    periods = [(current, entitlement.period_end)]
+    if entitlement.previous_end:
+        periods.append(([datetime.fromisoformat(start) for start in previous], entitlement.previous_end))
+    return [start for starts, end in periods if end > moment for start in starts]
 
 
 def prove_gathered(
