@@ -5,20 +5,21 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
-from django.db import connection
 
 from accounts.models import Organization
 from billing.models import Entitlement
-from usage.cells import Scope, Statuses
-from usage.local_time import Interval, round_down, round_up
+from usage.cells import Scope, Statuses, fetch
+from usage.local_time import HOUR, Interval, round_down, round_up
 
 # Three years of months.
 MOST_PERIODS = 36
 LONGEST_MONTH = timedelta(days=31)
-# Each step finds the next smaller one by the index, so that it costs the same however many rows a period has.
-STARTS = """
+# Each step finds the next smaller one by the index, so that it costs the same however many rows a period has. `after`
+# is where the next one that was used begins: back from there the last hour is found as soon, by the index on hours.
+PAST = """
 WITH RECURSIVE starts (period_start) AS (
-    (SELECT period_start FROM usage_rollup WHERE organization_id = %(organization)s AND meter = %(meter)s
+    (SELECT period_start FROM usage_rollup
+     WHERE organization_id = %(organization)s AND meter = %(meter)s AND period_start < %(first)s
      ORDER BY period_start DESC LIMIT 1)
     UNION ALL
     SELECT (SELECT before.period_start FROM usage_rollup AS before
@@ -26,8 +27,20 @@ WITH RECURSIVE starts (period_start) AS (
               AND before.period_start < starts.period_start
             ORDER BY before.period_start DESC LIMIT 1)
     FROM starts WHERE starts.period_start IS NOT NULL
+), past AS (
+    SELECT period_start AS start, lag(period_start, 1, %(first)s) OVER (ORDER BY period_start DESC) AS after
+    FROM (SELECT period_start FROM starts WHERE period_start IS NOT NULL LIMIT %(most)s) AS newest
 )
-SELECT period_start FROM starts WHERE period_start IS NOT NULL LIMIT %(most)s
+SELECT past.start, past.after, proof.period_end,
+       CASE WHEN proof.period_end IS NULL AND past.after - past.start > %(longest)s THEN
+           (SELECT hour FROM usage_rollup
+            WHERE organization_id = %(organization)s AND meter = %(meter)s
+              AND hour < past.after AND period_start = past.start
+            ORDER BY hour DESC LIMIT 1)
+       END
+FROM past LEFT JOIN usage_proof AS proof
+    ON proof.organization_id = %(organization)s AND proof.meter = %(meter)s AND proof.period_start = past.start
+ORDER BY past.start DESC
 """
 
 
@@ -79,24 +92,27 @@ def current_period(entitlement: Entitlement) -> QuotaPeriod:
 
 
 def quota_periods(entitlement: Entitlement, meter: str) -> list[QuotaPeriod]:
-    """Return the current period, and before it those in which the meter was used, the newest first.
-
-    Of a past one only its start is kept: it ended where the next began, or after a month where that began later.
-    """
+    """Return the current period, and before it those in which the meter was used, the newest first."""
     current = current_period(entitlement)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            STARTS,
-            {
-                "organization": entitlement.organization_id,
-                "meter": meter,
-                "most": MOST_PERIODS + len(current.charged),
-            },
-        )
-        starts = [start for (start,) in cursor.fetchall() if start < current.first]
-    periods, after = [current], current.first
-    for start in starts[: MOST_PERIODS - 1]:
-        end = after if after - start <= LONGEST_MONTH else start + relativedelta(months=1)
-        periods.append(QuotaPeriod(start, end, (start,)))
-        after = start
-    return periods
+    values = {
+        "organization": entitlement.organization_id,
+        "meter": meter,
+        "first": current.first,
+        "most": MOST_PERIODS - 1,
+        "longest": LONGEST_MONTH,
+    }
+    past = [QuotaPeriod(row[0], past_end(*row), (row[0],)) for row in fetch(PAST, values)]
+    return [current, *past]
+
+
+def past_end(
+    start: datetime, after: datetime, proven: datetime | None, last_hour: datetime | None
+) -> datetime:
+    """Return where a past period ended: with the usage only its start is kept.
+
+    That is where its proof has it. For want of one it is where the next one that was used begins; where that is further
+    off than a month, a month after the start or, if that is later, where it was used last.
+    """
+    if proven is None and after - start <= LONGEST_MONTH:
+        return after
+    return min(proven or max(start + relativedelta(months=1), (last_hour or start) + HOUR), after)

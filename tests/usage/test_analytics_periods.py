@@ -1,20 +1,26 @@
 """Periods that end on the 29th to 31st, in leap years and in time zones: each has its own usage, once."""
 
+import html
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from accounts import clock
 from accounts.models import Organization
 from billing.models import Entitlement
 from billing.periods import anchored_month
+from tests.billing.staffing import staff
 from tests.usage.cast import make_event
 from usage.analytics import Dimension, breakdown, series, total
 from usage.days import sum_days
 from usage.ledger import store
 from usage.local_time import Interval, local_day
-from usage.models import SummedDay
+from usage.models import Proof, SummedDay
+from usage.proof import prove
 from usage.quota_periods import MOST_PERIODS, current_period, quota_periods
 from usage.tasks import sum_usage_days
 
@@ -93,6 +99,100 @@ def test_a_period_after_a_pause_ended_a_month_after_it_began(organization):
     _, before = quota_periods(entitlement, "requests")
 
     assert (before.start, before.end) == (start, datetime(2026, 2, 28, tzinfo=UTC))
+
+
+@pytest.fixture
+def paused(organization) -> Iterator[list[datetime]]:
+    """Acme's period from 28 February to 31 March, used to its end, and nothing since; it is the 3rd of May."""
+    start, ended = datetime(2026, 2, 28, tzinfo=UTC), datetime(2026, 3, 31, tzinfo=UTC)
+    for at in (start, datetime(2026, 3, 29, 12, tzinfo=UTC), datetime(2026, 3, 30, 12, tzinfo=UTC)):
+        store([make_event(organization_id=organization.pk, at=at, units=10, period_start=start)])
+    entitlement = entitlement_of(
+        organization, datetime(2026, 4, 30, tzinfo=UTC), datetime(2026, 5, 31, tzinfo=UTC)
+    )
+    entitlement.valid_until = entitlement.period_end
+    entitlement.save()
+    with clock.standing_at(datetime(2026, 5, 3, tzinfo=UTC)):
+        yield [start, ended]
+
+
+def prove_end(organization: Organization, start: datetime, end: datetime) -> None:
+    Proof.objects.create(
+        organization=organization,
+        meter_id="requests",
+        period_start=start,
+        period_end=end,
+        status=Proof.Status.PROVEN,
+        checked_at=end,
+    )
+
+
+def test_a_past_period_ends_where_its_proof_says(organization, paused):
+    prove_end(organization, *paused)
+
+    _, before = quota_periods(organization.entitlement, "requests")
+
+    assert [before.start, before.end] == paused
+
+
+def test_a_past_period_that_has_no_proof_ends_after_its_last_use(organization, paused):
+    _, before = quota_periods(organization.entitlement, "requests")
+
+    assert before.end == datetime(2026, 3, 30, 13, tzinfo=UTC)
+    assert series(before.scope(organization, "requests"), Interval.DAY).totals.units == 30
+
+
+def test_a_past_period_ends_before_the_next_one_begins_whatever_its_proof_says(organization, paused):
+    """As where it was proven before a change of plan cut it short."""
+    cut = datetime(2026, 3, 30, 20, 30, tzinfo=UTC)
+    prove_end(organization, *paused)
+    store([make_event(organization_id=organization.pk, at=cut, period_start=cut)])
+
+    assert [each.end for each in quota_periods(organization.entitlement, "requests")[1:]] == [
+        organization.entitlement.period_start,
+        cut,
+    ]
+
+
+@pytest.mark.parametrize("is_proven", [False, True])
+def test_a_past_period_has_all_of_its_units_on_every_page_and_in_its_file(
+    organization, browser, paused, is_proven
+):
+    if is_proven:
+        prove_end(organization, *paused)
+    query = {"period": paused[0].isoformat()}
+
+    mine = browser.get("/dashboard/usage/", query).content.decode()
+    of_staff = staff("view_usagerollup").get(f"/admin/usage/usagerollup/of/{organization.pk}/", query)
+
+    for page in (mine, of_staff.content.decode()):
+        assert re.search(r"\b30\s+calls", re.sub(r"<[^>]+>", "", page))
+        assert "<title>Mon 30 Mar" in page  # Of the chart's last bar.
+        assert ("28 Feb 2026 to 31 Mar 2026" if is_proven else "28 Feb 2026 to 30 Mar 2026") in page
+    address = html.unescape(re.search(r'href="(/api/v1/usage/export[^"]+)"', mine)[1])
+    assert address.endswith("from=2026-02-28&to=2026-03-31")
+    rows = browser.get(address).getvalue().decode().splitlines()[1:]
+    assert sum(int(row.split(",")[7]) for row in rows) == 30
+
+
+@pytest.mark.parametrize("is_proven", [False, True])
+def test_a_trial_of_60_days_is_a_past_period_with_all_that_was_used_in_it(acme, plans, is_proven):
+    acme.subscribe(plans.pro, trial_period_days=60)
+    trial = acme.entitlement()
+    acme.use(10)
+    acme.wait(days=45)
+    acme.use(7)
+    acme.wait(days=20)
+    acme.see()
+    acme.use(1)
+    if is_proven:
+        prove(acme.organization)
+
+    _, before = quota_periods(acme.entitlement(), "requests")
+
+    assert before.start == trial.period_start
+    assert before.end == trial.period_end if is_proven else before.end > trial.period_start + 45 * 24 * HOUR
+    assert series(before.scope(acme.organization, "requests"), Interval.DAY).totals.units == 17
 
 
 def test_a_month_cut_short_by_a_change_of_plan_is_one_period(organization):

@@ -119,6 +119,19 @@ def test_more_meters_take_no_more_queries(organization, browser, in_april, path)
     assert len(read(browser, path)) == few
 
 
+def test_more_past_periods_take_no_more_queries(organization, browser, in_april):
+    starts = [datetime(2026 - n // 12, 12 - n % 12, 1, tzinfo=UTC) for n in range(10, 50, 2)]
+
+    def queries_with(periods: list[datetime]) -> int:
+        store([make_event(organization_id=organization.pk, at=at) for at in periods])
+        read(browser, "/dashboard/usage/")
+        made = read(browser, f"/dashboard/usage/?period={periods[0].isoformat().replace('+', '%2B')}")
+        assert "usage_rollup" in explained(made)
+        return len(made)
+
+    assert queries_with(starts[:1]) == queries_with(starts)
+
+
 def test_meters_that_are_read_together_are_kept_apart(organization, browser, in_april):
     for number, slug in enumerate(("jobs", "tokens", "idle")):
         Meter.objects.create(slug=slug, name=slug, unit="unit")
