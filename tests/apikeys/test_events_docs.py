@@ -3,6 +3,10 @@
 import json
 import re
 import shlex
+import socketserver
+import threading
+import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -80,6 +84,76 @@ def test_the_sender_in_python_sends_all_and_tells_of_what_was_refused(page_s_cus
 
     assert [each["code"] for each in refused] == ["negative"]
     assert UsageEvent.objects.count() == 1199
+
+
+@contextmanager
+def answering(*answers):
+    """Give host and port of a server that gives each connection the next of these answers and closes it."""
+    waiting = iter(answers)
+
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self):
+            length = 0
+            while line := self.rfile.readline().strip():
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.partition(b":")[2])
+            self.rfile.read(length)
+            self.wfile.write(next(waiting))
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join(timeout=60)
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The seconds that the sender would have waited, between its tries."""
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+DONE = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"results": []}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="none"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n", id="half_its_headers"),
+        pytest.param(DONE[:-5], id="half_its_body"),
+        pytest.param(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", id="503"),
+    ],
+)
+def test_the_sender_in_python_sends_again_what_was_not_answered_in_full(answer, pauses):
+    names = {}
+    exec(blocks("python")[0], names)  # noqa: S102  # Our own page.
+
+    with answering(answer, answer, DONE) as address:
+        assert names["send"]([{}], url=f"http://{address}", token="any") == []
+
+    assert pauses == [1, 5]
+
+
+def test_the_sender_in_python_sends_again_where_no_answer_comes_in_time(pauses):
+    names = {}
+    exec(blocks("python")[0], names)  # noqa: S102  # Our own page.
+    tries = iter([TimeoutError("The read operation timed out")])
+    urlopen = names["urlopen"]
+
+    def late_once(*args, **options):
+        for error in tries:
+            raise error
+        return urlopen(*args, **options)
+
+    names["urlopen"] = late_once
+    with answering(DONE) as address:
+        assert names["send"]([{}], url=f"http://{address}", token="any") == []
+
+    assert pauses == [1]
 
 
 def test_every_code_is_explained_and_no_other():
