@@ -224,7 +224,15 @@ OTHERS: dict[str, tuple[Kind, str, dict[str, Any]]] = {
         {"retry_after": 1},
     ),
 }
-READING = ("invalid_key", "throttled", "too_many_requests")
+# What the gate says of a key, and the limits of the management API.
+READING = (
+    "invalid_key",
+    "expired_key",
+    "address_not_allowed",
+    "insufficient_scope",
+    "throttled",
+    "too_many_requests",
+)
 WRITING = (
     *READING,
     "invalid",

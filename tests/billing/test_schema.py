@@ -9,6 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.urls import get_resolver
 
+from billing.api.base import ManagementView
 from billing.api.problems import EXAMPLES, KINDS, OTHERS
 
 pytestmark = pytest.mark.django_db
@@ -36,11 +37,16 @@ def test_the_schema_is_valid_and_nothing_in_it_is_guessed():
     call_command("spectacular", "--validate", "--fail-on-warn", stdout=StringIO())
 
 
-def test_every_endpoint_is_in_the_schema(schema):
+def api_routes() -> list[tuple[str, Any]]:
+    """Return each path of the API, as the schema has it, with its view."""
     patterns = get_resolver().url_patterns
     (api,) = [p for p in patterns if str(p.pattern) == "api/v1/"]
     included = [p for part in api.url_patterns if hasattr(part, "url_patterns") for p in part.url_patterns]
-    routes = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", f"/api/v1/{p.pattern}") for p in included}
+    return [(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", f"/api/v1/{p.pattern}"), p.callback) for p in included]
+
+
+def test_every_endpoint_is_in_the_schema(schema):
+    routes = {path for path, _ in api_routes()}
 
     assert routes <= set(schema["paths"])
     assert {
@@ -60,6 +66,29 @@ def test_every_operation_has_a_name_a_summary_and_its_problems(schema):
             assert list(response["content"]) == [PROBLEM], (method, path)
             for example in response["content"][PROBLEM]["examples"].values():
                 assert {"type", "title", "status", "detail", "code", "request_id"} <= set(example["value"])
+
+
+def codes_of(operation: dict[str, Any], status: str) -> set[str]:
+    content = operation["responses"].get(status, {}).get("content", {})
+    return {example["value"]["code"] for each in content.values() for example in each["examples"].values()}
+
+
+def test_every_operation_that_asks_for_a_scope_says_what_befalls_a_key_or_a_token_without_it(schema):
+    asking = 0
+    views = dict(api_routes())
+    for method, path, operation in operations(schema):
+        if any(getattr(views[path].cls, name, "") for name in ("read_scope", "write_scope", "service_scope")):
+            assert "insufficient_scope" in codes_of(operation, "403"), (method, path)
+            asking += 1
+    assert asking > 20
+
+
+def test_every_operation_of_the_management_api_says_what_the_gate_says_of_a_key(schema):
+    views = dict(api_routes())
+    for method, path, operation in operations(schema):
+        if issubclass(views[path].cls, ManagementView):
+            assert {"invalid_key", "expired_key"} <= codes_of(operation, "401"), (method, path)
+            assert "address_not_allowed" in codes_of(operation, "403"), (method, path)
 
 
 # A PUT says what is to be so, and the DELETE beside it answers the same whether or not there was anything.
