@@ -38,8 +38,18 @@ CODES = (
 )
 
 
+BATCH = {
+    "type": "array",
+    "items": {"type": "object", "additionalProperties": {}},
+    "maxItems": MOST,
+    "description": "CloudEvents 1.0.",
+}
+
+
 class EventSerializer(serializers.Serializer[Any]):
-    """For the schema alone: see `usage.ingest.reading`."""
+    """Usage of one customer that another service counted. It belongs to the quota period that its `time` lies in."""
+
+    # For the schema alone: `usage.ingest.reading` reads them.
 
     source = serializers.CharField(  # type: ignore[assignment]  # DRF takes declared fields off the class.
         max_length=LENGTH, help_text="Who tells of it, such as a service's name."
@@ -108,7 +118,7 @@ class Events(APIView):
     @extend_schema(
         operation_id="events_create",
         summary="Send usage events",
-        request={JSON: EventsSerializer, CLOUD_EVENT: OpenApiTypes.OBJECT, CLOUD_BATCH: OpenApiTypes.OBJECT},
+        request={JSON: EventsSerializer, CLOUD_EVENT: OpenApiTypes.OBJECT, CLOUD_BATCH: BATCH},
         responses={
             200: EventResultsSerializer,
             **problems(

@@ -6,6 +6,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.urls import get_resolver
 
@@ -108,6 +109,24 @@ def test_every_write_that_cannot_be_repeated_takes_an_idempotency_key(schema):
             continue
         names = {parameter["name"] for parameter in operation.get("parameters", [])}
         assert ("Idempotency-Key" in names) == (method != "get"), (method, path)
+
+
+def test_a_batch_of_cloudevents_is_described_as_the_array_that_is_taken(schema):
+    body = schema["paths"]["/api/v1/events"]["post"]["requestBody"]["content"]
+
+    assert body["application/cloudevents-batch+json"]["schema"]["type"] == "array"
+    assert body["application/cloudevents+json"]["schema"]["type"] == "object"
+
+
+def test_no_description_speaks_of_our_code(schema):
+    told = re.findall(r'"(?:description|summary)": "((?:[^"\\]|\\.)*)"', json.dumps(schema))
+    packages = {config.name for config in apps.get_app_configs()}
+
+    assert len(told) > 100
+    for text in told:
+        named = re.findall(r"`(\w+)\.\w", text)
+        assert not packages & set(named), text
+        assert "schema" not in text.lower(), text
 
 
 def test_every_amount_says_its_unit(schema):
