@@ -3,7 +3,9 @@
 A crossing is noted in the transaction that marks its units as reported, so no crash loses it, and under a key that
 names it, so nobody is told twice: the meter, the period, the limit and the level. A jump over several levels is told as
 the highest. Units only grow in a period, so whoever has been told of a level is past all lower ones for good. Another
-limit is another crossing: after the quota was raised the same levels are told anew, as they are reached.
+limit is another crossing: after the quota was raised the same levels are told anew, as they are reached. One that was
+lowered may be reached with no further unit, and then be the reason that there is none: it is looked at once the change
+is committed. What a crash leaves out there is told with the next units.
 
 What is used is what the quota counts: the period's units and those of periods that it carries on. What was used in a
 period that is over is not told of.
@@ -29,6 +31,8 @@ from usage.forecast import forecast
 logger = logging.getLogger(__name__)
 
 LEVELS = (50, 80, 100)
+# Of a quota in an entitlement.
+LIMITS = ("included", "spend_cap")
 
 
 class Crossing(NamedTuple):
@@ -85,6 +89,23 @@ def runs_out_at(entitlement: Entitlement, meter: Meter, news: News, *, now: date
     expected = forecast(entitlement, meter, now=now)
     moment = expected.runs_out_at if news.kind == NoticeKind.QUOTA_REACHED else expected.cap_reached_at
     return moment.isoformat() if moment else ""
+
+
+def lowered(before: Entitlement, after: Entitlement) -> list[str]:
+    """Return the slugs of the meters of which less can be used than before, or less be spent. Reads nothing more.
+
+    A meter that was in no quota before counts as one that had no end: some of it may have been used even earlier.
+    """
+    return [
+        slug
+        for slug, quota in after.quotas.items()
+        if any(is_less(quota.get(name), before.quotas.get(slug, {}).get(name)) for name in LIMITS)
+    ]
+
+
+def is_less(limit: int | None, than: int | None) -> bool:
+    """Compare limits, where None is no limit."""
+    return limit is not None and (than is None or limit < than)
 
 
 def is_limited(entitlement: Entitlement, meter: str, *, now: datetime) -> bool:

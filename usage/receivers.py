@@ -7,8 +7,9 @@ from django.db import transaction
 from django.dispatch import receiver
 
 from accounts.models import Organization
-from billing.models import Meter, MeterErrorSample, ThinEvent
+from billing.models import Entitlement, Meter, MeterErrorSample, ThinEvent
 from billing.signals import (
+    entitlement_changed,
     invoice_closing,
     invoice_drafted,
     meter_events_rejected,
@@ -17,6 +18,7 @@ from billing.signals import (
 )
 from billing.stripe.copying import Outcome
 from billing.tasks import enqueue
+from usage.alerts import lowered, note_crossings
 from usage.flush import flush_usage
 from usage.models import MeterReport, UsageRollup
 from usage.rejections import note_rejected
@@ -34,6 +36,19 @@ def report_before_closing(sender: type[Any], organization: Organization, **kwarg
 def report_while_open(sender: type[Any], organization: Organization, **kwargs: object) -> None:
     """Have a worker report what was used in the period that has ended. The reporting task would too, a little later."""
     transaction.on_commit(partial(enqueue, flush_before_closing, str(organization.pk)))
+
+
+@receiver(entitlement_changed)
+def tell_of_lowered_limits(
+    sender: type[Entitlement], entitlement: Entitlement, before: Entitlement, **kwargs: object
+) -> None:
+    """Tell of limits that are below what is used by now, once who reports units next goes by them too.
+
+    Robust: what else waits for the commit does not wait for an alert.
+    """
+    touched = [(entitlement.organization_id, slug) for slug in lowered(before, entitlement)]
+    if touched:
+        transaction.on_commit(partial(note_crossings, touched), robust=True)
 
 
 @receiver(meter_events_rejected)

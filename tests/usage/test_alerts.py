@@ -3,22 +3,20 @@
 from datetime import timedelta
 
 import pytest
-from django.core import mail
 from django.db import transaction
 
 from accounts.models import Organization
-from billing import delivery
 from billing.entitlements import refresh_entitlement
 from billing.models import Meter, Notice, NoticeKind, NoticeState, Plan, PlanQuota
 from billing.spend_caps import remove_spend_cap, set_spend_cap
 from billing.stripe.changing import change_plan
+from tests.usage.alerting import KINDS, post, told, use
 from tests.usage.cast import make_event
 from usage.ledger import store
 from usage.models import MeterReport, UsageRollup
 from usage.reports import make_reports
 
 pytestmark = pytest.mark.django_db
-KINDS = [NoticeKind.QUOTA_REACHED, NoticeKind.SPEND_REACHED]
 
 
 @pytest.fixture
@@ -49,24 +47,6 @@ def report_and_die():
     make_reports()
     assert told() == [80]
     raise Killed
-
-
-def use(acme, units):
-    acme.use(units)
-    make_reports()
-
-
-def told(kind=NoticeKind.QUOTA_REACHED):
-    """Return the levels of the notices."""
-    return sorted(notice.context["level"] for notice in Notice.objects.filter(kind=kind))
-
-
-def post():
-    """Send what is to be sent; return the letters of alerts."""
-    before = len(mail.outbox)
-    for notice in Notice.objects.filter(kind__in=KINDS, state=NoticeState.PENDING).order_by("created_at"):
-        delivery.send(str(notice.pk))
-    return mail.outbox[before:]
 
 
 def test_each_level_is_told_once_as_it_is_reached(free):
