@@ -27,6 +27,7 @@ from usage.local_time import Interval, day_start, first_hour, local_day
 from usage.naming import group_names
 from usage.quota_periods import QuotaPeriod, current_period, quota_periods
 from usage.summaries import MeterUsage, meter_usage
+from usage.unplanned import unplanned_meters
 
 # Of a chart: more could not be told apart.
 MOST_STACKED = 4
@@ -69,7 +70,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """`usage` is None of a past period. `days_before` and `days_after` lead to the hours of other days."""
+    """`usage` is None of a past period, and of a meter that the plan does not know.
+
+    `days_before` and `days_after` lead to the hours of other days.
+    """
 
     choice: Choice
     meters: tuple[Meter, ...]
@@ -99,7 +103,7 @@ def choose(
     """Return what was asked for, and the meters there are; what there is not gives way to what there is."""
     meters = list(Meter.objects.all())
     known = {meter.slug: meter for meter in meters}
-    preferred = [asked.get("meter", ""), DEFAULT_METER, *entitlement.quotas, *known]
+    preferred = [asked.get("meter", ""), first_meter(entitlement), *sorted(entitlement.quotas), *known]
     meter = next(known[slug] for slug in preferred if slug in known)
     current = current_period(entitlement)
     period = current
@@ -126,6 +130,12 @@ def choose(
     )
 
 
+def first_meter(entitlement: Entitlement) -> str:
+    """Return the slug of the meter to show where none is asked for: one of the plan's, if it has any."""
+    quotas = entitlement.quotas
+    return DEFAULT_METER if DEFAULT_METER in quotas else min(quotas, default=DEFAULT_METER)
+
+
 def days_of(period: QuotaPeriod, now: datetime, zone: ZoneInfo) -> tuple[date, date]:
     """Return the first and the last local day of a period, up to today."""
     first = local_day(period.first, zone)
@@ -145,6 +155,8 @@ def open_overview(entitlement: Entitlement, asked: Mapping[str, str], *, now: da
     scope = charted(choice, whole, zone)
     found = series(scope, choice.interval, by=choice.by, most=MOST_STACKED)
     first, last = days_of(choice.period, now, zone)
+    shown = {*entitlement.quotas, choice.meter.slug}
+    shown.update(meter.slug for meter in unplanned_meters(entitlement, choice.period))
     is_known = choice.period.is_current and choice.meter.slug in entitlement.quotas
 
     def rows(dimension: Dimension) -> tuple[Row, ...]:
@@ -152,7 +164,7 @@ def open_overview(entitlement: Entitlement, asked: Mapping[str, str], *, now: da
 
     return Overview(
         choice=choice,
-        meters=tuple(meter for meter in meters if meter.slug in entitlement.quotas or meter == choice.meter),
+        meters=tuple(meter for meter in meters if meter.slug in shown),
         periods=tuple(quota_periods(entitlement, choice.meter.slug)),
         zone=zone,
         usage=meter_usage(entitlement, choice.meter, now=now) if is_known else None,

@@ -14,6 +14,7 @@ from billing.entitlements import current_entitlement
 from billing.outlook import describe_grace, describe_outlook
 from billing.standing import find_standing
 from billing.stripe import client
+from usage.overview import first_meter
 from usage.summaries import meter_usages, recent_hours
 
 
@@ -39,7 +40,7 @@ def show(request: TenantRequest) -> HttpResponse:
             "meters": meter_usages(entitlement, now=clock.now()),
             "keys": keys,
             "offers_first_key": request.role.manages_keys and not any(key.is_live for key in keys),
-            "recent": recent_hours(request.organization, meter="requests", now=clock.now()),
+            "recent": recent_hours(request.organization, meter=first_meter(entitlement), now=clock.now()),
             "curl_example": f'curl -H "Authorization: Bearer <your key>" {settings.API_BASE_URL}/api/v1/echo',
             "sandboxed": client.is_elsewhere(),
         },

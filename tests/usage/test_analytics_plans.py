@@ -96,6 +96,23 @@ def test_more_events_take_no_more_queries(organization, browser, in_april, path)
     assert len(many) < 60
 
 
+@pytest.mark.parametrize("path", ["/api/v1/usage", "/dashboard/usage/"])
+def test_more_meters_that_the_plan_dropped_take_no_more_queries(organization, browser, in_april, path):
+    def use_dropped(slug):
+        Meter.objects.create(slug=slug, name=slug, unit="unit")
+        store([make_event(organization_id=organization.pk, at=NOW, meter=slug)])
+
+    use_dropped("dropped")
+    few = len(read(browser, path))
+    for number in range(4):
+        use_dropped(f"dropped-{number}")
+
+    made = read(browser, path)
+
+    assert len(made) == few
+    assert not {table for table in explained(made) if table.startswith("usage_event")}
+
+
 def test_staff_read_no_ledger_either(organization, in_april):
     use(organization, events=200)
     browser = staff("view_usagerollup", "view_billingcustomer")

@@ -31,10 +31,12 @@ from usage.api.queries import (
     scope_for,
 )
 from usage.export import file_name, lines
+from usage.forecast import Forecast, paces
 from usage.local_time import HOUR, Interval
 from usage.naming import key_names
 from usage.quota_periods import current_period
 from usage.summaries import MeterUsage, meter_usages
+from usage.unplanned import unplanned_meters
 
 TAGS = ["usage"]
 MILLISECONDS = "In milliseconds, within 2 %. Null: no calls."
@@ -70,7 +72,9 @@ class MeterUsageSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     unit = serializers.CharField()
     used = serializers.IntegerField()
-    included = serializers.IntegerField(allow_null=True, help_text="Null: unlimited.")
+    included = serializers.IntegerField(
+        allow_null=True, help_text="Null: unlimited. 0: your plan does not know the meter any more."
+    )
     remaining = serializers.IntegerField(allow_null=True, help_text="Null: unlimited.")
     percent = serializers.IntegerField(allow_null=True, help_text="Rounded down, 100 at most.")
     overage = UsageOverageSerializer(
@@ -147,7 +151,8 @@ class Usage(UsageView):
     @extend_schema(
         operation_id="retrieve_usage",
         summary="Your usage in the current period",
-        description="Of every meter that your plan knows. Figures lag by up to a minute.",
+        description="Of every meter that your plan knows, and of others that were used in the period. Figures lag by "
+        "up to a minute.",
         responses={200: UsageSerializer, **problems(*READING, "invalid")},
         tags=TAGS,
     )
@@ -157,9 +162,12 @@ class Usage(UsageView):
         entitlement.organization = self.organization
         period = current_period(entitlement)
         usages = meter_usages(entitlement, now=now)
-        slugs = [each.slug for each in usages]
+        others = unplanned_meters(entitlement, period)
+        rates = paces(entitlement, others, now=now)
+        slugs = [*(each.slug for each in usages), *(each.slug for each in others)]
         times = latency_by_meter(period.scope(self.organization, *slugs)) if slugs else {}
         data = [represent(each, times[each.slug]) for each in usages]
+        data += [represent_unplanned(each, times[each.slug], used=rates[each.slug].used) for each in others]
         found = {"period_start": period.start, "period_end": period.end, "data": data}
         return Response(UsageSerializer(found).data)
 
@@ -251,6 +259,23 @@ def represent(usage: MeterUsage, found: Latency) -> dict[str, Any]:
         "overage": usage.overage,
         "stops_at": usage.stops_at,
         "forecast": usage.forecast,
+        "latency": percentiles(found),
+    }
+
+
+def represent_unplanned(meter: Meter, found: Latency, *, used: int) -> dict[str, Any]:
+    """Return what there is to say of a meter of which nothing is included, nothing billed and nothing more let in."""
+    return {
+        "meter": meter.slug,
+        "name": meter.name,
+        "unit": meter.unit,
+        "used": used,
+        "included": 0,
+        "remaining": 0,
+        "percent": 100,
+        "overage": None,
+        "stops_at": None,
+        "forecast": Forecast(expected=used),
         "latency": percentiles(found),
     }
 
