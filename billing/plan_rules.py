@@ -1,4 +1,5 @@
-"""What must fit together in a plan before it is saved or published: its quotas, fees and overage prices."""
+"""What must fit together in a plan before it is saved or published: its quotas, fees and overage prices; and what an
+override may give to whom."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,8 +7,10 @@ from decimal import Decimal
 
 from django.core.exceptions import ValidationError
 
+from billing.ceilings import metered_price
 from billing.models import Meter, Plan, PlanQuota
 from billing.models.plans import check_tiers
+from billing.subscriptions import PlanSubscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,18 @@ def quota_faults(quotas: Iterable[Quota], *, is_sold: bool) -> list[str]:
         "Refuse them, or give the plan a fee, of 0 if need be."
         for quota in quotas
         if quota.overage == PlanQuota.Overage.BILL and not is_sold
+    ]
+
+
+def override_faults(quotas: Iterable[Quota], *, subscription: PlanSubscription | None) -> list[str]:
+    """Return a sentence for each quota of an override that bills what the customer's subscription has no price for."""
+    return [
+        f"{quota.meter}: further {quota.meter.unit}s would be let in and be on no invoice, since the customer "
+        f"{'pays for a plan with' if subscription else 'has no subscription and so'} no price for them. "
+        "Refuse them, or include as many as are meant."
+        for quota in quotas
+        if quota.overage == PlanQuota.Overage.BILL
+        and (subscription is None or metered_price(subscription, quota.meter) is None)
     ]
 
 

@@ -12,21 +12,35 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
 from accounts import clock
-from accounts.models import User
+from accounts.models import Organization, User
+from billing.admin.plan_forms import quotas_in
 from billing.entitlements import lock_entitlement, refresh_entitlement
 from billing.limits import quota_line, rate_line
 from billing.models import PlanOverride, QuotaOverride
+from billing.plan_rules import override_faults
+from billing.subscriptions import find_live_subscription
 
 
 class QuotaOverrideFormSet(BaseInlineFormSet):
     def clean(self) -> None:
-        """Refuse an override that would give nothing: it was meant to."""
+        """Refuse an override that would give nothing: it was meant to; and one that bills what nothing bills."""
         super().clean()
         override: PlanOverride = self.instance
         kept = [form for form in self.forms if form.has_changed() or form.instance.pk]
         given = [form for form in kept if not form.cleaned_data.get("DELETE")]
         if not given and override.plan_id is None and not override.changes_rate:
             raise ValidationError("It gives nothing yet: choose a plan, another rate or another quota.")
+        faults = self.faults([form.cleaned_data for form in given if form.is_valid()])
+        if faults:
+            raise ValidationError(faults)
+
+    def faults(self, rows: list[dict[str, Any]]) -> list[str]:
+        """Return what the customer's subscription cannot bill. What is over is read only: it bills nobody any more."""
+        override: PlanOverride = self.instance
+        organization = Organization.objects.filter(pk=override.organization_id).first()
+        if organization is None or (override.ends_at and override.ends_at <= clock.now()):
+            return []
+        return override_faults(quotas_in(rows), subscription=find_live_subscription(organization))
 
 
 class PlanOverrideForm(ModelForm):

@@ -186,6 +186,11 @@ class QuotaOverride(models.Model):
             models.CheckConstraint(
                 condition=Q(included__isnull=True) | Q(included__gte=1), name="quotaoverride_positive"
             ),
+            models.CheckConstraint(
+                condition=~Q(included__isnull=True, overage="bill"),
+                name="quotaoverride_unlimited_bills_nothing",
+                violation_error_message="Unlimited units leave nothing to bill: say how many are included.",
+            ),
         ]
 
     def __str__(self) -> str:

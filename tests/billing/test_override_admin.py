@@ -1,9 +1,12 @@
 """Special limits for one organization: what they come to, and how staff give and end them."""
 
 from datetime import datetime, timedelta
+from html import unescape
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.urls import reverse
 
 from accounts import clock
@@ -272,6 +275,82 @@ def test_a_quota_of_zero_is_refused(admin_client, organization):
 
     assert "Use 1 or more, or leave it empty for unlimited" in page.text
     assert not PlanOverride.objects.exists()
+
+
+def test_unlimited_units_bill_nothing(admin_client, organization):
+    bills = quota_fields("") | {"quotas-0-overage": "bill"}
+
+    page = admin_client.post(ADD, fields(organization, **bills))
+
+    assert "Unlimited units leave nothing to bill: say how many are included." in page.text
+    assert not PlanOverride.objects.exists()
+
+
+def test_billing_what_goes_on_no_invoice_is_refused_and_the_row_named(
+    admin_client, sandbox, organization, plans
+):
+    bills = fields(organization, **quota_fields() | {"quotas-0-overage": "bill"})
+
+    page = admin_client.post(ADD, bills)
+    assert "Requests: further calls would be let in and be on no invoice" in unescape(page.text)
+    assert "the customer has no subscription and so no price for them. Refuse them" in unescape(page.text)
+
+    subscribe(sandbox, organization, plan=plans.pro)
+    tokens = Meter.objects.create(slug="tokens", name="Tokens", unit="token")
+    page = admin_client.post(ADD, bills | {"quotas-0-meter": str(tokens.pk)})
+    assert "Tokens: further tokens would be let in and be on no invoice" in unescape(page.text)
+    assert "the customer pays for a plan with no price for them. Refuse them" in unescape(page.text)
+    assert not PlanOverride.objects.exists()
+
+
+def test_whoever_pays_for_further_units_may_be_given_others_that_are_billed(admin_client, acme, plans):
+    acme.bill_overage(plans.pro, included=100, cents="2")
+    acme.subscribe(plans.pro)
+    bills = fields(acme.organization, **quota_fields() | {"quotas-0-overage": "bill"})
+    bills |= {"starts_at_0": f"{clock.now():%Y-%m-%d}", "starts_at_1": f"{clock.now():%H:%M:%S}"}
+
+    assert admin_client.post(ADD, bills).status_code == 302
+
+    assert acme.entitlement().quotas["requests"] == {"included": 500, "overage": "bill"}
+
+
+def test_what_is_over_may_bill_what_is_billed_no_more(admin_client, organization):
+    over = give(organization, quota=500, starts_at=NOON - 3 * DAY, ends_at=NOON - DAY)
+    over.quotas.update(overage=PlanQuota.Overage.BILL)
+    row = quota_fields() | {
+        "quotas-INITIAL_FORMS": "1",
+        "quotas-0-id": str(over.quotas.get().pk),
+        "quotas-0-override": str(over.pk),
+        "quotas-0-overage": "bill",
+    }
+    times = {
+        f"{name}_{part}": f"{getattr(over, name):{form}}"
+        for name in ("starts_at", "ends_at")
+        for part, form in enumerate(("%Y-%m-%d", "%H:%M:%S"))
+    }
+    page = reverse("admin:billing_planoverride_change", args=[over.pk])
+
+    assert (
+        admin_client.post(page, fields(organization, reason="It rained", **row, **times)).status_code == 302
+    )
+
+
+def test_overrides_from_before_that_bill_beyond_unlimited_units_are_made_to_block(organization):
+    migration = import_module("billing.migrations.0008_unlimited_overrides_bill_nothing").Migration
+    update, constraint = migration.operations[0].sql, migration.operations[1].constraint
+    with connection.schema_editor(atomic=False) as editor:
+        editor.remove_constraint(QuotaOverride, constraint)
+    endless, limited = give(organization, quota=None), give(organization, quota=500)
+    QuotaOverride.objects.update(overage=PlanQuota.Overage.BILL)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(update)
+    with connection.schema_editor(atomic=False) as editor:
+        editor.add_constraint(QuotaOverride, constraint)
+
+    assert endless.quotas.get().overage == PlanQuota.Overage.BLOCK
+    assert limited.quotas.get().overage == PlanQuota.Overage.BILL
 
 
 def test_the_list_says_what_each_gives_and_finds_those_in_force(admin_client, organization, plans):
