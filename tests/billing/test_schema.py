@@ -129,6 +129,17 @@ def test_no_description_speaks_of_our_code(schema):
         assert "schema" not in text.lower(), text
 
 
+def test_what_has_no_status_is_said_to_come_of_either_way_of_asking_the_gate(schema):
+    usage = [operation for _, path, operation in operations(schema) if "/usage" in path]
+    told = json.dumps(
+        [usage, schema["components"]["schemas"]["SeriesGroup"], schema["components"]["schemas"]["Measures"]]
+    )
+    sentences = [text for text in re.findall(r'"description": "([^"]*)"', told) if "keys/verify" in text]
+
+    assert len(sentences) >= 3
+    assert all("gateway/authorize" in text for text in sentences)
+
+
 def test_every_amount_says_its_unit(schema):
     amounts = 0
     for name, component in schema["components"]["schemas"].items():

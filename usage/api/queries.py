@@ -95,7 +95,8 @@ class StatusField(serializers.CharField):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault(
             "help_text",
-            "A status such as 404, a class such as 4xx, or 0 for what has none.",
+            "A status such as 404, a class such as 4xx, or 0 for what has none: events sent in, and calls that "
+            "`keys/verify` or `gateway/authorize` charged.",
         )
         super().__init__(**kwargs)
 

@@ -95,7 +95,9 @@ class UsageSerializer(serializers.Serializer[Any]):
 
 class MeasuresSerializer(serializers.Serializer[Any]):
     units = serializers.IntegerField()
-    calls = serializers.IntegerField(help_text="Also those that `keys/verify` charged.")
+    calls = serializers.IntegerField(
+        help_text="Also those that `keys/verify` or `gateway/authorize` charged."
+    )
     sent_in = serializers.IntegerField(help_text="Events that came in by themselves, without a call.")
     errors = serializers.IntegerField(  # type: ignore[assignment]  # As above.
         help_text="Calls that were answered with 400 or more."
@@ -114,7 +116,7 @@ class SeriesGroupSerializer(serializers.Serializer[Any]):
     value = serializers.CharField(
         allow_null=True,
         help_text="A key's id, all zeros for none; an endpoint; or a status, 0 for none, as of events sent in and "
-        "of calls that `keys/verify` charged. Null: all others together.",
+        "of calls that `keys/verify` or `gateway/authorize` charged. Null: all others together.",
     )
     name = serializers.CharField(allow_null=True, help_text="Of a key.")
     prefix = serializers.CharField(allow_null=True, help_text="Of a key.")

@@ -48,7 +48,8 @@ class UsageRollup(models.Model):
     """The units of one organization, meter, key, endpoint and status in one hour of one quota period.
 
     An hour in which a period ends has a row on either side of the boundary. `status` is the answer's, 0 for events
-    that came in by themselves. `latency` is a histogram of the response times: see `usage.latency`.
+    that came in by themselves and for calls that were charged before they were answered. `latency` is a histogram of
+    the response times: see `usage.latency`.
     """
 
     # No index of its own: the unique one begins with it, and every insert would pay for both.
