@@ -68,6 +68,15 @@ def find_charging(entitlement: Entitlement, meter: Meter) -> Charging | None:
     return Charging(subscription, tiers, free)
 
 
+def charged_within(entitlement: Entitlement, meter: Meter) -> Charging | None:
+    """Return by what some of the units that the entitlement includes are charged all the same; None where none are."""
+    quota = entitlement.quotas.get(meter.slug)
+    charging = find_charging(entitlement, meter) if quota else None
+    if quota is None or charging is None:
+        return None
+    return charging if quota["included"] is None or quota["included"] > charging.free else None
+
+
 def find_overage(
     entitlement: Entitlement, meter: Meter, charging: Charging | None, *, used: int, since: datetime
 ) -> Overage | None:

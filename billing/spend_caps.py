@@ -8,7 +8,7 @@ from accounts import clock
 from accounts.models import Organization, User
 from billing.entitlements import current_entitlement, lock_entitlement, refresh_entitlement
 from billing.models import Entitlement, Meter, PlanQuota, SpendCap
-from billing.overage import find_charging
+from billing.overage import charged_within
 from billing.standing import Standing, find_standing
 from billing.templatetags.money import money
 
@@ -89,18 +89,12 @@ def state_of(
         meter=meter,
         cap=cap,
         is_billed=quota["overage"] == PlanQuota.Overage.BILL
-        or charges(entitlement, meter, quota["included"]),
+        or charged_within(entitlement, meter) is not None,
         included=quota["included"],
         currency=standing.currency if standing else None,
         stops_at=quota.get("spend_cap"),
         is_trial=bool(entitlement.subscription_id and standing and standing.trial_ends_at),
     )
-
-
-def charges(entitlement: Entitlement, meter: Meter, included: int | None) -> bool:
-    """Tell whether some of the units that are let through cost something at the customer's price."""
-    charging = find_charging(entitlement, meter)
-    return charging is not None and (included is None or included > charging.free)
 
 
 @transaction.atomic

@@ -15,8 +15,9 @@ from accounts import clock
 from accounts.models import Organization, User
 from billing.admin.plan_forms import quotas_in
 from billing.entitlements import lock_entitlement, refresh_entitlement
-from billing.limits import quota_line, rate_line
-from billing.models import PlanOverride, QuotaOverride
+from billing.limits import counted, quota_line, rate_line
+from billing.models import Meter, PlanOverride, QuotaOverride
+from billing.overage import charged_within
 from billing.plan_rules import override_faults
 from billing.subscriptions import find_live_subscription
 
@@ -134,7 +135,17 @@ class PlanOverrideAdmin(ModelAdmin):
     ) -> None:
         super().save_related(request, form, formsets, change)
         # At once, in this transaction: it concerns one organization, and the gate has it by the next call.
-        refresh_entitlement(form.instance.organization)
+        entitlement = refresh_entitlement(form.instance.organization)
+        for meter in Meter.objects.filter(slug__in=entitlement.quotas):
+            charging = charged_within(entitlement, meter)
+            if charging:
+                self.message_user(
+                    request,
+                    f"Stripe goes on charging {entitlement.organization} by the price they are on, whatever is "
+                    f"included here: beyond {counted(charging.free, meter.unit)} a month, each costs what it did. What "
+                    "that comes to you give back at Stripe, with a credit or a coupon.",
+                    messages.WARNING,
+                )
 
     def delete_model(self, request: HttpRequest, obj: PlanOverride) -> None:
         super().delete_model(request, obj)

@@ -314,6 +314,20 @@ def test_whoever_pays_for_further_units_may_be_given_others_that_are_billed(admi
     assert acme.entitlement().quotas["requests"] == {"included": 500, "overage": "bill"}
 
 
+@pytest.mark.parametrize(("included", "is_told"), [("500", True), ("", True), ("100", False)])
+def test_staff_are_told_where_the_customer_s_price_goes_on_charging_what_they_include(
+    admin_client, acme, plans, included, is_told
+):
+    acme.bill_overage(plans.pro, included=100, cents="2")
+    acme.subscribe(plans.pro)
+    given = fields(acme.organization, **quota_fields(included))
+    given |= {"starts_at_0": f"{clock.now():%Y-%m-%d}", "starts_at_1": f"{clock.now():%H:%M:%S}"}
+
+    page = unescape(admin_client.post(ADD, given, follow=True).text)
+
+    assert ("beyond 100 calls a month, each costs what it did" in page) == is_told
+
+
 def test_what_is_over_may_bill_what_is_billed_no_more(admin_client, organization):
     over = give(organization, quota=500, starts_at=NOON - 3 * DAY, ends_at=NOON - DAY)
     over.quotas.update(overage=PlanQuota.Overage.BILL)
