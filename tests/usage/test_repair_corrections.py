@@ -21,7 +21,10 @@ from tests.usage.proving import (
     use_late,
 )
 from tests.usage.repairing import invoice_may, left, mended
+from usage import corrections
+from usage.corrections import CannotCorrect
 from usage.models import Correction, Proof, UsageEvent
+from usage.proof.accepting import accept
 from usage.repair import repair, running
 from usage.tasks import report_usage
 
@@ -78,6 +81,36 @@ def test_calls_that_stripe_refused_are_charged_by_the_next_invoice_once(april):
 
     assert len(mended(april)) == 1
     assert invoice_may(april) == 120
+
+
+class TestAPeriodThatWasAccepted:
+    @pytest.fixture
+    def accepted(self, april):
+        """April with 12 late units that were let go, and 3 that came after that."""
+        use_late(april, units=12)
+        report_usage()
+        proof = of_april(april)
+        accept(proof, seen=proof.snapshot, reason="Our fault: let it go.", by="ann@staff.example")
+        use_late(april, units=3)
+        report_usage()
+        return april
+
+    def test_is_charged_nothing_more_by_repair_which_says_what_there_is_to_decide(self, accepted):
+        proposed, cause = left(accepted)
+
+        assert "Charge $1.50 on the next invoice: Correction: 15 calls" in proposed
+        assert proposed.endswith(
+            "A difference of this period was accepted before. Somebody has to say yes to it."
+        )
+        assert "it is 15 units short" in cause
+        assert invoice_may(accepted) == 0
+
+    def test_is_charged_by_nobody_who_has_not_said_yes(self, accepted):
+        proposal = corrections.propose(of_april(accepted))
+
+        with pytest.raises(CannotCorrect, match="Nobody has said yes to this charge"):
+            corrections.make(proposal)
+        assert corrections.make(proposal, by="ann@staff.example").amount == 150
 
 
 def test_of_two_processes_one_leaves_it_to_the_other(april, monkeypatch):

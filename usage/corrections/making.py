@@ -35,7 +35,7 @@ class Proposal:
 
     `reports` are those that Stripe refused, which it replaces. `billed` is None where nothing of it is billed.
     Of no `units` where the period's corrections bill those reports already: they came too late first, and were refused
-    later.
+    later. `was_accepted`: a difference of the period was accepted as it is, and something has changed since.
     """
 
     organization: Organization
@@ -49,10 +49,16 @@ class Proposal:
     billed: Billed | None
     reason: str
     reports: tuple[UUID, ...] = ()
+    was_accepted: bool = False
 
     @property
     def is_credit(self) -> bool:
         return self.units < 0
+
+    @property
+    def needs_yes(self) -> bool:
+        """Whether a person has to agree: to give money back, or to charge what may have been let go."""
+        return self.is_credit or (self.was_accepted and self.amount > 0)
 
     @property
     def description(self) -> str:
@@ -76,7 +82,8 @@ class Proposal:
                 f"{abs(self.units):,} {unit}, {self.reason}, without a cost: to be settled without a charge."
             )
         amount = money(abs(self.amount), self.billed.currency if self.billed else "")
-        return f"{'Credit' if self.is_credit else 'Charge'} {amount} on the next invoice: {self.description}."
+        said = f"{'Credit' if self.is_credit else 'Charge'} {amount} on the next invoice: {self.description}."
+        return f"{said} A difference of this period was accepted before." if self.was_accepted else said
 
 
 def days(start: datetime, end: datetime) -> str:
@@ -111,7 +118,8 @@ def propose(proof: Proof, *, now: datetime | None = None) -> Proposal:
     found = finder.find()
     if found.billed and not found.billed.invoice_id:
         check_left_out(found.billed)
-    return replace(found, after=after, total_before=total)
+    was_accepted = Proof.objects.filter(pk=proof.pk, accepted_figures__isnull=False).exists()
+    return replace(found, after=after, total_before=total, was_accepted=was_accepted)
 
 
 def check_quiet(figures: Figures) -> None:
@@ -307,10 +315,10 @@ def make(proposal: Proposal, *, by: str = "") -> Correction:
 
     Where those there are bill the reports already, that is kept, and the last of them comes back.
     Raises CannotCorrect where something has changed since it was proposed, as where another process made it. A
-    credit is made only `by` somebody, who said yes to it.
+    credit, and a charge of a period of which a difference was accepted, are made only `by` somebody who said yes.
     """
-    if proposal.is_credit and not by:
-        raise CannotCorrect("Nobody has said yes to this credit.")
+    if proposal.needs_yes and not by:
+        raise CannotCorrect(f"Nobody has said yes to this {'credit' if proposal.is_credit else 'charge'}.")
     if not proposal.units:
         return cover(proposal)
     Kept = Correction.State

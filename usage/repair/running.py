@@ -48,8 +48,8 @@ def repair(organization: Organization, *, corrects: bool = True) -> Repair:
 
     Where it `corrects`, what was used and is on no invoice is put on the next one: that charges the customer.
     May be repeated: then it does nothing. Where another process repairs the same organization it leaves that to it.
-    What needs a person is named and left: credits first of all. Raises StripeUnavailable where nothing could be
-    proven.
+    What needs a person is named and left: credits, and charges of a period that was accepted, first of all. Raises
+    StripeUnavailable where nothing could be proven.
     """
     outcome = Repair()
     with alone(organization) as is_alone:
@@ -176,7 +176,7 @@ def they(count: int) -> str:
 
 
 def correct(organization: Organization, outcome: Repair) -> None:
-    """Put on the next invoice what came too late for its own or was refused; name the credits."""
+    """Put on the next invoice what came too late for its own or was refused; name what takes somebody's yes."""
     corrections.send_due(organization=organization)
     for proof in prove(organization):
         done = 0
@@ -192,7 +192,7 @@ def correct_once(proof: Proof, outcome: Repair) -> Correction | None:
         return None
     try:
         proposal = corrections.propose(proof)
-        if proposal.is_credit:
+        if proposal.needs_yes:
             outcome.left.append(f"{named(proof)}: {proposal.sentence} Somebody has to say yes to it.")
             return None
         correction = corrections.make(proposal)
