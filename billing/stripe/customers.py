@@ -1,3 +1,4 @@
+from django.db.models import QuerySet
 from djstripe import models as djstripe
 
 from accounts.models import Organization
@@ -8,8 +9,16 @@ METADATA_KEY = "tollgate_organization"
 
 
 def find_customer(organization: Organization) -> djstripe.Customer | None:
-    known = djstripe.Customer.objects.filter(subscriber=organization, date_purged=None)
-    return known.order_by("djstripe_created").first()
+    return known_customers(organization).order_by("djstripe_created").first()
+
+
+def knows_customer(organization: Organization, customer_id: str) -> bool:
+    """Whether Stripe's customer of this id is one of the organization's, and was not deleted."""
+    return known_customers(organization).filter(id=customer_id).exists()
+
+
+def known_customers(organization: Organization) -> "QuerySet[djstripe.Customer]":
+    return djstripe.Customer.objects.filter(subscriber=organization, date_purged=None)
 
 
 def ensure_customer(organization: Organization) -> djstripe.Customer:

@@ -10,10 +10,10 @@ from django.db.models import F
 from accounts import clock
 from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
-from billing.stripe.customers import find_customer
+from billing.stripe.customers import find_customer, knows_customer
 from billing.stripe.invoice_items import ensure_invoice_item
 from billing.stripe.own_invoices import ensure_invoice
-from billing.subscriptions import find_live_subscription, find_live_subscriptions
+from billing.subscriptions import plan_subscriptions, plan_subscriptions_of
 from usage.models import Correction
 
 logger = logging.getLogger(__name__)
@@ -45,24 +45,56 @@ def left_waiting(organization: Organization | None = None) -> list[UUID]:
     """
     sent = Correction.objects.filter(state=State.SENT, own_invoice="").exclude(invoice_item="")
     sent = sent.filter(organization=organization) if organization else sent
-    rows = list(sent.order_by("tries", "created_at").values_list("pk", "organization_id"))
-    served = find_live_subscriptions({owner for _, owner in rows}) if rows else {}
-    return [pk for pk, owner in rows if owner not in served]
+    rows = list(
+        sent.order_by("tries", "created_at").values_list("pk", "organization_id", "stripe_customer_id")
+    )
+    served = customers_served({owner for _, owner, _ in rows})
+    return [
+        pk for pk, owner, customer in rows if not (customer in served[owner] if customer else served[owner])
+    ]
+
+
+def customers_served(organization_ids: set[UUID]) -> dict[UUID, set[str]]:
+    """Return Stripe's ids of the organizations' customers that have a subscription, and so an invoice to come."""
+    found = plan_subscriptions_of(organization_ids) if organization_ids else {}
+    return {
+        owner: {str(each.data["customer"]) for each in found.get(owner, []) if each.is_live}
+        for owner in organization_ids
+    }
 
 
 def invoice_left(correction_id: UUID) -> None:
     """Have an invoice made for a correction that waits for one that will not come. Safe to repeat."""
     correction = Correction.objects.select_related("organization").get(pk=correction_id)
-    customer = find_customer(correction.organization)
-    if customer is None:
+    customer_id = find_payer(correction)
+    if customer_id is None:
         return
     try:
-        invoice, error = ensure_own_invoice(correction, customer.id), ""
+        invoice, error = ensure_own_invoice(correction, customer_id), ""
     except (StripeUnavailable, StripeRejected) as trouble:
         logger.error("No invoice could be made for correction %s: %s", correction.pk, trouble)
         invoice, error = "", str(trouble)[:500]
     own = Correction.objects.filter(pk=correction.pk, state=State.SENT)
     own.update(own_invoice=invoice, last_error=error, tries=F("tries") + 1)
+
+
+def find_payer(correction: Correction) -> str | None:
+    """Return Stripe's id of the customer whose invoice takes the correction, None where Stripe knows none.
+
+    Of several it is the one with the subscription. But where it was put, or may have been, it stays: somewhere else
+    it would be looked for in vain and made once more.
+    """
+    organization, kept = correction.organization, correction.stripe_customer_id
+    if kept and knows_customer(organization, kept):
+        return kept
+    if not correction.invoice_item and correction.state != State.UNKNOWN:
+        live = [each for each in plan_subscriptions(organization) if each.is_live]
+        # One that waits for its first payment may come to nothing.
+        chosen = max(live, key=lambda each: each.has_begun, default=None)
+        if chosen and knows_customer(organization, str(chosen.data["customer"])):
+            return str(chosen.data["customer"])
+    customer = find_customer(organization)
+    return str(customer.id) if customer else None
 
 
 def ensure_own_invoice(correction: Correction, customer_id: str) -> str:
@@ -102,7 +134,7 @@ def send(correction_id: UUID) -> Correction:
             start=correction.billed_from or correction.period_start,
             end=correction.billed_to or correction.period_start,
         )
-        if find_live_subscription(correction.organization) is None:
+        if customer_id not in customers_served({correction.organization_id})[correction.organization_id]:
             correction.own_invoice = ensure_own_invoice(correction, customer_id)
         correction.state, correction.sent_at, correction.last_error = State.SENT, clock.now(), ""
     except StripeUnavailable as error:
@@ -126,15 +158,16 @@ def claim(correction_id: UUID) -> tuple[Correction, str] | None:
         )
         if correction is None:
             return None
-        customer = find_customer(correction.organization)
+        customer_id = find_payer(correction)
         correction.tries += 1
-        if customer is None:
+        if customer_id is None:
             correction.last_error = NO_CUSTOMER
             correction.save(update_fields=["tries", "last_error"])
             return None
         correction.state, correction.claimed_at = State.SENDING, clock.now()
-        correction.save(update_fields=["tries", "state", "claimed_at"])
-    return correction, customer.id
+        correction.stripe_customer_id = customer_id
+        correction.save(update_fields=["tries", "state", "claimed_at", "stripe_customer_id"])
+    return correction, customer_id
 
 
 def try_again(correction: Correction) -> Correction:

@@ -55,6 +55,9 @@ class Correction(models.Model):
     billed_to = models.DateTimeField(null=True, blank=True)
     price_id = models.CharField(max_length=255, blank=True)
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
+    stripe_customer_id = models.CharField(
+        max_length=255, blank=True, help_text="Stripe's id of whose invoice it was put on, or may have been."
+    )
     invoice_item = models.CharField(max_length=255, blank=True, help_text="Stripe's id of the invoice item.")
     own_invoice = models.CharField(
         max_length=255,
