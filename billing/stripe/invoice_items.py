@@ -1,11 +1,23 @@
 """Amounts for a customer's next invoice, and the lines of one that has many."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from billing.errors import StripeRejected
 from billing.locks import customer_lock
 from billing.stripe.client import get_client, metadata_of, translated_errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Whose an invoice item is and the invoice that took it up, in Stripe's words; all but the first empty before."""
+
+    customer_id: str
+    invoice_id: str = ""
+    status: str = ""
+    billing_reason: str = ""
 
 
 def ensure_invoice_item(
@@ -54,6 +66,37 @@ def find_invoice_item(customer_id: str, *, metadata: Mapping[str, str], since: d
             if metadata.items() <= metadata_of(item).items():
                 return str(item.id)
     return None
+
+
+def find_placed(item_id: str, *, customer_id: str) -> Placed | None:
+    """Return where an item of the customer's is by now, None where it was deleted.
+
+    Raises StripeUnavailable, and StripeRejected where Stripe does not know the customer either, or nobody does: then
+    the key is most likely of another account, and nothing was deleted.
+    """
+    api = get_client().v1
+    try:
+        with translated_errors():
+            item = api.invoice_items.retrieve(item_id)
+    except StripeRejected as error:
+        if error.code != "resource_missing" or not customer_id:
+            raise
+        with translated_errors():
+            api.customers.retrieve(customer_id)
+        return None
+    owner = str(item.customer if isinstance(item.customer, str) else item.customer.id)
+    if not item.invoice:
+        return Placed(customer_id=owner)
+    with translated_errors():
+        invoice = api.invoices.retrieve(
+            item.invoice if isinstance(item.invoice, str) else str(item.invoice.id)
+        )
+    return Placed(
+        customer_id=owner,
+        invoice_id=str(invoice.id),
+        status=str(invoice.status),
+        billing_reason=str(invoice.billing_reason),
+    )
 
 
 def all_lines(invoice_id: str) -> list[dict[str, Any]]:

@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
+from billing.errors import PaymentDeclined
+from billing.stripe.changing import change_plan
+from tests.billing.acme import FAILS
 from tests.usage.proving import MAY, of_april, use_late
 from usage import corrections
 from usage.corrections import CannotCorrect
@@ -68,3 +71,21 @@ def test_of_many_that_send_one_correction_one_does(april):
     made.refresh_from_db()
     assert made.state == Correction.State.SENT
     assert made.sent_at > MAY
+
+
+def test_of_many_that_see_an_item_on_a_void_invoice_one_has_it_made_anew(april, plans):
+    use_late(april, units=12)
+    report_usage()
+    repair(april.organization)
+    april.pay_with(FAILS)
+    with pytest.raises(PaymentDeclined):
+        change_plan(april.organization, plan=plans.team)
+
+    at_once(*[send_corrections] * 4, lambda: repair(april.organization))
+    send_corrections()
+
+    listed = april.api.invoice_items.list({"customer": april.customer_id}).data
+    items = [each for each in listed if Correction.METADATA_KEY in each.metadata]
+    assert [each.amount for each in items if not each.invoice] == [120]
+    assert len(items) == 2
+    assert Correction.objects.get().round == 1

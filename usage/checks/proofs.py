@@ -74,6 +74,7 @@ def usage_corrections() -> Iterator[Finding]:
             sentence=f"“{correction.description}” of {correction.organization} is on no invoice: "
             f"{correction.last_error or 'it has not been sent.'}",
             advice="It is tried again by itself where Stripe gave no answer. One that Stripe refused is sent again "
-            "from the list of corrections once what it complained of is mended.",
+            "from the list of corrections once what it complained of is mended. One that was taken off its invoice is "
+            "charged again in the same way; where it was let go, accept the difference on the proof's page.",
             organization=correction.organization,
         )

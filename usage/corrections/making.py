@@ -106,7 +106,9 @@ def propose(proof: Proof, *, now: datetime | None = None) -> Proposal:
     last = Correction.objects.filter(organization=organization, meter=meter, period_start=proof.period_start)
     numbers = list(last.order_by("number").values_list("number", "total", "state"))
     if any(state == Correction.State.FAILED for *_, state in numbers):
-        raise CannotCorrect("A correction of this period was refused by Stripe. See to that one first.")
+        raise CannotCorrect(
+            "A correction of this period was refused by Stripe or taken off its invoice. See to that one first."
+        )
     after, total = numbers[-1][:2] if numbers else (0, 0)
     gathered = gather([organization.pk], meters=[meter], since=proof.period_start, now=now)
     period = next((c for c in gathered.counts.values() if c.start == proof.period_start), None)

@@ -14,6 +14,7 @@ from billing.stripe.customers import find_customer, knows_customer
 from billing.stripe.invoice_items import ensure_invoice_item
 from billing.stripe.own_invoices import ensure_invoice
 from billing.subscriptions import plan_subscriptions, plan_subscriptions_of
+from usage.corrections.following import follow
 from usage.models import Correction
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ NO_CUSTOMER = "Stripe does not know the customer any more, so no invoice is to c
 
 
 def send_due(*, organization: Organization | None = None, limit: int = 200) -> int:
-    """Send what is due, and what got no answer once more; return how many Stripe has now."""
+    """Send what is due, what got no answer and what came to nothing once more; return how many Stripe has now."""
+    follow(organization=organization, limit=limit)
     now = clock.now()
     abandoned = Correction.objects.filter(state=State.SENDING, claimed_at__lt=now - LEASE)
     abandoned.update(state=State.UNKNOWN)
@@ -102,15 +104,11 @@ def ensure_own_invoice(correction: Correction, customer_id: str) -> str:
     return ensure_invoice(
         customer_id=customer_id,
         item_id=correction.invoice_item,
-        key=key_of(correction),
-        metadata={Correction.METADATA_KEY: str(correction.pk)},
+        key=correction.idempotency_key,
+        metadata=correction.metadata,
         currency=correction.currency,
         description=correction.description,
     )
-
-
-def key_of(correction: Correction) -> str:
-    return f"tollgate-correction-{correction.pk}"
 
 
 def send(correction_id: UUID) -> Correction:
@@ -126,8 +124,8 @@ def send(correction_id: UUID) -> Correction:
     try:
         correction.invoice_item = ensure_invoice_item(
             customer_id=customer_id,
-            key=key_of(correction),
-            metadata={Correction.METADATA_KEY: str(correction.pk)},
+            key=correction.idempotency_key,
+            metadata=correction.metadata,
             amount=correction.amount,
             currency=correction.currency,
             description=correction.description,

@@ -36,9 +36,10 @@ class Correction(models.Model):
         SENT = "sent", "On the next invoice"
         FREE = "free", "Settled: costs nothing"
         UNKNOWN = "unknown", "Unknown: Stripe gave no answer"
-        FAILED = "failed", "Refused by Stripe"
+        FAILED = "failed", "Failed: on no invoice"
 
     METADATA_KEY = "tollgate_correction"
+    METADATA_ROUND = "tollgate_correction_round"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="corrections")
@@ -63,6 +64,16 @@ class Correction(models.Model):
         max_length=255,
         blank=True,
         help_text="Of a customer without a subscription: Stripe's id of the invoice that has the item.",
+    )
+    round = models.PositiveIntegerField(
+        default=0,
+        help_text="How often what Stripe had of it came to nothing: what is made anew is told apart by it.",
+    )
+    asked_at = models.DateTimeField(
+        null=True, blank=True, help_text="When Stripe was last asked what became of the item."
+    )
+    billed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the item was known to be on a paid invoice."
     )
     created_at = models.DateTimeField(default=clock.now)
     claimed_at = models.DateTimeField(null=True, blank=True)
@@ -98,6 +109,16 @@ class Correction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.organization_id} {self.meter_id} {self.period_start:%Y-%m-%d}: {self.units:+}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """By which it is found at Stripe. An item of an earlier round is not looked for: that one is gone."""
+        later = {self.METADATA_ROUND: str(self.round)} if self.round else {}
+        return {self.METADATA_KEY: str(self.pk), **later}
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"tollgate-correction-{self.pk}" + (f"-{self.round}" if self.round else "")
 
     @property
     def amount_said(self) -> str:
