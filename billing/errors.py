@@ -42,6 +42,10 @@ class StripeRejected(BillingError):
         self.param = param
 
 
+class DiscountUnclear(BillingError):
+    """What a customer's discounts leave of a price cannot be told for certain."""
+
+
 class AlreadySubscribed(BillingError):
     """The organization has a live subscription: Stripe would happily open a second one."""
 

@@ -30,10 +30,12 @@ def ensure_invoice_item(
     description: str,
     start: datetime,
     end: datetime,
+    is_net: bool = False,
 ) -> str:
     """Put an amount on the customer's next invoice, once however often this is called; return the item's id.
 
     `amount` is in minor units, below 0 for a credit; `start` and `end` are what the invoice says that it is for.
+    Of one that `is_net` no discount of the invoice is taken off.
     Under the customer's lock an item with the same `metadata` is looked for before one is made: that is certain
     for good, while the idempotency key made of `key` is for what Stripe has in hand at this moment.
     Raises StripeUnavailable (it may or may not be there: call again) or StripeRejected.
@@ -50,6 +52,7 @@ def ensure_invoice_item(
                 "description": description,
                 "metadata": dict(metadata),
                 "period": {"start": int(start.timestamp()), "end": int(end.timestamp())},
+                **({"discountable": False} if is_net else {}),
             },
             {"idempotency_key": key},
         )

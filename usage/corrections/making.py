@@ -13,7 +13,7 @@ from billing.ceilings import tiers_of
 from billing.models import Meter
 from billing.stripe.reconciling import fetch_invoices_of
 from billing.templatetags.money import money
-from usage.corrections.pricing import charge
+from usage.corrections.pricing import charge, net, share_of
 from usage.models import Correction, MeterReport, Proof, UsageRollup
 from usage.proof.figures import figures_of, owner_of
 from usage.proof.gathering import Counts, Gathered, gather
@@ -98,7 +98,7 @@ def days(start: datetime, end: datetime) -> str:
 def propose(proof: Proof, *, now: datetime | None = None) -> Proposal:
     """Return the next correction that the period needs, from figures that are counted anew. Makes none.
 
-    Raises CannotCorrect, and StripeUnavailable.
+    Raises CannotCorrect, DiscountUnclear, StripeUnavailable and StripeRejected.
     """
     now = now or clock.now()
     organization, meter = proof.organization, proof.meter
@@ -300,12 +300,15 @@ class Finder:
         )
 
     def amount(self, units: int, billed: Billed) -> int:
-        """Return what all units cost by the price's tiers, less what those that are billed cost."""
+        """Return what all units cost by the price's tiers, less what those that are billed cost; net of discounts."""
         tiers = tiers_of({"id": billed.price_id}, self.meter)
         if tiers is None:
             raise CannotCorrect(f"What a unit costs by Stripe's price {billed.price_id} is not known here.")
         before = billed.units + self.corrected_in(billed)
-        return charge(before + units, tiers) - charge(before, tiers)
+        if charge(before + units, tiers) == charge(before, tiers):
+            return 0
+        share = share_of(billed, product_id=self.meter.product_id, is_credit=units < 0)
+        return net(before + units, tiers, share=share) - net(before, tiers, share=share)
 
 
 def free_units(reports: list[MeterReport]) -> int:

@@ -6,6 +6,9 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
+from billing.stripe.discounts import share_at_end, share_on_invoice
+from usage.proof.invoicing import Billed
+
 HALF = Fraction(1, 2)
 
 
@@ -23,3 +26,27 @@ def charge(units: int, tiers: Iterable[Mapping[str, Any]]) -> int:
             break
         lower = upper
     return total
+
+
+def net(units: int, tiers: Iterable[Mapping[str, Any]], *, share: Fraction) -> int:
+    """Return what `units` cost where discounts leave a `share` of the price.
+
+    Rounded half up as a sum: so several corrections of a period come to what one for all of them would.
+    """
+    return floor(charge(units, tiers) * share + HALF)
+
+
+def share_of(billed: Billed, *, product_id: str, is_credit: bool) -> Fraction:
+    """Return what the discounts of an invoice's period left of its price, asked at Stripe: later ones may differ.
+
+    Raises DiscountUnclear, StripeUnavailable or StripeRejected.
+    """
+    if not billed.invoice_id:
+        return share_at_end(billed.subscription_id, price_id=billed.price_id, product_id=product_id)
+    return share_on_invoice(
+        billed.invoice_id,
+        price_id=billed.price_id,
+        product_id=product_id,
+        period=(int(billed.start.timestamp()), int(billed.end.timestamp())),
+        is_credit=is_credit,
+    )

@@ -131,6 +131,7 @@ def send(correction_id: UUID) -> Correction:
             description=correction.description,
             start=correction.billed_from or correction.period_start,
             end=correction.billed_to or correction.period_start,
+            is_net=correction.is_net,
         )
         if customer_id not in customers_served({correction.organization_id})[correction.organization_id]:
             correction.own_invoice = ensure_own_invoice(correction, customer_id)

@@ -49,6 +49,10 @@ class Correction(models.Model):
     units = models.BigIntegerField(help_text="Below 0: units that were billed and should not have been.")
     total = models.BigIntegerField(help_text="The period's corrected units with this one.")
     amount = models.BigIntegerField(help_text="In the currency's minor unit, below 0 for a credit.")
+    is_net = models.BooleanField(
+        default=True,
+        help_text="Its period's discounts are off already. No: made before, and discounted anew.",
+    )
     currency = models.CharField(max_length=3, blank=True)
     reason = models.CharField(max_length=200)
     description = models.CharField(max_length=300, blank=True, help_text="What the invoice says.")
