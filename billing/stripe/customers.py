@@ -17,6 +17,11 @@ def knows_customer(organization: Organization, customer_id: str) -> bool:
     return known_customers(organization).filter(id=customer_id).exists()
 
 
+def is_deleted(customer_id: str) -> bool:
+    """Whether a customer that was known here was deleted at Stripe, so that nothing more is billed to it."""
+    return djstripe.Customer.objects.filter(id=customer_id).exclude(date_purged=None).exists()
+
+
 def known_customers(organization: Organization) -> "QuerySet[djstripe.Customer]":
     return djstripe.Customer.objects.filter(subscriber=organization, date_purged=None)
 

@@ -1,14 +1,16 @@
 """A correction is settled by a paid invoice alone: what its item comes to at Stripe is followed until then."""
 
 import pytest
+from djstripe import models as djstripe
 
+from accounts import clock
 from billing.doctor import examine
 from billing.errors import PaymentDeclined
 from billing.stripe.changing import change_plan, undo_change
 from tests.billing.acme import CHALLENGES, FAILS
 from tests.usage.proving import MAY, of_april, use_late
 from usage import corrections
-from usage.corrections import following
+from usage.corrections import following, sending
 from usage.models import Correction, Proof
 from usage.repair import repair
 from usage.tasks import report_usage, send_corrections
@@ -152,6 +154,15 @@ class TestWhereAChangeCameToNothing:
 
 
 class TestWhereSomebodyTookItOff:
+    def test_an_item_that_went_with_its_customer_is_missing_again(self, april, sent):
+        april.api.customers.delete(april.customer_id)
+        djstripe.Customer.objects.update(subscriber=None, date_purged=clock.now())
+
+        send_corrections()
+
+        assert Correction.objects.get().state == State.FAILED
+        assert of_april(april).status == Proof.Status.DIFFERS
+
     def test_an_item_that_was_deleted_is_missing_again_and_staff_are_told(self, april, sent):
         april.api.invoice_items.delete(sent.invoice_item)
 
@@ -206,6 +217,18 @@ class TestWhereSomebodyTookItOff:
         april.wait(hours=2)
 
         assert (charged(april), len(items_of(april))) == (120, 1)
+
+
+def test_an_invoice_is_noted_only_for_the_item_that_it_has(april, sent, monkeypatch):
+    def answer_late(correction, customer_id):
+        Correction.objects.update(invoice_item="ii_of_the_next_round", round=1)
+        return "in_of_the_first"
+
+    monkeypatch.setattr(sending, "ensure_own_invoice", answer_late)
+    sending.invoice_left(sent.pk)
+
+    sent.refresh_from_db()
+    assert (sent.invoice_item, sent.own_invoice) == ("ii_of_the_next_round", "")
 
 
 def test_what_is_on_a_paid_invoice_is_not_asked_for_any_more(april, sent, monkeypatch):

@@ -11,7 +11,7 @@ from django.db.models import F, Q, QuerySet
 from accounts import clock
 from accounts.models import Organization
 from billing.errors import StripeRejected, StripeUnavailable
-from billing.stripe.customers import find_customer
+from billing.stripe.customers import find_customer, is_deleted
 from billing.stripe.invoice_items import Placed, find_placed
 from usage.models import Correction
 
@@ -58,6 +58,11 @@ def follow_one(correction_id: UUID) -> None:
     placed = find_placed(item, customer_id=customer_id)
     if placed is None:
         fail(correction, f"Its invoice item {item} was deleted at Stripe.")
+    elif not placed.invoice_id and is_deleted(placed.customer_id):
+        fail(
+            correction,
+            f"The customer {placed.customer_id}, whose next invoice was to have it, was deleted at Stripe.",
+        )
     elif placed.status != "void":
         note(correction, placed)
     elif placed.billing_reason in CAME_TO_NOTHING:

@@ -71,13 +71,17 @@ def invoice_left(correction_id: UUID) -> None:
     customer_id = find_payer(correction)
     if customer_id is None:
         return
+    # Another process may have seen the item come to nothing meanwhile, and have sent another one.
+    mine = Correction.objects.filter(
+        pk=correction.pk, state=State.SENT, invoice_item=correction.invoice_item, own_invoice=""
+    )
     try:
-        invoice, error = ensure_own_invoice(correction, customer_id), ""
+        invoice = ensure_own_invoice(correction, customer_id)
     except (StripeUnavailable, StripeRejected) as trouble:
         logger.error("No invoice could be made for correction %s: %s", correction.pk, trouble)
-        invoice, error = "", str(trouble)[:500]
-    own = Correction.objects.filter(pk=correction.pk, state=State.SENT)
-    own.update(own_invoice=invoice, last_error=error, tries=F("tries") + 1)
+        mine.update(last_error=str(trouble)[:500], tries=F("tries") + 1)
+    else:
+        mine.update(own_invoice=invoice, last_error="", tries=F("tries") + 1)
 
 
 def find_payer(correction: Correction) -> str | None:
