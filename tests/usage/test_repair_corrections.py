@@ -9,8 +9,11 @@ from django.core.management import call_command
 from django.db import connection
 
 from accounts import clock
+from billing.errors import PaymentDeclined
 from billing.models import ReconcileRun
+from billing.stripe.changing import change_plan
 from billing.stripe.ending import cancel_now
+from tests.billing.acme import FAILS
 from tests.usage.proving import (
     MAY,
     copy_report,
@@ -229,3 +232,42 @@ def test_a_subscription_that_ended_without_an_invoice_is_billed_once(subscribed)
 
     assert "Charge $3 on the next invoice: Correction: 130 calls" in done
     assert len(subscribed.invoices()) == 2
+
+
+def test_it_is_also_where_an_upgrade_was_declined_before_it_ended(subscribed, plans):
+    subscribed.use(130)
+    report_usage()
+    subscribed.pay_with(FAILS)
+    with pytest.raises(PaymentDeclined):
+        change_plan(subscribed.organization, plan=plans.team)
+    subscribed.pay_with("pm_card_visa")
+    subscribed.wait(days=3)
+    subscribed.use(70)
+    report_usage()
+    subscribed.api.subscriptions.cancel(subscribed.subscription_id)
+    subscribed.wait(days=2)
+    subscribed.see()
+
+    mended(subscribed)
+
+    assert list(Correction.objects.values_list("units", "amount")) == [(200, 1000)]
+
+
+def test_it_is_also_where_another_subscription_has_invoices_of_that_time(subscribed, plans):
+    first = subscribed.subscription_id
+    subscribed.use(130)
+    report_usage()
+    subscribed.wait(days=2)
+    subscribed.subscribe(plans.pro)
+    subscribed.wait(hours=1)
+    subscribed.api.subscriptions.cancel(first)
+    subscribed.see()
+    subscribed.use(5)
+    report_usage()
+    subscribed.wait_until(subscribed.entitlement().period_end)
+    subscribed.wait(days=2)
+    subscribed.see()
+
+    mended(subscribed)
+
+    assert list(Correction.objects.values_list("units", "amount")) == [(130, 300)]

@@ -160,15 +160,19 @@ class Account:
     def left_out(self, *, now: datetime) -> list[Billed]:
         """Return the last periods of subscriptions that ended without an invoice for them.
 
-        That happens where one is ended at Stripe at once and no invoice asked for. What was voided somebody let go.
+        That happens where one is ended at Stripe at once and no invoice asked for. Where the invoice of the end was
+        voided, somebody let it go. One that was voided before, as of an upgrade that was not paid, says nothing of it.
         """
         ends = [each.last_period(now=now) for each in self.sold]
-        known = [*self.billed, *self.void]
-        return [
-            each
-            for each in ends
-            if each and not any(other.start < each.end and each.start < other.end for other in known)
-        ]
+        return [each for each in ends if each and not self.has_invoice_of(each)]
+
+    def has_invoice_of(self, last: Billed) -> bool:
+        """Whether the subscription has an invoice for what may be its last period, a draft or a void one too."""
+        billed = [each for each in self.billed if each.subscription_id == last.subscription_id]
+        void = [each for each in self.void if each.subscription_id == last.subscription_id]
+        return any(each.start < last.end and last.start < each.end for each in billed) or any(
+            each.start < last.end <= each.end for each in void
+        )
 
     def standing(self, moment: datetime, *, now: datetime) -> Standing:
         if self.find_billed(moment):
