@@ -56,9 +56,9 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
     subscription = terms.subscriptions.get(report.organization_id)
     since = metered_since_by(subscription, report.meter)
     # From the period's end on it is a renewal that made the new one, and usage stays in the old.
-    if is_this_month and since is not None and since < entitlement.period_end:
+    if subscription is not None and is_this_month and since is not None and since < entitlement.period_end:
         # What was used before anything of the meter was sold is on no invoice, and on none to come.
-        return max(own, since) if own >= since or was_sold(report, before=since) else own
+        return max(own, since) if own >= since or was_sold(report, subscription, before=since) else own
     end = entitlement.period_end if is_this_month else entitlement.period_start
     if subscription is None or now < end or not is_before(report, end, subscription):
         return own
@@ -71,10 +71,13 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
         raise
 
 
-def was_sold(report: MeterReport, *, before: datetime) -> bool:
-    """Whether the organization had the meter on a subscription before a moment, also by an item that is gone since."""
+def was_sold(report: MeterReport, subscription: PlanSubscription, *, before: datetime) -> bool:
+    """Whether the subscription had the meter before a moment, also by an item that is gone since.
+
+    What another one sold, which ended before, is on that one's invoices.
+    """
     items = djstripe.SubscriptionItem.objects.filter(
-        subscription__customer__subscriber=report.organization_id,
+        subscription__id=subscription.id,
         stripe_data__price__recurring__meter=report.meter.stripe_meter_id,
     )
     created = items.values_list("stripe_data__created", flat=True)

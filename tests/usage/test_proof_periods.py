@@ -251,6 +251,23 @@ class TestAMeterThatIsAddedToAPlan:
 
         assert [each.invoiced or 0 for each in settle(subscribed, MAY)] == [0]
 
+    def test_bills_nothing_of_that_either_where_a_subscription_sold_it_that_has_ended(
+        self, subscribed, plans, tokens
+    ):
+        add(tokens, subscribed)
+        cancel_now(subscribed.organization)
+        subscribed.wait(days=40)
+        others = [each for each in plans.pro.offered_prices(interval="month") if each != tokens]
+        subscribed.subscribe(plans.pro, items=[{"price": each.stripe_price_id} for each in others])
+        now = subscribed.entitlement()
+        use(subscribed.organization, units=50, meter="tokens", period_start=now.period_start)
+        subscribed.wait(minutes=20)
+        add(tokens, subscribed)
+        report_usage()
+
+        (tokens_used,) = [each for each in settle(subscribed, now.period_end) if each.ledger]
+        assert (tokens_used.status, tokens_used.invoiced or 0) == (Status.PROVEN, 0)
+
     def test_bills_what_was_used_before_its_price_was_changed(self, subscribed, tokens):
         item = add(tokens, subscribed)
         subscribed.wait(hours=3)
