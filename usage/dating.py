@@ -11,9 +11,9 @@ from billing.errors import StripeUnavailable
 from billing.models import Entitlement
 from billing.subscriptions import (
     PlanSubscription,
-    find_live_subscriptions,
     from_timestamp,
     metered_since_by,
+    plan_subscriptions_of,
 )
 from usage.closed import ClosedPeriod, invoiced_periods
 from usage.models import MeterReport
@@ -33,7 +33,15 @@ class Terms:
 
     @cached_property
     def subscriptions(self) -> dict[UUID, PlanSubscription]:
-        return find_live_subscriptions(self._ids)
+        """Of each the one that usage is charged to, where Stripe may still charge for it, else the newest such."""
+        found = {}
+        for organization_id, known in plan_subscriptions_of(self._ids).items():
+            live = [each for each in known if each.is_live]
+            entitlement = self.entitlements.get(organization_id)
+            served = [each for each in live if entitlement and each.id == entitlement.subscription_id]
+            if live:
+                found[organization_id] = (served or live)[0]
+        return found
 
 
 def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None) -> datetime:

@@ -17,7 +17,7 @@ from billing.stripe.changing import change_plan, undo_change
 from billing.stripe.customers import ensure_customer
 from billing.stripe.ending import cancel_now
 from billing.stripe.metering import summed_usage
-from tests.billing.acme import CHALLENGES
+from tests.billing.acme import CHALLENGES, prices_of
 from tests.holding import take
 from tests.usage.cast import make_event, serve
 from usage import reports, stream
@@ -309,6 +309,45 @@ class TestEveryUnitIsOnOneInvoice:
         acme.wait(days=31)
 
         assert acme.invoiced_units() == 20
+
+    @pytest.fixture
+    def first(self, acme, plans) -> str:
+        """Acme's subscription to a Team, of two days; a Pro bills usage too."""
+        acme.bill_overage(plans.pro, included=100, cents="10")
+        acme.bill_overage(plans.team, included=100, cents="5")
+        first = acme.subscribe(plans.team)
+        acme.wait(days=2)
+        return str(first)
+
+    def test_that_of_before_a_second_subscription_is_on_the_first_one_s(self, first, acme, plans):
+        acme.use(130)
+        acme.wait(hours=2)
+        acme.subscribe(plans.pro)
+        report_usage()
+        acme.wait(days=35)
+
+        assert acme.entitlement().subscription_id == first
+        assert acme.invoiced_units() == 130
+
+    def test_that_of_before_a_change_of_it_is_on_the_first_one_s_though_there_is_a_second(
+        self, first, acme, plans
+    ):
+        (fee,) = [each for each in plans.pro.offered_prices(interval="month") if not each.meter]
+        acme.subscribe(plans.pro, items=[{"price": fee.stripe_price_id}])
+        acme.wait(hours=3)
+        acme.use(130)
+        acme.wait(hours=3)
+        of_team = acme.api.subscriptions.retrieve(first)["items"].data
+        removed = [{"id": item.id, "deleted": True} for item in of_team]
+        added = [{"price": price} for price in prices_of(plans.enterprise)]
+        change = {"items": removed + added, "proration_behavior": "always_invoice"}
+        acme.api.subscriptions.update(first, change)
+        acme.see()
+        report_usage()
+        acme.wait(days=35)
+
+        assert acme.entitlement().subscription_id == first
+        assert acme.invoiced_units() == 130
 
     def test_an_upgrade_is_not_made_while_usage_cannot_be_reported(self, metered, plans, sandbox):
         metered.use(130)
