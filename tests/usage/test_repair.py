@@ -1,18 +1,23 @@
 """`reconcile --repair` mends counts and reports that were broken by hand, and bills nothing twice."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
 from accounts import clock
 from accounts.models import Organization
+from billing.stripe.changing import change_plan
 from billing.stripe.metering import cancel_meter_event
 from sandbox.meters.metering_settings import configure
 from tests.billing.acme import Acme
-from tests.usage.proving import MAY, copy_in_ledger, copy_report, of_april
+from tests.usage.outbox import counted
+from tests.usage.proving import MAY, copy_in_ledger, copy_report, event_at_stripe, of_april, use_in
 from tests.usage.repairing import left, mended
+from tests.usage.test_flush import used_in_between
 from usage import reports
-from usage.models import MeterReport, UsageEvent, UsageRollup
+from usage.models import MeterReport, Proof, UsageEvent, UsageRollup
+from usage.proof import prove
 from usage.repair import outbox, repair
 from usage.repair.hours import rebuild_hours
 from usage.tasks import report_usage
@@ -83,6 +88,69 @@ def test_a_report_that_was_lost_before_it_was_sent_is_reported(subscribed):
     assert first.endswith("30 units of 2026-04-11 10h are to be reported again: Stripe has none of them.")
     assert second == "Sent 1 report that was waiting."
     assert of_april(subscribed).stripe == 30
+
+
+@pytest.fixture
+def lost(subscribed, plans) -> Acme:
+    """Acme, whose change to a yearly fee had 7 units dated after it, five hours ago, and their report's row is lost."""
+    subscribed.use(130)
+    with used_in_between(subscribed, 7):
+        change_plan(subscribed.organization, plan=plans.pro, interval="year")
+    subscribed.see()
+    report_usage()
+    subscribed.wait(hours=5)
+    MeterReport.objects.get(units=7).delete()
+    return subscribed
+
+
+@pytest.mark.parametrize("used_since", [0, 200])
+def test_a_lost_report_that_was_dated_after_a_change_to_a_year_is_made_anew_as_it_was(lost, used_since):
+    if used_since:
+        lost.use(used_since)
+        report_usage()
+        lost.wait(hours=3)
+
+    (done,) = mended(lost)
+
+    assert "Made a report of 7 units anew that Stripe has counted" in done
+    lost.use(3)
+    report_usage()
+    lost.wait_until(datetime(2026, 5, 12, tzinfo=UTC))
+    lost.see()
+    assert {each.status for each in prove(lost.organization)} == {Proof.Status.PROVEN}
+    assert lost.invoiced_units() == counted(lost.organization) == 140 + used_since
+
+
+@pytest.mark.parametrize("others", [1, 93])
+def test_a_lost_report_that_may_be_in_what_stripe_has_too_much_later_is_not_reported_again(lost, others):
+    lost.use(200)
+    report_usage()
+    event_at_stripe(lost, units=others)
+    lost.wait(hours=3)
+
+    sentences = left(lost)
+
+    assert (
+        f"Stripe has counted {7 + others} units more than were reported, which may be the 7" in sentences[0]
+    )
+    assert counted(lost.organization) == 337 + others
+
+
+def test_a_lost_report_that_stripe_may_have_yet_to_count_in_the_new_year_is_not_reported_again(
+    subscribed, plans, sandbox
+):
+    configure(sandbox, lag=600)
+    change_plan(subscribed.organization, plan=plans.pro, interval="year")
+    subscribed.see()
+    use_in(subscribed, clock.now() - timedelta(hours=5), units=7)
+    subscribed.use(200)
+    report_usage()
+    MeterReport.objects.get(units=7).delete()
+
+    assert "nothing was reported again" in left(subscribed)[0]
+    subscribed.wait(hours=3)
+    mended(subscribed)
+    assert counted(subscribed.organization) == 207
 
 
 def test_a_lost_report_that_stripe_may_have_yet_to_count_is_not_reported_again(subscribed, sandbox):

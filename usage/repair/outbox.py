@@ -1,15 +1,18 @@
 """Reports that are there twice, and reports that are missing."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from accounts import clock
 from billing.errors import BillingError
 from billing.locks import customer_lock
 from billing.stripe.customers import find_customer
 from billing.stripe.metering import cancel_meter_event, send_meter_event
+from billing.subscriptions import metered_since_by
+from usage.dating import Terms
 from usage.evidence import SUMMARIES_LAG, Minute
 from usage.models import MeterReport, Proof, UsageRollup
 from usage.proof.explaining import many
@@ -142,18 +145,37 @@ def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:
 
     Stripe's count tells whether it had been sent: then the row is made anew, as sent. Else its units are put in
     a new report by the next run. Of two processes the second finds nothing missing. Raises Unclear where it may have
-    been sent so lately that the count lacks it.
+    been sent so lately that the count lacks it, or for a later period; StripeUnavailable, and StripeRejected.
     """
     missing = -gap.units
-    lost = proof.rollups - proof.unreported - in_reports(proof)
+    lost = lost_in(proof)
     surplus = None if proof.stripe is None else proof.stripe - proof.reported
     if proof.unknown or proof.waiting or lost <= 0 or surplus not in {None, 0, lost}:
         return None
-    if surplus == 0 and gap.hour + HOUR > clock.now() - SUMMARIES_LAG:
-        raise Unclear(
-            f"Stripe's count does not say yet whether it has the {many(missing)} of {gap.hour:%Y-%m-%d %H}h whose "
-            "report is missing: nothing was reported again. Repair it in two hours."
-        )
+    report = MeterReport(
+        organization=proof.organization,
+        meter=proof.meter,
+        hour=gap.hour,
+        period_start=key.period_start,
+        units=missing,
+        state=State.SENT,
+        sent_at=clock.now(),
+        last_error="Made anew: the row was lost, and Stripe has counted its units.",
+    )
+    is_told = surplus == lost
+    if is_told:
+        report.dated_at = moment_told(report)
+    else:
+        # What a change of plan had dated after it is counted in a later period, which may be accepted as it is.
+        over = list(later_periods(report).filter(stripe__gt=F("reported")))
+        if over:
+            report.dated_at = moment_in(over, report, lost=lost)
+            is_told = True
+        elif could_be_counted_from(report) > clock.now():
+            raise Unclear(
+                f"Stripe's count does not say yet whether it has the {many(missing)} of {gap.hour:%Y-%m-%d %H}h whose "
+                "report is missing: nothing was reported again. Repair it in two hours."
+            )
     with transaction.atomic():
         rollups = list(
             UsageRollup.objects.filter(**of(key), hour=gap.hour).select_for_update().order_by("pk")
@@ -161,17 +183,8 @@ def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:
         held = sum(MeterReport.objects.filter(**of(key), hour=gap.hour).values_list("units", flat=True))
         if sum(rollup.reported_units for rollup in rollups) - held != missing:
             return None
-        if surplus == lost:
-            report = MeterReport.objects.create(
-                organization_id=key.organization_id,
-                meter_id=key.meter,
-                hour=gap.hour,
-                period_start=key.period_start,
-                units=missing,
-                state=State.SENT,
-                sent_at=clock.now(),
-                last_error="Made anew: the row was lost, and Stripe has counted its units.",
-            )
+        if is_told:
+            report.save(force_insert=True)
             return f"Made a report of {many(missing)} anew that Stripe has counted: {report.identifier}."
         rest = missing
         for rollup in rollups:
@@ -185,3 +198,63 @@ def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:
 
 def in_reports(proof: Proof) -> int:
     return proof.reported + proof.waiting + proof.unknown + proof.rejected
+
+
+def lost_in(proof: Proof) -> int:
+    """Return how many units of the period are marked as reported and in no report; below 0: too many are in some."""
+    return proof.rollups - proof.unreported - in_reports(proof)
+
+
+def later_periods(report: MeterReport) -> QuerySet[Proof]:
+    """Return the periods after the report's, where its units may be dated: they never are before their own."""
+    own = {"organization": report.organization, "meter": report.meter}
+    return Proof.objects.filter(**own, period_start__gt=report.period_start).order_by("period_start")
+
+
+def could_be_counted_from(report: MeterReport) -> datetime:
+    """Return from when on Stripe's count has the report's units, if it was sent, wherever they were dated."""
+    starts = later_periods(report).values_list("period_start", flat=True)
+    return max([report.hour + HOUR, *starts]) + SUMMARIES_LAG
+
+
+def moment_in(over: list[Proof], report: MeterReport, *, lost: int) -> datetime:
+    """Return the moment at which Stripe has a lost report's units, in the later period that has as many too many.
+
+    Raises Unclear where it has not just what was lost, or where that is not found; StripeUnavailable, StripeRejected.
+    """
+    later = over[0]
+    surplus = (later.stripe or 0) - later.reported
+    is_same = len(over) == 1 and surplus == lost and lost_in(later) == 0
+    moment = moment_told(report) if is_same and not later.unknown and not later.waiting else None
+    if moment is None or moment < later.period_start:
+        raise Unclear(
+            f"In the period from {later.period_start:%Y-%m-%d} Stripe has counted {many(surplus)} more than were "
+            f"reported, which may be the {many(report.units)} of {report.hour:%Y-%m-%d %H}h whose report is missing: "
+            "nothing was reported again."
+        )
+    return moment
+
+
+def moment_told(report: MeterReport) -> datetime | None:
+    """Return the moment at which Stripe has counted more than was reported, by the units of a report or more.
+
+    That is where they were used, or where a change of plan had them dated: at the beginning of a later period or of
+    a new price. None where it is at none of them. Raises StripeUnavailable, and StripeRejected.
+    """
+    terms = Terms([report.organization_id])
+    entitlement = terms.entitlements.get(report.organization_id)
+    since = metered_since_by(terms.subscriptions.get(report.organization_id), report.meter)
+    starts = {since, entitlement.period_start if entitlement else None}
+    starts |= set(later_periods(report).values_list("period_start", flat=True))
+    after = sorted(each for each in starts if each and each > report.timestamp)
+    return next((each for each in [report.timestamp, *after] if has_untold(report, each)), None)
+
+
+def has_untold(report: MeterReport, moment: datetime) -> bool:
+    """Whether in the minute of a moment Stripe has counted as much as a report holds that no report there does."""
+    minute = replace(Minute.of(report), start=moment.replace(second=0, microsecond=0))
+    reports = minute.reports()
+    if reports.filter(state__in=[State.SENDING, State.UNKNOWN]).exists():
+        return False
+    held = sum(reports.filter(state=State.SENT).values_list("units", flat=True))
+    return (minute.counted() or 0) - held >= report.units
