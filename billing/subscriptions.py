@@ -47,6 +47,16 @@ class PlanSubscription:
         return self.status not in {"incomplete", "incomplete_expired"}
 
     @property
+    def begins(self) -> datetime:
+        """Since when it counts usage: also before its first payment, which may never come."""
+        return from_timestamp(self.data.get("start_date") or self.data["created"])
+
+    def is_on(self, moment: datetime) -> bool:
+        """Whether the moment lies between its start and its end."""
+        ended = self.data.get("ended_at")
+        return self.begins <= moment and (not ended or moment < from_timestamp(ended))
+
+    @property
     def items(self) -> list[dict[str, Any]]:
         """Stripe's items as they are now; rows of removed ones stay in the mirror."""
         return list(self.data["items"]["data"])

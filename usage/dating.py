@@ -9,6 +9,7 @@ from djstripe import models as djstripe
 
 from billing.errors import StripeUnavailable
 from billing.models import Entitlement
+from billing.periods import anchored_month, calendar_month
 from billing.subscriptions import (
     PlanSubscription,
     from_timestamp,
@@ -17,6 +18,11 @@ from billing.subscriptions import (
 )
 from usage.closed import ClosedPeriod, invoiced_periods
 from usage.models import MeterReport
+
+# Stripe counts in whole seconds.
+SECOND = timedelta(seconds=1)
+# Stripe waits for 23 hours.
+FIRST_PAYMENT_WITHIN = timedelta(days=1)
 
 
 class Terms:
@@ -32,10 +38,15 @@ class Terms:
         return {each.organization_id: each for each in Entitlement.objects.filter(organization__in=self._ids)}
 
     @cached_property
+    def known(self) -> dict[UUID, list[PlanSubscription]]:
+        """Of each all the subscriptions there were, the newest first."""
+        return plan_subscriptions_of(self._ids)
+
+    @cached_property
     def subscriptions(self) -> dict[UUID, PlanSubscription]:
         """Of each the one that usage is charged to, where Stripe may still charge for it, else the newest such."""
         found = {}
-        for organization_id, known in plan_subscriptions_of(self._ids).items():
+        for organization_id, known in self.known.items():
             live = [each for each in known if each.is_live]
             entitlement = self.entitlements.get(organization_id)
             served = [each for each in live if entitlement and each.id == entitlement.subscription_id]
@@ -49,17 +60,21 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
 
     That is inside their hour and their quota period. Where the subscription's price was changed since, what
     lies before the change has been invoiced: units of the same month that had not been reported by then are
-    dated after it, also when the month has ended and its invoice is still a draft. Nothing else moves them, however
-    old they are and whatever was invoiced: see `usage.lateness`. Raises StripeUnavailable where Stripe has to be asked
-    what is on an invoice of many lines.
+    dated after it, also when the month has ended and its invoice is still a draft. What was used on the free plan
+    while a subscription waited for its first payment is dated before that one's start: no invoice holds it.
+    Nothing else moves them, however old they are and whatever was invoiced: see `usage.lateness`. Raises
+    StripeUnavailable where Stripe has to be asked what is on an invoice of many lines.
     """
     terms = terms or Terms([report.organization_id])
     # An invoice made in this second holds what lies before it: in an hour's first one that is the hour before.
-    past = now - timedelta(seconds=1)
+    past = now - SECOND
     own = max(min(report.timestamp, past), report.period_start)
     entitlement = terms.entitlements.get(report.organization_id)
     if entitlement is None:
         return own
+    free = moment_when_free(report, own, terms.known.get(report.organization_id, []))
+    if free < own:
+        return free
     is_this_month = report.period_start in entitlement.counted_starts
     subscription = terms.subscriptions.get(report.organization_id)
     since = metered_since_by(subscription, report.meter)
@@ -77,6 +92,44 @@ def moment_of(report: MeterReport, *, now: datetime, terms: Terms | None = None)
     except StripeUnavailable as error:
         terms.silence = error
         raise
+
+
+def moment_when_free(
+    report: MeterReport, own: datetime, subscriptions: Iterable[PlanSubscription]
+) -> datetime:
+    """Return the last moment up to `own` at which no subscription counts what was used on the free plan.
+
+    A subscription counts from its start on, and gives nothing until its first payment, for which it waits for up to a
+    day. What is charged to the free plan's period meanwhile would be on its first invoice. Where a subscription gave
+    access when the report's period began, that one sold what was used in it: then it is `own`.
+    """
+    counting = [each for each in subscriptions if each.status != "incomplete_expired"]
+    start = report.period_start
+    if any(each.has_begun and each.is_on(start) and not began_waiting(each, start) for each in counting):
+        return own
+    moment = own
+    while starts := [each.begins for each in counting if each.is_on(moment)]:
+        moment = min(starts) - SECOND
+    return moment
+
+
+def began_waiting(subscription: PlanSubscription, start: datetime) -> bool:
+    """Whether a month of the free plan began at `start`, while the subscription waited for its first payment.
+
+    False where it cannot be told from one of the subscription's own.
+    """
+    waits_until = subscription.begins + FIRST_PAYMENT_WITHIN
+    if not subscription.begins < start < waits_until or start != calendar_month(start).start:
+        return False
+    anchor = from_timestamp(subscription.data["billing_cycle_anchor"])
+    if anchored_month(min(anchor, start), start).start == start:
+        return False
+    first = djstripe.Invoice.objects.filter(
+        stripe_data__parent__subscription_details__subscription=subscription.id,
+        stripe_data__billing_reason="subscription_create",
+    )
+    paid = first.values_list("stripe_data__status_transitions__paid_at", flat=True)
+    return any(each and start < from_timestamp(each) for each in paid)
 
 
 def was_sold(report: MeterReport, subscription: PlanSubscription, *, before: datetime) -> bool:

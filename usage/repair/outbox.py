@@ -12,7 +12,7 @@ from billing.locks import customer_lock
 from billing.stripe.customers import find_customer
 from billing.stripe.metering import cancel_meter_event, send_meter_event
 from billing.subscriptions import metered_since_by
-from usage.dating import Terms
+from usage.dating import Terms, moment_when_free
 from usage.evidence import SUMMARIES_LAG, Minute
 from usage.models import MeterReport, Proof, UsageRollup
 from usage.proof.explaining import many
@@ -145,7 +145,7 @@ def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:
 
     Stripe's count tells whether it had been sent: then the row is made anew, as sent. Else its units are put in
     a new report by the next run. Of two processes the second finds nothing missing. Raises Unclear where it may have
-    been sent so lately that the count lacks it, or for a later period; StripeUnavailable, and StripeRejected.
+    been sent so lately that the count lacks it, or for another period; StripeUnavailable, and StripeRejected.
     """
     missing = -gap.units
     lost = lost_in(proof)
@@ -166,8 +166,8 @@ def put_back(key: Key, gap: HourGap, proof: Proof) -> str | None:
     if is_told:
         report.dated_at = moment_told(report)
     else:
-        # What a change of plan had dated after it is counted in a later period, which may be accepted as it is.
-        over = list(later_periods(report).filter(stripe__gt=F("reported")))
+        # What a change of plan had dated after it is counted in another period, which may be accepted as it is.
+        over = list(other_periods(report).filter(stripe__gt=F("reported")))
         if over:
             report.dated_at = moment_in(over, report, lost=lost)
             is_told = True
@@ -205,30 +205,37 @@ def lost_in(proof: Proof) -> int:
     return proof.rollups - proof.unreported - in_reports(proof)
 
 
-def later_periods(report: MeterReport) -> QuerySet[Proof]:
-    """Return the periods after the report's, where its units may be dated: they never are before their own."""
+def other_periods(report: MeterReport) -> QuerySet[Proof]:
+    """Return the periods besides the report's own that its units may be dated in: those after it as a rule."""
     own = {"organization": report.organization, "meter": report.meter}
-    return Proof.objects.filter(**own, period_start__gt=report.period_start).order_by("period_start")
+    others = Proof.objects.filter(**own).exclude(period_start=report.period_start).order_by("period_start")
+    is_before = moment_if_free(report) < report.period_start
+    return others if is_before else others.filter(period_start__gt=report.period_start)
+
+
+def moment_if_free(report: MeterReport) -> datetime:
+    known = Terms([report.organization_id]).known.get(report.organization_id, [])
+    return moment_when_free(report, report.timestamp, known)
 
 
 def could_be_counted_from(report: MeterReport) -> datetime:
     """Return from when on Stripe's count has the report's units, if it was sent, wherever they were dated."""
-    starts = later_periods(report).values_list("period_start", flat=True)
+    starts = other_periods(report).values_list("period_start", flat=True)
     return max([report.hour + HOUR, *starts]) + SUMMARIES_LAG
 
 
 def moment_in(over: list[Proof], report: MeterReport, *, lost: int) -> datetime:
-    """Return the moment at which Stripe has a lost report's units, in the later period that has as many too many.
+    """Return the moment at which Stripe has a lost report's units, in the other period that has as many too many.
 
     Raises Unclear where it has not just what was lost, or where that is not found; StripeUnavailable, StripeRejected.
     """
-    later = over[0]
-    surplus = (later.stripe or 0) - later.reported
-    is_same = len(over) == 1 and surplus == lost and lost_in(later) == 0
-    moment = moment_told(report) if is_same and not later.unknown and not later.waiting else None
-    if moment is None or moment < later.period_start:
+    other = over[0]
+    surplus = (other.stripe or 0) - other.reported
+    is_same = len(over) == 1 and surplus == lost and lost_in(other) == 0
+    moment = moment_told(report) if is_same and not other.unknown and not other.waiting else None
+    if moment is None or report.timestamp <= moment < other.period_start:
         raise Unclear(
-            f"In the period from {later.period_start:%Y-%m-%d} Stripe has counted {many(surplus)} more than were "
+            f"In the period from {other.period_start:%Y-%m-%d} Stripe has counted {many(surplus)} more than were "
             f"reported, which may be the {many(report.units)} of {report.hour:%Y-%m-%d %H}h whose report is missing: "
             "nothing was reported again."
         )
@@ -238,16 +245,18 @@ def moment_in(over: list[Proof], report: MeterReport, *, lost: int) -> datetime:
 def moment_told(report: MeterReport) -> datetime | None:
     """Return the moment at which Stripe has counted more than was reported, by the units of a report or more.
 
-    That is where they were used, or where a change of plan had them dated: at the beginning of a later period or of
-    a new price. None where it is at none of them. Raises StripeUnavailable, and StripeRejected.
+    That is where they were used, or where they were dated instead: before a subscription that waited for its first
+    payment, or after a change of plan, at the beginning of a later period or of a new price. None where it is at none
+    of them. Raises StripeUnavailable, and StripeRejected.
     """
     terms = Terms([report.organization_id])
     entitlement = terms.entitlements.get(report.organization_id)
     since = metered_since_by(terms.subscriptions.get(report.organization_id), report.meter)
     starts = {since, entitlement.period_start if entitlement else None}
-    starts |= set(later_periods(report).values_list("period_start", flat=True))
+    starts |= set(other_periods(report).values_list("period_start", flat=True))
     after = sorted(each for each in starts if each and each > report.timestamp)
-    return next((each for each in [report.timestamp, *after] if has_untold(report, each)), None)
+    known = [moment_if_free(report), report.timestamp, *after]
+    return next((each for each in known if has_untold(report, each)), None)
 
 
 def has_untold(report: MeterReport, moment: datetime) -> bool:
