@@ -202,6 +202,10 @@ class Finder:
             by_standing.setdefault(standing, []).append(report)
         if free := by_standing.get(Standing.FREE):
             return self.proposal(free_units(free), None, "of which nothing is billed", reports=free)
+        if let_go := by_standing.get(Standing.GIVEN_UP):
+            return self.proposal(
+                free_units(let_go), None, "of a subscription that ended unpaid", reports=let_go
+            )
         if not any(self.is_closed(each) for each in reports):
             raise CannotCorrect("The invoice that would hold them is not there: they cannot be priced.")
         for billed in [*self.account.final, *self.left_out]:

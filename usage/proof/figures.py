@@ -135,7 +135,8 @@ def figures_of(period: Counts, gathered: Gathered, *, stripe: int | None, now: d
         invoiced=invoiced_in(period, others, account),
         to_invoice=shares.to_come,
         unbilled=shares.free + shares.given_up,
-        given_up=shares.given_up,
+        # Refused ones are told as refused.
+        given_up=shares_of(period.sent, account, now=now).given_up,
         corrected=period.corrected.done,
         credited=period.corrected.credited,
         correcting=period.corrected.under_way,
