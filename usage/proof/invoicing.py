@@ -63,7 +63,8 @@ class Billed:
 class Selling:
     """A subscription's metered item: since when it bills what is used, and what of that is not billed.
 
-    `begins` is when the item did, which may be later than its subscription, `since`.
+    `begins` is when the item did, which may be later than its subscription, `since`. It `pauses` where its trial
+    ends and there is no card.
     """
 
     subscription_id: str
@@ -76,6 +77,7 @@ class Selling:
     trial: tuple[datetime, datetime] | None
     is_paused: bool
     was_unpaid: bool
+    pauses: bool
 
     def is_on(self, moment: datetime) -> bool:
         return self.begins <= moment and (self.ends is None or moment < self.ends)
@@ -179,10 +181,24 @@ class Account:
             return Standing.DUE
         if any(moment in each for each in self.billed):
             return Standing.TO_COME
-        found = {each.standing(moment, now=now) for each in self.sold}
+        found = {each.standing(moment, now=now) for each in self.sold if not self.was_paused(each, moment)}
         return next(
             (s for s in (Standing.TO_COME, Standing.MISSED, Standing.GIVEN_UP) if s in found), Standing.FREE
         )
+
+    def was_paused(self, selling: Selling, moment: datetime) -> bool:
+        """Whether it is of the time between a trial's end and a resume, of which Stripe bills nothing.
+
+        Of one that was not paused the first period begins at the trial's end.
+        """
+        if not selling.pauses or selling.trial is None:
+            return False
+        paused_at = selling.trial[1]
+        known = [
+            each for each in [*self.billed, *self.void] if each.subscription_id == selling.subscription_id
+        ]
+        begun = [each.start for each in known if each.start >= paused_at]
+        return paused_at <= moment < min([selling.open_since, *begun])
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +288,7 @@ def course(data: dict[str, Any]) -> Course:
 
 def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
     whole = course(data)
+    at_trial_end = (data.get("trial_settings") or {}).get("end_behavior") or {}
     return Selling(
         subscription_id=data["id"],
         price_id=item["price"]["id"],
@@ -283,6 +300,7 @@ def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
         trial=whole.trial,
         is_paused=data["status"] == "paused",
         was_unpaid=(data.get("cancellation_details") or {}).get("reason") == "payment_failed",
+        pauses=at_trial_end.get("missing_payment_method") == "pause",
     )
 
 
