@@ -11,6 +11,7 @@ from djstripe import models as djstripe
 from accounts import clock
 from accounts.models import Organization
 from billing.models import Meter, ThinEvent
+from usage.models.proofs import Proof
 
 PREFIX = "tollgate-"
 # Reports of one organization and meter go to Stripe in this order.
@@ -64,6 +65,17 @@ class MeterReportQuerySet(models.QuerySet["MeterReport"]):
     def too_old(self) -> "MeterReportQuerySet":
         """Reports that no meter takes any more: they are billed another way or not at all."""
         return self.filter(state=MeterReport.State.REJECTED, rejection_code=MeterReport.TOO_OLD)
+
+    def unbilled(self) -> "MeterReportQuerySet":
+        """Refused reports that no correction bills, but for those that somebody has seen and accepted since."""
+        accepted = Proof.objects.filter(
+            organization=OuterRef("organization"),
+            meter=OuterRef("meter"),
+            period_start=OuterRef("period_start"),
+            status=Proof.Status.ACCEPTED,
+            accepted_at__gte=Greatest(OuterRef("created_at"), OuterRef("claimed_at"), OuterRef("refused_at")),
+        )
+        return self.filter(~Exists(accepted), state=MeterReport.State.REJECTED, correction=None)
 
     def to_flush(self, organization: Organization, *, now: datetime) -> "MeterReportQuerySet":
         """What of an organization has not reached Stripe and still may: due, or on its way just now."""

@@ -58,8 +58,8 @@ def prove(
     """Prove the organization's periods anew and return the proofs, the newest first.
 
     Those that began since `since`. Where it is None, those of the last 100 days, whenever they began, and older ones
-    that are not proven, and Stripe is not asked again for what it cannot change any more. Of what is dated `exact_at`
-    some moments Stripe's count has to be right, however lately it was told.
+    that are not proven or of which units were refused since, and Stripe is not asked again for what it cannot change
+    any more. Of what is dated `exact_at` some moments Stripe's count has to be right, however lately it was told.
     Raises StripeUnavailable or StripeRejected, with nothing changed.
     """
     now = now or clock.now()
@@ -83,7 +83,10 @@ def oldest_wanted(organization_ids: Sequence[UUID], *, now: datetime) -> datetim
     starts = unproven.order_by("period_start").values_list("period_start", flat=True)
     entitlements = Entitlement.objects.filter(organization__in=organization_ids)
     lately_open = [start for each in entitlements for start in starts_open_after(now - LOOK_BACK, each)]
-    return min([now - LOOK_BACK, *starts[:1], *lately_open])
+    # What reaches the ledger later than Stripe takes it is refused, however long ago its period was proven.
+    refused = MeterReport.objects.filter(organization__in=organization_ids).unbilled()
+    late = refused.order_by("period_start").values_list("period_start", flat=True)
+    return min([now - LOOK_BACK, *starts[:1], *lately_open, *late[:1]])
 
 
 def starts_open_after(moment: datetime, entitlement: Entitlement) -> list[datetime]:
