@@ -57,8 +57,11 @@ def why_unsettled(month: Period, *, now: datetime) -> str | None:
     due = MeterReport.objects.due(now=now).values("pk")
     unsettled = MeterReport.objects.filter(Q(state__in=[State.SENDING, State.UNKNOWN]) | Q(pk__in=due))
     periods = rollups.order_by().values("period_start").distinct()
-    if unsettled.filter(Q(hour__gte=month.start, hour__lt=month.end) | Q(period_start__in=periods)).exists():
+    of_month = Q(hour__gte=month.start, hour__lt=month.end) | Q(period_start__in=periods)
+    if unsettled.filter(of_month).exists():
         return "Reports to Stripe of its usage are not settled yet."
+    if MeterReport.objects.unbilled().filter(of_month).exists():
+        return "Stripe refused usage of it that is neither corrected nor accepted yet."
     for entitlement in Entitlement.objects.filter(period_end__gt=now).filter(
         Q(period_start__lt=month.end) | ~Q(carried_from=[])
     ):

@@ -7,10 +7,11 @@ import pytest
 from accounts import clock
 from tests.billing.acme import Acme
 from tests.usage.proving import APRIL, of_april, use_late
+from usage import retention
 from usage.models import Correction, MeterReport, Proof
 from usage.proof import prove
 from usage.proof.accepting import accept
-from usage.proof.storing import oldest_wanted
+from usage.proof.storing import oldest_wanted, prove_one
 from usage.repair import repair
 from usage.tasks import prove_usage, report_usage
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.django_db
 
 # More than a hundred days after April began.
 JULY = datetime(2026, 7, 12, tzinfo=UTC)
+AUGUST = datetime(2026, 8, 2, tzinfo=UTC)
 
 
 def go_on_to(acme: Acme, until: datetime) -> None:
@@ -76,3 +78,26 @@ def test_one_that_was_accepted_is_looked_at_again_only_once_more_is_refused(late
     prove(late.organization)
 
     assert (stored(late).status, stored(late).ledger) == (Proof.Status.DIFFERS, 145)
+
+
+class TestTheLedgerSMonth:
+    @pytest.fixture(autouse=True)
+    def three_months(self, settings):
+        settings.LEDGER_MONTHS = 3
+
+    def test_it_is_kept_until_what_was_refused_is_corrected(self, late, caplog):
+        go_on_to(late, AUGUST)
+
+        assert retention.drop_old_partitions(clock.now()) == []
+        assert "Stripe refused usage of it that is neither corrected nor accepted yet." in caplog.text
+        repair(late.organization)
+        assert corrected() == [(12, 120)]
+        assert retention.drop_old_partitions(clock.now()) == ["usage_event_2026_04"]
+        assert prove_one(stored(late)).status == Proof.Status.PROVEN
+
+    def test_it_is_kept_no_longer_than_until_it_was_accepted(self, late):
+        go_on_to(late, AUGUST)
+        accept(stored(late), seen=stored(late).snapshot, reason="Our fault.", by="ann@staff.example")
+
+        assert retention.drop_old_partitions(clock.now()) == ["usage_event_2026_04"]
+        assert prove_one(stored(late)).status == Proof.Status.ACCEPTED
