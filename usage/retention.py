@@ -21,6 +21,12 @@ from usage.rebuilding import compare
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = "3s"  # Whoever stores events would wait behind us.
+# What the month has of each period, which a period of two months is proven by as long as its other month gains.
+KEEP_UNITS = """
+INSERT INTO usage_dropped_units (month, organization_id, meter, period_start, units)
+SELECT %s, organization_id, meter, period_start, sum(units) FROM {name}
+GROUP BY organization_id, meter, period_start
+"""
 
 
 def months_past_retention(now: datetime) -> list[Period]:
@@ -102,9 +108,10 @@ def drop(month: Period, *, now: datetime) -> str | None:
             return reason
         cursor.execute(f"SELECT count(*), coalesce(sum(units), 0) FROM {name}")  # noqa: S608  # A name of ours.
         events, units = cursor.fetchone()
+        DroppedMonth.objects.create(month=month.start, events=events, units=units, dropped_at=now)
+        cursor.execute(KEEP_UNITS.format(name=name), [month.start])
         cursor.execute(f"ALTER TABLE usage_event DETACH PARTITION {name}")
         cursor.execute(f"DROP TABLE {name}")
-        DroppedMonth.objects.create(month=month.start, events=events, units=units, dropped_at=now)
         cursor.execute("SET LOCAL lock_timeout = 0")
     logger.info("Dropped the ledger's month %s: %d events, %d units", f"{month.start:%Y-%m}", events, units)
     return None

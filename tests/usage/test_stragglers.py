@@ -6,9 +6,9 @@ import pytest
 
 from accounts import clock
 from tests.billing.acme import Acme
-from tests.usage.proving import APRIL, of_april, use_late
+from tests.usage.proving import APRIL, of_april, use_in, use_late
 from usage import retention
-from usage.models import Correction, MeterReport, Proof
+from usage.models import Correction, MeterReport, Proof, UsageEvent
 from usage.proof import prove
 from usage.proof.accepting import accept
 from usage.proof.storing import oldest_wanted, prove_one
@@ -17,6 +17,7 @@ from usage.tasks import prove_usage, report_usage
 
 pytestmark = pytest.mark.django_db
 
+END_OF_APRIL = datetime(2026, 4, 28, tzinfo=UTC)
 # More than a hundred days after April began.
 JULY = datetime(2026, 7, 12, tzinfo=UTC)
 AUGUST = datetime(2026, 8, 2, tzinfo=UTC)
@@ -39,6 +40,18 @@ def late(april):
     use_late(april, units=12)
     report_usage()
     return april
+
+
+@pytest.fixture
+def spanning(acme, plans):
+    """Acme, whose period began on 28 April, with 130 units of that day."""
+    acme.bill_overage(plans.pro, included=100, cents="10")
+    acme.wait_until(END_OF_APRIL)
+    acme.see()
+    acme.subscribe(plans.pro)
+    acme.use(130)
+    report_usage()
+    return acme
 
 
 def stored(acme: Acme, *, period_start: datetime = APRIL) -> Proof:
@@ -101,3 +114,40 @@ class TestTheLedgerSMonth:
 
         assert retention.drop_old_partitions(clock.now()) == ["usage_event_2026_04"]
         assert prove_one(stored(late)).status == Proof.Status.ACCEPTED
+
+    def test_what_it_had_is_the_ledger_s_figure_also_of_periods_that_were_not_proven_since(self, late):
+        MeterReport.objects.filter(units=12).update(state=MeterReport.State.SENT)
+        assert stored(late).ledger == 130
+        late.wait_until(AUGUST)
+
+        assert retention.drop_old_partitions(clock.now()) == ["usage_event_2026_04"]
+
+        proof = prove_one(stored(late))
+        assert (proof.ledger, proof.rollups, proof.ledger_is_kept) == (142, 142, False)
+        Proof.objects.all().delete()
+        assert {p.ledger for p in prove(late.organization, since=APRIL) if p.period_start == APRIL} == {142}
+
+    def test_a_period_that_began_in_it_gains_what_comes_to_its_other_month(self, spanning):
+        go_on_to(spanning, AUGUST)
+        assert stored(spanning, period_start=END_OF_APRIL).status == Proof.Status.PROVEN
+        assert retention.drop_old_partitions(clock.now()) == ["usage_event_2026_04"]
+        use_in(spanning, datetime(2026, 5, 27, tzinfo=UTC), units=12, period_start=END_OF_APRIL)
+        report_usage()
+
+        assert repair(spanning.organization).left == []
+
+        assert corrected() == [(12, 120)]
+        proof = stored(spanning, period_start=END_OF_APRIL)
+        assert (proof.status, proof.ledger, proof.rollups) == (Proof.Status.PROVEN, 142, 142)
+
+    def test_that_rows_of_its_other_month_are_missing_is_still_seen(self, spanning):
+        spanning.wait(days=7)
+        spanning.use(20)
+        report_usage()
+        go_on_to(spanning, AUGUST)
+        assert retention.drop_old_partitions(clock.now()) == ["usage_event_2026_04"]
+
+        UsageEvent.objects.filter(units=20).delete()
+
+        proof = prove_one(stored(spanning, period_start=END_OF_APRIL))
+        assert [(cause["code"], cause["units"]) for cause in proof.differences] == [("ledger_short", 20)]

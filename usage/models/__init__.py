@@ -3,7 +3,7 @@
 from usage.models.corrections import Correction, CorrectionQuerySet
 from usage.models.days import DayLatency, DaySum, DayTotal, SummedDay
 from usage.models.ingested import DistinctValue, IngestedEvent, PeriodPeak
-from usage.models.ledger import DroppedMonth, UsageEvent
+from usage.models.ledger import DroppedMonth, DroppedUnits, UsageEvent
 from usage.models.proofs import Proof, ProofQuerySet
 from usage.models.reports import MeterReport, MeterReportQuerySet
 from usage.models.rollups import UsageRollup, UsageRollupQuerySet
@@ -16,6 +16,7 @@ __all__ = [
     "DayTotal",
     "DistinctValue",
     "DroppedMonth",
+    "DroppedUnits",
     "IngestedEvent",
     "MeterReport",
     "MeterReportQuerySet",

@@ -55,3 +55,27 @@ class DroppedMonth(models.Model):
 
     def __str__(self) -> str:
         return f"{self.month:%Y-%m}"
+
+
+class DroppedUnits(models.Model):
+    """What a dropped month had of one quota period: with what the kept months have, the ledger's units of it."""
+
+    month = models.ForeignKey(
+        DroppedMonth, models.PROTECT, related_name="periods", db_column="month", db_index=False
+    )
+    # Plain columns, as in the ledger.
+    organization_id = models.UUIDField()
+    meter = models.CharField(max_length=40)
+    period_start = models.DateTimeField()
+    units = models.BigIntegerField()
+
+    class Meta:
+        db_table = "usage_dropped_units"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization_id", "meter", "period_start", "month"], name="droppedunits_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id} {self.meter} {self.period_start:%Y-%m-%d}: {self.units}"

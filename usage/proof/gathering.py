@@ -14,7 +14,7 @@ from django.db.models.functions import Cast, Coalesce, Greatest, TruncMonth
 
 from billing.models import Entitlement, Meter
 from billing.periods import calendar_month
-from usage.models import Correction, MeterReport, Proof, UsageEvent, UsageRollup
+from usage.models import Correction, DroppedUnits, MeterReport, Proof, UsageEvent, UsageRollup
 from usage.partitions import partition_name
 from usage.proof.invoicing import Accounts, accounts_of
 from usage.proof.judging import Key
@@ -128,7 +128,7 @@ def gather(
     # An event lies in its period: so the ledger's older months need not be looked at.
     of_ledger = UsageEvent.objects.filter(organization_id__in=list(organization_ids), occurred_at__gte=since)
     rollups = UsageRollup.objects.filter(**mine)
-    gone = dropped(rollups)
+    gone, when_dropped = dropped(rollups), units_when_dropped(DroppedUnits.objects.filter(**mine))
     accounts = accounts_of(organization_ids, meters, since=since - MARGIN)
     sums = look(of_ledger.filter(period_start__gte=since), rollups, MeterReport.objects.filter(**mine))
     ledger = {each.key: each.units for each in sums if each.source == LEDGER}
@@ -145,11 +145,18 @@ def gather(
         before = stored.get(key)
         # What was dropped once stays so, though a straggler may have its month made anew.
         is_kept = key not in gone and (before is None or before.ledger_is_kept)
+        if is_kept:
+            in_ledger: int | None = ledger.get(key, 0)
+        elif key in when_dropped and gone.get(key, set()) <= when_dropped[key].keys():
+            in_ledger = sum(when_dropped[key].values()) + ledger.get(key, 0)
+        else:
+            # Dropped before its units were kept.
+            in_ledger = before.ledger if before else None
         counts[key] = Counts(
             key=key,
             end=end,
             until=until,
-            ledger=ledger.get(key, 0) if is_kept else before.ledger if before else None,
+            ledger=in_ledger,
             ledger_is_kept=is_kept,
             rollups=in_all.get(key, 0),
             unreported=in_all.get(key, 0) - marked.get(key, 0),
@@ -211,12 +218,25 @@ def summed(
     return columns.annotate(n=Sum("units"), of_marked=Sum(marked), latest=Max(last))
 
 
-def dropped(rollups: QuerySet[UsageRollup]) -> set[Key]:
-    """Return the periods of which a month with usage is in the ledger no more."""
+def dropped(rollups: QuerySet[UsageRollup]) -> dict[Key, set[datetime]]:
+    """Return the periods of which months with usage are in the ledger no more, and those months' first moments."""
     months = months_kept()
     by_month = rollups.order_by().annotate(month=TruncMonth("hour", tzinfo=UTC))
+    found: dict[Key, set[datetime]] = defaultdict(set)
     rows = by_month.values_list("organization_id", "meter", "period_start", "month").distinct()
-    return {Key(*row[:3]) for row in rows if partition_name(calendar_month(row[3])) not in months}
+    for organization_id, meter, start, month in rows:
+        if partition_name(calendar_month(month)) not in months:
+            found[Key(organization_id, meter, start)].add(month)
+    return found
+
+
+def units_when_dropped(rows: QuerySet[DroppedUnits]) -> dict[Key, dict[datetime, int]]:
+    """Return what the ledger had of periods when their months were dropped, by month."""
+    found: dict[Key, dict[datetime, int]] = defaultdict(dict)
+    columns = rows.values_list("organization_id", "meter", "period_start", "month_id", "units")
+    for organization_id, meter, start, month, units in columns:
+        found[Key(organization_id, meter, start)][month] = units
+    return found
 
 
 def reported_by_moment(
