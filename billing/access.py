@@ -1,7 +1,7 @@
 """The status policy applied: what a subscription's status gives at a moment, and what it will give later."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from billing.models import Access, StatusPolicy
@@ -23,6 +23,11 @@ class Ruling:
     """All rules of a status that began at `since`, by time. The first one applies at once."""
 
     rules: tuple[Rule, ...]
+
+    @property
+    def unsaid(self) -> "Ruling":
+        """The same access, of which no row of the policy tells anybody."""
+        return Ruling(tuple(replace(rule, policy=None) for rule in self.rules))
 
     def at(self, now: datetime) -> Rule:
         return [rule for rule in self.rules if rule.starts_at <= now or rule is self.rules[0]][-1]

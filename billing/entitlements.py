@@ -39,7 +39,7 @@ def compute(
     stands in for the subscriptions of the mirror where something is only imagined.
     """
     if judged is None:
-        judged = judge_all(organization)
+        judged = judge_all(organization, now=now)
     current = choose(judged, now=now)
     default = Plan.objects.of_last_resort()
     rule = current.ruling.at(now) if current else None
@@ -59,6 +59,7 @@ def compute(
     rules = [each.ruling.next_after(now) for each in judged]
     edges = [
         *(rule.starts_at for rule in rules if rule),
+        *(each.subscription.lapses_at for each in judged),
         *(edge for each in overrides for edge in edges_of(each)),
     ]
     fields: dict[str, Any] = {
@@ -90,16 +91,30 @@ def counted_since(organization: Organization, fields: dict[str, Any]) -> datetim
     return first
 
 
-def judge_all(organization: Organization) -> list[Judged]:
+def judge_all(organization: Organization, *, now: datetime) -> list[Judged]:
     """Return what the policy says of each of the organization's subscriptions to our plans."""
     policies = list(StatusPolicy.objects.all())
-    return [judge(each, organization, policies=policies) for each in plan_subscriptions(organization)]
+    return [
+        judge(each, organization, policies=policies, now=now) for each in plan_subscriptions(organization)
+    ]
 
 
 def judge(
-    subscription: PlanSubscription, organization: Organization, *, policies: Sequence[StatusPolicy]
+    subscription: PlanSubscription,
+    organization: Organization,
+    *,
+    policies: Sequence[StatusPolicy],
+    now: datetime,
 ) -> Judged:
+    """Return what the policy says of a subscription: of its status, or once it has lapsed of one that has ended.
+
+    Then its status stays what Stripe last said, and nobody is told anything, until Stripe has been heard.
+    """
     since = status_since(subscription, organization)
+    lapses_at, ends_at = subscription.lapses_at, subscription.cancels_at
+    if lapses_at and ends_at and lapses_at <= now:
+        ended = ruling("canceled", since=ends_at, policies=policies)
+        return Judged(subscription, since, ended.unsaid)
     return Judged(subscription, since, ruling(subscription.status, since=since, policies=policies))
 
 

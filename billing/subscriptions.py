@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from billing.periods import Period, anchored_month
 # Statuses of a subscription that Stripe may still charge for.
 LIVE = frozenset({"trialing", "active", "past_due", "unpaid", "paused", "incomplete"})
 OWING = frozenset({"past_due", "unpaid"})
+# Stripe may end a subscription a while after it was to end, and its webhook comes after that.
+END_HEARD_WITHIN = timedelta(hours=1)
 
 
 def from_timestamp(value: int) -> datetime:
@@ -96,6 +98,12 @@ class PlanSubscription:
         if at is None and self.data.get("cancel_at_period_end"):
             return self.fee_period.end
         return from_timestamp(at) if at is not None else None
+
+    @property
+    def lapses_at(self) -> datetime | None:
+        """From when on it counts as ended, as it was to end by itself, though its end was not heard of."""
+        ends_at = self.cancels_at if self.is_live else None
+        return ends_at + END_HEARD_WITHIN if ends_at else None
 
     @property
     def trial_ends_at(self) -> datetime | None:

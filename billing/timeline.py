@@ -68,9 +68,11 @@ class Entry:
         return [str(kind.label) for kind in self.emails]
 
 
-def find_charged(organization: Organization) -> Judged | None:
+def find_charged(organization: Organization, *, now: datetime) -> Judged | None:
     """Return the subscription that a card is charged for, None where there is none."""
-    return next((each for each in judge_all(organization) if each.subscription.status in CHARGED), None)
+    return next(
+        (each for each in judge_all(organization, now=now) if each.subscription.status in CHARGED), None
+    )
 
 
 def what_if_card_fails(organization: Organization, *, now: datetime) -> list[Entry]:
@@ -78,21 +80,23 @@ def what_if_card_fails(organization: Organization, *, now: datetime) -> list[Ent
 
     Where one has failed already, it is the real course, from the failure on. Empty where no card is charged.
     """
-    subject = find_charged(organization)
+    subject = find_charged(organization, now=now)
     if subject is None:
         return []
     course = course_of(subject.subscription, organization, since=subject.since, now=now)
-    return list(walk(Imagined(organization, subject), course, now=now))
+    return list(walk(Imagined(organization, subject, now=now), course, now=now))
 
 
 class Imagined:
     """The organization as it would be if its subscription had another status."""
 
-    def __init__(self, organization: Organization, subject: Judged) -> None:
+    def __init__(self, organization: Organization, subject: Judged, *, now: datetime) -> None:
         self.organization, self.subject = organization, subject
         self.policies = list(StatusPolicy.objects.all())
         self.others = [
-            each for each in judge_all(organization) if each.subscription.id != subject.subscription.id
+            each
+            for each in judge_all(organization, now=now)
+            if each.subscription.id != subject.subscription.id
         ]
 
     def rules(self, stage: Stage) -> Ruling:

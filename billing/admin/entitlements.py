@@ -79,7 +79,7 @@ class EntitlementAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request, entitlement):
             raise PermissionDenied
         organization = entitlement.organization
-        charged, settings = find_charged(organization), BillingSettings.load()
+        charged, settings = find_charged(organization, now=clock.now()), BillingSettings.load()
         context: dict[str, Any] = {
             **self.admin_site.each_context(request),
             "title": f"{organization}: what a failing card leads to",
