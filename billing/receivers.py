@@ -12,7 +12,8 @@ from billing.entitlements import open_entitlement
 from billing.models import Entitlement, Notice
 from billing.notices import note_change
 from billing.signals import entitlement_changed
-from billing.tasks import enqueue, ensure_customer_of, send_notice
+from billing.subscriptions import LIVE
+from billing.tasks import enqueue, ensure_customer_of, reconcile_one, send_notice
 
 
 @receiver(organization_created)
@@ -30,6 +31,17 @@ def note_what_customers_should_know(
 ) -> None:
     """Write the notices in the change's own transaction: one is there if and only if the other is."""
     note_change(before, entitlement)
+
+
+@receiver(entitlement_changed)
+def ask_whether_it_has_ended(
+    sender: type[Entitlement], entitlement: Entitlement, before: Entitlement, **kwargs: object
+) -> None:
+    """Ask Stripe at once of a subscription that has lapsed: it may have been resumed, and that not heard either."""
+    is_lost = before.subscription_id and not entitlement.subscription_id
+    # No row of the policy took it, and Stripe has not said that it ended.
+    if is_lost and entitlement.policy_id is None and entitlement.status in LIVE:
+        transaction.on_commit(partial(enqueue, reconcile_one, str(entitlement.pk)))
 
 
 @receiver(post_save, sender=Notice)

@@ -16,6 +16,7 @@ from billing.reconciliation import begin, begin_run, finish, reconcile_slice
 from billing.retention import purge_history
 from billing.stripe.customers import ensure_customer
 from billing.stripe.event_destinations import retire_replaced_destinations
+from billing.stripe.reconciling import reconcile
 from billing.stripe.trials import check_trial
 from billing.stripe.webhook_endpoints import retire_replaced_endpoints
 
@@ -114,6 +115,12 @@ def reconcile_next(run_id: int) -> None:
         enqueue(reconcile_next, run_id)
     else:
         finish(run)
+
+
+@shared_task(autoretry_for=(StripeUnavailable,), retry_backoff=True, max_retries=8)
+def reconcile_one(organization_id: str) -> None:
+    """Fetch what Stripe knows of an organization of which a webhook must have been lost. Safe to run twice."""
+    reconcile(Organization.objects.get(pk=organization_id))
 
 
 @shared_task

@@ -8,6 +8,8 @@ from django.core.management import call_command
 from billing.models import Access, Entitlement, Notice, NoticeKind, StatusPolicy
 from billing.stripe.ending import cancel_at_period_end, resume
 from billing.tasks import refresh_due_entitlements
+from tests.billing.acme import FAILS
+from tests.billing.stage import tasks_at_once
 from tests.usage.proving import MAY
 from usage.models import UsageRollup
 
@@ -112,3 +114,29 @@ def test_who_resumed_unheard_has_the_plan_back_by_the_next_reconciliation(leavin
     assert (entitlement.plan, entitlement.period_start, entitlement.carried_from) == (plans.pro, MAY, [])
     assert UsageRollup.objects.counting_for(entitlement, "requests").units() == 5
     assert not Notice.objects.filter(created_at__gte=MAY).exists()
+
+
+def test_stripe_is_asked_at_once_whether_it_was_resumed_unheard(
+    leaving, plans, django_capture_on_commit_callbacks
+):
+    leaving.api.subscriptions.update(leaving.subscription_id, {"cancel_at_period_end": False})
+    leaving.wait_until(ONE)
+
+    with tasks_at_once(), django_capture_on_commit_callbacks(execute=True):
+        assert leaving.entitlement().plan == plans.free
+
+    assert leaving.entitlement().plan == plans.pro
+
+
+def test_nobody_is_asked_of_what_the_policy_takes(on_pro, monkeypatch, django_capture_on_commit_callbacks):
+    asked: list[object] = []
+    monkeypatch.setattr("billing.tasks.reconcile", asked.append)
+    on_pro.pay_with(FAILS)
+    on_pro.wait_until(ONE + timedelta(hours=1))
+    on_pro.see()
+    on_pro.wait(days=8)
+
+    with tasks_at_once(), django_capture_on_commit_callbacks(execute=True):
+        assert on_pro.entitlement().access == Access.LIMITED
+
+    assert asked == []
