@@ -10,7 +10,7 @@ from typing import Any
 
 from billing.ceilings import HALF, invoiced, metered_price, tiers_of, units_within
 from billing.models import Entitlement, Meter, PlanQuota
-from billing.subscriptions import PlanSubscription, plan_subscriptions
+from billing.subscriptions import PlanSubscription, subscription_giving
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,7 @@ def find_charging(entitlement: Entitlement, meter: Meter) -> Charging | None:
     """
     if not entitlement.subscription_id:
         return None
-    subscriptions = plan_subscriptions(entitlement.organization)
-    subscription = next((each for each in subscriptions if each.id == entitlement.subscription_id), None)
+    subscription = subscription_giving(entitlement)
     price = metered_price(subscription, meter) if subscription else None
     tiers = tiers_of(price, meter) if price else None
     free = units_within(0, tiers) if tiers else None

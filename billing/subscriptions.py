@@ -10,7 +10,7 @@ from uuid import UUID
 from djstripe import models as djstripe
 
 from accounts.models import Organization
-from billing.models import Meter, Plan, PlanPrice, PublishedPrice
+from billing.models import Entitlement, Meter, Plan, PlanPrice, PublishedPrice
 from billing.periods import Period, anchored_month
 
 # Statuses of a subscription that Stripe may still charge for.
@@ -170,6 +170,16 @@ def product_of(price: dict[str, Any]) -> str:
 def plan_subscriptions(organization: Organization) -> list[PlanSubscription]:
     """Return the organization's subscriptions to our plans as the mirror has them, the newest first."""
     return plan_subscriptions_of([organization.pk]).get(organization.pk, [])
+
+
+def subscription_giving(entitlement: Entitlement) -> PlanSubscription | None:
+    """Return the subscription that gives an entitlement, None where none does, without a look at the catalogue."""
+    plan = entitlement.bought_plan
+    if plan is None or not entitlement.subscription_id:
+        return None
+    own = djstripe.Subscription.objects.filter(customer__subscriber=entitlement.organization_id)
+    data = own.filter(id=entitlement.subscription_id).values_list("stripe_data", flat=True).first()
+    return PlanSubscription(plan, data) if data else None
 
 
 def plan_subscriptions_of(organization_ids: Iterable[UUID]) -> dict[UUID, list[PlanSubscription]]:
