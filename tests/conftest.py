@@ -187,3 +187,17 @@ def acme(sandbox: Sandbox, organization: Organization) -> Iterator[Acme]:
         acme.sell_yearly()
         acme.publish()
         yield acme
+
+
+@pytest.fixture
+def requests(plans: SimpleNamespace) -> Meter:
+    """The meter that the seeded plans count calls by."""
+    return Meter.objects.get(slug="requests")
+
+
+@pytest.fixture
+def metered(acme: Acme, plans: SimpleNamespace) -> Acme:
+    """Acme on Pro: 100 calls included, 2 cents for each further one."""
+    acme.bill_overage(plans.pro, included=100, cents="2")
+    acme.subscribe(plans.pro)
+    return acme

@@ -12,19 +12,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.long]
 FEE = 2_900
 
 
-@pytest.fixture
-def requests(plans) -> Meter:
-    return Meter.objects.get(slug="requests")
-
-
-@pytest.fixture
-def metered(acme, plans):
-    """Acme on Pro: 100 calls included, 2 cents for each further one."""
-    acme.bill_overage(plans.pro, included=100, cents="2")
-    acme.subscribe(plans.pro)
-    return acme
-
-
 def cap(acme, meter: Meter, amount: int) -> None:
     set_spend_cap(acme.organization, meter, amount=amount, currency="usd")
 

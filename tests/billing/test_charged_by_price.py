@@ -16,19 +16,6 @@ from usage.tasks import report_usage
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def requests(plans) -> Meter:
-    return Meter.objects.get(slug="requests")
-
-
-@pytest.fixture
-def metered(acme: Acme, plans) -> Acme:
-    """Acme on Pro: 100 calls included, 2 cents for each further one."""
-    acme.bill_overage(plans.pro, included=100, cents="2")
-    acme.subscribe(plans.pro)
-    return acme
-
-
 def include(acme: Acme, meter: Meter, units: int | None, *, overage: str = "block") -> None:
     override = PlanOverride.objects.create(organization=acme.organization, reason="a favour")
     override.quotas.create(meter=meter, included=units, overage=overage)

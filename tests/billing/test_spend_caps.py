@@ -4,7 +4,7 @@ import pytest
 
 from accounts.models import Membership, Organization, Role, User
 from billing.entitlements import current_entitlement, refresh_entitlement
-from billing.models import Meter, PlanQuota, PublishedPrice, SpendCap
+from billing.models import PlanQuota, PublishedPrice, SpendCap
 from billing.spend_caps import cap_states, remove_spend_cap, set_spend_cap
 from billing.stripe.changing import change_plan
 from tests.billing.api import Program, problem
@@ -13,19 +13,6 @@ from tests.billing.test_pricing_pages import text_of
 
 pytestmark = pytest.mark.django_db
 PAGE = "/dashboard/billing/spend-caps/requests/"
-
-
-@pytest.fixture
-def metered(acme, plans):
-    """Acme on Pro: 100 calls included, 2 cents for each further one."""
-    acme.bill_overage(plans.pro, included=100, cents="2")
-    acme.subscribe(plans.pro)
-    return acme
-
-
-@pytest.fixture
-def requests(plans) -> Meter:
-    return Meter.objects.get(slug="requests")
 
 
 def cap(acme, requests, amount: int, currency: str = "usd") -> None:

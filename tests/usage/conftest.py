@@ -11,6 +11,12 @@ __all__ = ["own_redis"]
 
 
 @pytest.fixture
+def free(acme: Acme) -> Acme:
+    """Acme on Free: 100 calls a month, then none."""
+    return acme
+
+
+@pytest.fixture
 def subscribed(acme: Acme, plans: SimpleNamespace) -> Acme:
     """Acme on a Pro that bills each unit beyond 100 at 10 cents, a Team at 5, at half past ten on 11 April."""
     acme.bill_overage(plans.pro, included=100, cents="10")

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from accounts.models import Organization
 from billing.entitlements import refresh_entitlement
-from billing.models import Meter, Notice, NoticeKind, NoticeState, Plan, PlanQuota
+from billing.models import Notice, NoticeKind, NoticeState, Plan, PlanQuota
 from billing.spend_caps import remove_spend_cap, set_spend_cap
 from billing.stripe.changing import change_plan
 from tests.usage.alerting import KINDS, post, told, use
@@ -17,25 +17,6 @@ from usage.models import MeterReport, UsageRollup
 from usage.reports import make_reports
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def requests(plans) -> Meter:
-    return Meter.objects.get(slug="requests")
-
-
-@pytest.fixture
-def free(acme):
-    """Acme on Free: 100 calls a month, then none."""
-    return acme
-
-
-@pytest.fixture
-def metered(acme, plans):
-    """Acme on Pro: 100 calls included, 2 cents for each further one."""
-    acme.bill_overage(plans.pro, included=100, cents="2")
-    acme.subscribe(plans.pro)
-    return acme
 
 
 class Killed(BaseException):

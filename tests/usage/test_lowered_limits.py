@@ -16,25 +16,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def requests(plans) -> Meter:
-    return Meter.objects.get(slug="requests")
-
-
-@pytest.fixture
-def free(acme):
-    """Acme on Free: 100 calls a month, then none."""
-    return acme
-
-
-@pytest.fixture
-def metered(acme, plans):
-    """Acme on Pro: 100 calls included, 2 cents for each further one."""
-    acme.bill_overage(plans.pro, included=100, cents="2")
-    acme.subscribe(plans.pro)
-    return acme
-
-
-@pytest.fixture
 def committing(django_capture_on_commit_callbacks):
     """Have what waits for the commit done at the end of a `with` block."""
     return lambda: django_capture_on_commit_callbacks(execute=True)
