@@ -2,10 +2,11 @@
 acknowledged after its transaction has committed, and taken over from a reader that died before.
 
 What Redis took and the ledger does not have is as safe as Redis is, 200 bytes and a little an event. With appendonly
-and everysec: nothing goes when Redis is killed, a second's or two of calls when its machine is. Without appendonly all
-that waits goes with it, which is what came since the drain's last batch. With no room left Redis refuses an entry,
-and it goes to PostgreSQL; with an eviction policy it may drop the whole stream instead, or what says who has what of it
-in hand.
+and everysec a second's or two of calls go when its machine does, and at most two seconds' when Redis alone is killed:
+what it took while an fsync was under way, which it answers before it writes. With appendfsync always nothing goes.
+Without appendonly all that waits goes with it, which is what came since the drain's last batch. With no room left Redis
+refuses an entry, and it goes to PostgreSQL; with an eviction policy it may drop the whole stream instead, or what says
+who has what of it in hand.
 """
 
 import logging
