@@ -1,4 +1,4 @@
-"""How many units a spend cap allows: by the price that the customer is on, to what the invoice will say."""
+"""How many units spend caps and overrides allow: by the price that the customer is on, to what the invoice will say."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -47,6 +47,24 @@ def units_within(amount: int, tiers: Iterable[Mapping[str, Any]]) -> int | None:
             return None
         lower = upper
     return lower
+
+
+def refuse_unbilled(quotas: Quotas, *, own: Quotas, subscription: PlanSubscription | None) -> Quotas:
+    """Return the quotas with further units refused where an override bills what no invoice would hold.
+
+    So it is where the `subscription` that gives has no price for them, or none gives. `own` are those without
+    overrides, which the plan's own rules look after.
+    """
+    billed = {slug for slug, quota in quotas.items() if quota["overage"] == PlanQuota.Overage.BILL}
+    given = [slug for slug in billed if quotas[slug] != own.get(slug)]
+    if not given:
+        return quotas
+    meters = Meter.objects.filter(slug__in=given)
+    refused = {m.slug for m in meters if subscription is None or not can_charge(subscription, m)}
+    return {
+        slug: quota | {"overage": PlanQuota.Overage.BLOCK.value} if slug in refused else quota
+        for slug, quota in quotas.items()
+    }
 
 
 def apply_caps(
@@ -145,6 +163,13 @@ def metered_price(subscription: PlanSubscription, meter: Meter) -> dict[str, Any
     prices = (item["price"] for item in subscription.items)
     wanted = meter.stripe_meter_id
     return next((p for p in prices if wanted and p["recurring"].get("meter") == wanted), None)
+
+
+def can_charge(subscription: PlanSubscription, meter: Meter) -> bool:
+    """Whether some number of the meter's units costs anything. A price that Tollgate does not know is taken to."""
+    price = metered_price(subscription, meter)
+    tiers = tiers_of(price, meter) if price else None
+    return price is not None and (tiers is None or units_within(0, tiers) is not None)
 
 
 def tiers_of(price: Mapping[str, Any], meter: Meter) -> list[dict[str, Any]] | None:

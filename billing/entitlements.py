@@ -13,7 +13,7 @@ from django.db import transaction
 from accounts import clock
 from accounts.models import Organization
 from billing.access import Ruling, ruling
-from billing.ceilings import apply_caps
+from billing.ceilings import apply_caps, refuse_unbilled
 from billing.models import Access, Entitlement, Plan, PlanOverride, StatusPolicy
 from billing.periods import Period, calendar_month
 from billing.signals import entitlement_changed
@@ -44,8 +44,9 @@ def compute(
     default = Plan.objects.of_last_resort()
     rule = current.ruling.at(now) if current else None
     access = rule.access if rule else Access.LIMITED
-    if current and access == Access.FULL:
-        plan, period = current.subscription.plan, current.subscription.period_at(now)
+    giving = current.subscription if current and access == Access.FULL else None
+    if giving:
+        plan, period = giving.plan, giving.period_at(now)
     else:
         # One that never began gave nothing to lose: the free month must not begin anew with each try.
         losses = [each.ruling.lost_at(now) for each in judged if each.subscription.has_begun]
@@ -68,13 +69,16 @@ def compute(
         "status_since": shown.since if shown else None,
         "access": access,
         "policy": shown.ruling.at(now).policy if shown else None,
-        "subscription_id": current.subscription.id if current and access == Access.FULL else "",
+        "subscription_id": giving.id if giving else "",
         "period_start": period.start,
         "period_end": period.end,
         "grace_end": grace_end,
         "valid_until": min([period.end, *(edge for edge in edges if edge and edge > now)]),
     }
-    fields |= limits(plan, [each for each in overrides if each.starts_at <= now])
+    in_force = [each for each in overrides if each.starts_at <= now]
+    fields |= limits(plan, in_force)
+    if in_force:
+        fields["quotas"] = refuse_unbilled(fields["quotas"], own=quotas_of(plan), subscription=giving)
     caps = list(organization.spend_caps.select_related("meter", "organization"))
     if caps:
         subscription = current.subscription if current else None

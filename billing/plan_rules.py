@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from django.core.exceptions import ValidationError
 
-from billing.ceilings import metered_price
+from billing.ceilings import can_charge
 from billing.models import Meter, Plan, PlanQuota
 from billing.models.plans import check_tiers
 from billing.subscriptions import PlanSubscription
@@ -47,7 +47,7 @@ def override_faults(quotas: Iterable[Quota], *, subscription: PlanSubscription |
         "Refuse them, or include as many as are meant."
         for quota in quotas
         if quota.overage == PlanQuota.Overage.BILL
-        and (subscription is None or metered_price(subscription, quota.meter) is None)
+        and (subscription is None or not can_charge(subscription, quota.meter))
     ]
 
 

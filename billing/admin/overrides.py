@@ -1,5 +1,6 @@
 """Special limits that staff give to one organization."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -14,9 +15,9 @@ from unfold.admin import ModelAdmin, TabularInline
 from accounts import clock
 from accounts.models import Organization, User
 from billing.admin.plan_forms import quotas_in
-from billing.entitlements import lock_entitlement, refresh_entitlement
+from billing.entitlements import limits, lock_entitlement, refresh_entitlement
 from billing.limits import counted, quota_line, rate_line
-from billing.models import Meter, PlanOverride, QuotaOverride
+from billing.models import Entitlement, Meter, PlanOverride, PlanQuota, QuotaOverride
 from billing.overage import charged_within
 from billing.plan_rules import override_faults
 from billing.subscriptions import find_live_subscription
@@ -136,15 +137,25 @@ class PlanOverrideAdmin(ModelAdmin):
         super().save_related(request, form, formsets, change)
         # At once, in this transaction: it concerns one organization, and the gate has it by the next call.
         entitlement = refresh_entitlement(form.instance.organization)
+        for warning in self.find_surprises(form.instance, entitlement):
+            self.message_user(request, warning, messages.WARNING)
+
+    def find_surprises(self, override: PlanOverride, entitlement: Entitlement) -> Iterator[str]:
+        """Yield a sentence for each meter that is charged, or refused, otherwise than the override in force says."""
+        asked = limits(entitlement.plan, [override])["quotas"] if self.in_force(override) else {}
         for meter in Meter.objects.filter(slug__in=entitlement.quotas):
             charging = charged_within(entitlement, meter)
             if charging:
-                self.message_user(
-                    request,
+                yield (
                     f"Stripe goes on charging {entitlement.organization} by the price they are on, whatever is "
                     f"included here: beyond {counted(charging.free, meter.unit)} a month, each costs what it did. What "
-                    "that comes to you give back at Stripe, with a credit or a coupon.",
-                    messages.WARNING,
+                    "that comes to you give back at Stripe, with a credit or a coupon."
+                )
+            is_billed = asked.get(meter.slug, {}).get("overage") == PlanQuota.Overage.BILL
+            if is_billed and entitlement.quotas[meter.slug]["overage"] == PlanQuota.Overage.BLOCK:
+                yield (
+                    f"Further {meter.unit}s than the included ones are refused: {entitlement.organization} has no "
+                    "subscription with a price for them, so they would be on no invoice."
                 )
 
     def delete_model(self, request: HttpRequest, obj: PlanOverride) -> None:

@@ -105,12 +105,28 @@ def test_limits_that_were_given_hold_whatever_is_owed(sandbox, organization, pla
     )
 
 
-def test_an_override_may_bill_what_the_plan_blocks(organization, plans):
-    override = give(organization, quota=50)
+def test_what_an_override_bills_is_refused_once_no_invoice_would_hold_it(acme, plans):
+    acme.bill_overage(plans.pro, included=100, cents="2")
+    acme.subscribe(plans.pro)
+    override = give(acme.organization, quota=50, starts_at=acme.entitlement().period_start)
     override.quotas.update(overage=PlanQuota.Overage.BILL)
+    assert refresh_entitlement(acme.organization).quotas["requests"] == {"included": 50, "overage": "bill"}
 
-    entitlement = refresh_entitlement(organization)
-    assert entitlement.quotas["requests"] == {"included": 50, "overage": "bill"}
+    acme.api.subscriptions.cancel(acme.subscription_id)
+    acme.see()
+
+    assert acme.entitlement().quotas["requests"] == {"included": 50, "overage": "block"}
+
+
+def test_a_plan_s_further_units_are_refused_where_the_customer_s_own_plan_has_no_price_for_them(acme, plans):
+    acme.bill_overage(plans.team, included=300, cents="1")
+    acme.subscribe(plans.pro)
+
+    give(acme.organization, plan=plans.team, starts_at=acme.entitlement().period_start)
+
+    entitlement = acme.entitlement()
+    assert (entitlement.plan, entitlement.bought_plan) == (plans.team, plans.pro)
+    assert entitlement.quotas["requests"] == {"included": 300, "overage": "block"}
 
 
 def test_another_organization_gets_nothing_of_it(organization, outsider):
@@ -398,3 +414,20 @@ def test_who_may_change_them_needs_no_other_permission(organization, plans):
 
     assert client.post(ADD, fields(organization, plan=plans.team.pk)).status_code == 302
     assert limits(organization)[0] == "team"
+
+
+@pytest.mark.parametrize("subscribes", [False, True])
+def test_staff_are_told_where_a_plan_that_they_give_cannot_be_billed(admin_client, acme, plans, subscribes):
+    acme.bill_overage(plans.pro, included=100, cents="2")
+    if subscribes:
+        acme.subscribe(plans.pro)
+    given = fields(acme.organization, plan=plans.pro.pk)
+    given |= {"starts_at_0": f"{clock.now():%Y-%m-%d}", "starts_at_1": f"{clock.now():%H:%M:%S}"}
+
+    page = unescape(admin_client.post(ADD, given, follow=True).text)
+
+    refused = (
+        "Further calls than the included ones are refused: Acme has no subscription with a price for them"
+    )
+    assert (refused in page) != subscribes
+    assert acme.entitlement().quotas["requests"]["overage"] == ("bill" if subscribes else "block")
