@@ -137,8 +137,8 @@ def first_meter(entitlement: Entitlement) -> str:
 
 
 def days_of(period: QuotaPeriod, now: datetime, zone: ZoneInfo) -> tuple[date, date]:
-    """Return the first and the last local day of a period, up to today."""
-    first = local_day(period.first, zone)
+    """Return the first and the last local day of a period that hours of it count in, up to today."""
+    first = local_day(period.first_hour, zone)
     end = min(period.end - timedelta(microseconds=1), now)
     return first, max(local_day(end, zone), first)
 

@@ -9,7 +9,7 @@ from dateutil.relativedelta import relativedelta
 from accounts.models import Organization
 from billing.models import Entitlement
 from usage.cells import Scope, Statuses, fetch
-from usage.local_time import HOUR, Interval, round_down, round_up
+from usage.local_time import HOUR, Interval, hour_start, round_down, round_up
 
 # Three years of months.
 MOST_PERIODS = 36
@@ -60,6 +60,11 @@ class QuotaPeriod:
     def first(self) -> datetime:
         return min(self.charged)
 
+    @property
+    def first_hour(self) -> datetime:
+        """When the hour began that has its first units: of the day before, where midnight cuts that hour in two."""
+        return hour_start(self.first)
+
     def scope(
         self,
         organization: Organization,
@@ -76,7 +81,7 @@ class QuotaPeriod:
         return Scope(
             organization=organization,
             meter=meter,
-            start=round_down(self.first, Interval.DAY, zone),
+            start=round_down(self.first_hour, Interval.DAY, zone),
             end=round_up(self.end, Interval.DAY, zone),
             time_zone=zone.key,
             period_starts=self.charged,

@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,6 +13,7 @@ from accounts import clock
 from accounts.models import Organization
 from billing.models import Entitlement
 from billing.periods import anchored_month
+from tests.billing.api import Program
 from tests.billing.staffing import staff
 from tests.usage.cast import make_event
 from usage.analytics import Dimension, breakdown, series, total
@@ -87,6 +88,40 @@ def test_each_period_of_a_subscription_begun_late_in_a_month_has_its_own_usage(o
     )
     assert len(months.points) == 12
     assert months.totals.units == 2 * 11111
+
+
+@pytest.mark.parametrize("summed_up", [False, True])
+@pytest.mark.parametrize(
+    ("zone", "begins"),
+    [("Asia/Kolkata", time(18, 45)), ("Asia/Kathmandu", time(18, 30)), ("America/St_Johns", time(2, 45))],
+)
+def test_a_period_that_begins_in_an_hour_that_midnight_cuts_in_two_has_all_of_its_units(
+    organization, browser, zone, begins, summed_up
+):
+    """That hour began the evening before, and counts there."""
+    organization.time_zone = zone
+    organization.save()
+    start = datetime.combine(date(2026, 4, 10), begins, UTC)
+    entitlement = entitlement_of(organization, start, start + timedelta(days=30))
+    entitlement.valid_until = entitlement.period_end
+    entitlement.save()
+    for at, units in ((start + timedelta(minutes=5), 40), (start + 5 * HOUR, 2)):
+        store([make_event(organization_id=organization.pk, at=at, units=units, period_start=start)])
+    if summed_up:
+        sum_days(now=start + 24 * HOUR, since=start - 24 * HOUR)
+
+    with clock.standing_at(start + timedelta(days=2)):
+        (told,) = Program(organization).get("usage").json()["data"]
+        page = browser.get("/dashboard/usage/").content.decode()
+        evening = local_day(start - HOUR, ZoneInfo(zone))
+        hours = browser.get("/dashboard/usage/", {"interval": "hour", "day": evening}).content.decode()
+        address = html.unescape(re.search(r'href="(/api/v1/usage/export[^"]+)"', page)[1])
+        rows = browser.get(address).getvalue().decode().splitlines()[1:]
+
+    assert told["used"] == 42
+    assert 'id="used-units" class="number">42<' in page
+    assert re.search(r"<title>[0-9:]+: 40</title>", hours)
+    assert sum(int(row.split(",")[7]) for row in rows) == 42
 
 
 def test_a_period_after_a_pause_ended_a_month_after_it_began(organization):
