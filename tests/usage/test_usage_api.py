@@ -1,5 +1,6 @@
 """Customers' programs read their usage."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +15,9 @@ from apikeys.models import APIKey
 from billing.models import Meter
 from tests.billing.api import Program, problem
 from tests.usage.cast import make_event
+from usage.analytics import Latency
+from usage.api.usage import percentiles
+from usage.latency import bucket
 from usage.ledger import store
 
 pytestmark = pytest.mark.django_db
@@ -75,7 +79,7 @@ def test_the_period_so_far_of_every_meter(organization, program, in_april):
             "stops_at": None,
             # 70 in seven whole days: 10 a day for 19 days; 30 more are gone in three.
             "forecast": {"expected": 260, "runs_out_at": "2026-04-15T00:00:00Z", "cap_reached_at": None},
-            "latency": {"p50": 5.1, "p95": 5.1, "p99": 5.1},
+            "latency": {"p50": 5.05, "p95": 5.05, "p99": 5.05},
         }
     ]
 
@@ -96,6 +100,13 @@ def test_overage_is_told_in_units_and_money(acme, plans):
     assert billed in {0, 8}
 
 
+def test_percentiles_are_told_within_2_percent_of_any_response_time():
+    for response_ms in (*range(1, 3_000), 60_000, 2_147_483_647):
+        told = percentiles(Latency.of(Counter({bucket(response_ms): 1})))
+
+        assert told["p50"] == told["p99"] == pytest.approx(response_ms, rel=0.020001)
+
+
 def test_a_series_by_hour_has_every_hour(organization, program, in_april):
     use(organization, DAY, 3)
     use(organization, DAY + 2 * HOUR, 4, status=404)
@@ -110,7 +121,7 @@ def test_a_series_by_hour_has_every_hour(organization, program, in_april):
         ("2026-04-10T02:00:00+00:00", 4, 1),
     ]
     assert found["totals"] == {"units": 7, "calls": 2, "sent_in": 0, "errors": 1, "mean_ms": 5.0}
-    assert found["latency"]["p99"] == 5.1
+    assert found["latency"]["p99"] == 5.05
     assert found["groups"] == []
 
 
