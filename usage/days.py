@@ -5,11 +5,12 @@ So nothing is wrong where this has not run, only slower. What keeps them true is
 of an hour long past, in whatever way, marks the day that holds it.
 """
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db import connection, transaction
 from django.db.models import F, Q
@@ -19,6 +20,8 @@ from usage.cells import MEASURED, MEASURES
 from usage.latency import MASK, SHIFT
 from usage.local_time import Interval, following, hour_start, starts_between
 from usage.models import SummedDay, UsageRollup
+
+logger = logging.getLogger(__name__)
 
 # An hour is summed up two hours after it began, and the trigger looks at rows of hours that began more than 65
 # minutes ago: a transaction may write for 55 minutes and still be seen by one or the other.
@@ -119,7 +122,9 @@ def recent_days(since: datetime, until: datetime) -> Iterator[Day]:
         cursor.execute(RECENT, [hour_start(since)])
         meters = cursor.fetchall()
     for organization_id, meter in meters:
-        zone = ZoneInfo(zones[organization_id])
+        zone = find_zone(zones[organization_id])
+        if zone is None:
+            continue
         for start in starts_between(since, until, Interval.DAY, zone):
             end = min(following(start, Interval.DAY, zone), until)
             if start < end and (organization_id, meter, start, end, zone.key) not in summed:
@@ -134,10 +139,21 @@ def outdated_days() -> Iterator[Day]:
     outdated = Q(late_at__isnull=False) | moved | Q(has_totals=False)
     rows = SummedDay.objects.filter(outdated).select_related("organization")
     for row in rows.order_by("organization", "meter", "starts_at"):
-        zone = ZoneInfo(row.organization.time_zone)
+        zone = find_zone(row.organization.time_zone)
+        if zone is None:
+            continue
         # Cut by another time zone it lies in two of this one's.
         for start in starts_between(row.starts_at, row.ends_at, Interval.DAY, zone):
             yield Day(row.organization_id, row.meter, start, zone)
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """Return a time zone, None for one that this machine does not know: its organization keeps no other waiting."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        logger.error("There is no time zone %s here: its days are not summed up", name)
+        return None
 
 
 def sum_day(day: Day, *, settled: datetime) -> bool:

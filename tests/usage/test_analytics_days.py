@@ -132,6 +132,20 @@ def test_another_time_zone_cuts_the_days_anew():
 
 
 @pytest.mark.django_db
+def test_a_time_zone_that_this_machine_does_not_know_keeps_nobody_else_from_being_summed_up():
+    lost, other = an_organization(), an_organization()
+    for organization in (lost, other):
+        use(organization, DAY)
+    sum_days(now=DAY + 48 * HOUR, since=DAY)
+    Organization.objects.filter(pk=lost.pk).update(time_zone="Mars/Base")
+    for organization in (lost, other):
+        use(organization, DAY + 24 * HOUR, 2)
+
+    assert sum_days(now=DAY + 72 * HOUR, since=DAY) == 1
+    assert [day.organization for day in SummedDay.objects.filter(starts_at__gt=DAY)] == [other]
+
+
+@pytest.mark.django_db
 def test_nothing_that_is_over_only_by_a_clock_running_ahead_is_summed_up():
     organization = an_organization()
     present = round_down(datetime.now(UTC), Interval.HOUR, ZoneInfo("UTC"))
