@@ -1,6 +1,7 @@
 """The body of a request that sends events: read within bounds, unpacked, and taken apart."""
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ GZIP_WINDOW = 16 + zlib.MAX_WBITS
 MOST_MEMBERS = 100
 # What binary mode has in headers, percent-encoded (CloudEvents HTTP binding, 3.1.3).
 ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time")
+# As older senders have it, which do not encode spaces (RFC 9110, 5.6.4).
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 class Sent(NamedTuple):
@@ -82,13 +85,19 @@ def binary_event(headers: Mapping[str, Any], content_type: str, body: bytes) -> 
         value = headers.get(f"HTTP_CE_{name.upper()}")
         if value is not None:
             try:
-                event[name] = unquote_to_bytes(value.encode("latin-1")).decode()
+                event[name] = unquote_to_bytes(unescaped(value).encode("latin-1")).decode()
             except UnicodeDecodeError as error:
                 raise invalid(f"The header ce-{name} is no UTF-8.") from error
     # Data of other kinds is the sender's own: it has no value for us.
     if body and (content_type == JSON or content_type.endswith("+json")):
         event["data"] = parse(body)
     return event
+
+
+def unescaped(value: str) -> str:
+    """Return a header's value without the quotes around it and the backslashes in them."""
+    quoted = QUOTED.fullmatch(value)
+    return re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else value
 
 
 def is_oversized(event: Any) -> bool:

@@ -53,6 +53,19 @@ def test_attributes_in_headers_and_data_as_the_body_are_taken(post, organization
     assert UsageEvent.objects.get().units == 7
 
 
+@pytest.mark.parametrize(
+    ("header", "id_"),
+    [('"job 1"', "job 1"), (r'"a \"b\" \\ c"', r'a "b" \ c'), ('"gr%C3%B6"', "grö"), ('"', '"')],
+)
+def test_quotes_around_a_header_are_no_part_of_its_value(post, organization, header, id_):
+    """The HTTP binding, 3.1.3.2: what older senders quote is the same event."""
+    sent = cloud(organization, id_)
+
+    assert results(post(sent, ONE)) == ["accepted"]
+    assert results(post(sent["data"], **(headers_of(sent) | {"ce_id": header}))) == ["duplicate"]
+    assert UsageEvent.objects.count() == 1
+
+
 def test_in_headers_an_event_of_a_meter_that_counts_needs_no_data(post, organization):
     sell(organization, "jobs", "count")
     sent = cloud(organization, type="jobs", data=...)
