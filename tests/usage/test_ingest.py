@@ -122,6 +122,7 @@ class TestRefusing:
             ({"time": "2026-11-15T12:00:00"}, "invalid", "offset"),
             ({"time": "2026-11-15"}, "invalid", "RFC 3339"),
             ({"time": "20261115T120000Z"}, "invalid", "RFC 3339"),
+            ({"time": "2026-11-15T12:00:00+05:99"}, "invalid", "RFC 3339"),
             ({"time": "2026-11-31T12:00:00Z"}, "invalid", "no time that there is"),
             ({"time": "2026-11-15T12:00:60Z"}, "invalid", "no time that there is"),
             ({"time": 1_763_200_000}, "invalid", "RFC 3339"),

@@ -20,7 +20,7 @@ from usage.local_time import HOUR, Interval, day_start, first_hour, round_down, 
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 # RFC 3339. A + that was not encoded arrives as a space.
-INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?([Zz]|[+-]\d{2}:\d{2})")
+INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?([Zz]|[+-]\d{2}:[0-5]\d)")
 STATUS = re.compile(r"0|[1-5](xx|\d{2})")
 YEARS = range(2000, 2200)
 DEFAULT_SPANS = {

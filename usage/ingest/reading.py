@@ -14,7 +14,7 @@ DIGITS = 40
 FIELDS = frozenset(PLAIN)
 # RFC 3339, 5.6, which is narrower than what Python reads, and where a time without an offset is none.
 RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?P<offset>[Zz]|[+-]\d\d:\d\d)?", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?P<offset>[Zz]|[+-]\d\d:[0-5]\d)?", re.ASCII
 )
 SPECIFICATION = "1.0"
 
