@@ -273,6 +273,7 @@ def test_a_series_can_be_narrowed_to_a_key_of_one_s_own(organization, program, a
         ({"from": "2026-04-01T10:00:00"}, "from"),  # Of which zone?
         ({"from": "0001-01-01"}, "from"),
         ({"from": "2026-04-01T10:00:00+05:99"}, "from"),
+        ({"from": "2026-04-13"}, "from"),  # It is to come.
         ({"from": "2026-04-02", "to": "2026-04-02"}, "to"),
         ({"from": "2026-04-02", "to": "2026-04-01"}, "to"),
         ({"from": "2025-01-01", "to": "2026-04-01"}, "from"),

@@ -192,7 +192,9 @@ def scope_for(
     end = instant(query["to"], interval, zone) if "to" in query else now
     start = instant(query["from"], interval, zone) if "from" in query else end - DEFAULT_SPANS[interval]
     if end <= start:
-        raise serializers.ValidationError({"to": ["This is not after `from`."]})
+        if "to" in query:
+            raise serializers.ValidationError({"to": ["This is not after `from`."]})
+        raise serializers.ValidationError({"from": ["This is to come: without `to` it has to be past."]})
     # A change of clocks makes it an hour more.
     if end - start > (longest or LONGEST[interval]) + HOUR:
         allowed = f"{longest.days} days" if longest else f"{IN_WORDS[interval]} by {interval}"
