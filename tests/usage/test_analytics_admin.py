@@ -101,6 +101,15 @@ def test_an_organization_s_page_shows_what_the_customer_sees(organization, api_k
     assert "12 calls" in page.content.decode()
 
 
+def test_of_calls_whose_answers_are_not_known_it_says_so(organization):
+    address = f"/admin/usage/usagerollup/of/{organization.pk}/"
+    assert "<dd>no calls</dd>" in staff("view_usagerollup").get(address).content.decode()
+
+    use(organization, NOW, status=0)  # Charged by keys/verify.
+
+    assert "<dd>not known</dd>" in staff("view_usagerollup").get(address).content.decode()
+
+
 def test_events_that_were_sent_in_have_a_column_where_there_are_some(organization):
     address = f"/admin/usage/usagerollup/of/{organization.pk}/"
     use(organization, NOW, 3)
