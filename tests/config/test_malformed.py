@@ -1,7 +1,9 @@
-"""An address with a NUL is refused before it comes near PostgreSQL, which takes none."""
+"""What no page has a use for: an address with a NUL, which PostgreSQL takes none of, and headers that are none."""
 
 import pytest
+from django.test import RequestFactory
 
+from config.wsgi import application
 from tests.billing.staffing import staff
 
 pytestmark = pytest.mark.django_db
@@ -34,3 +36,14 @@ def test_the_api_says_which_parameter_is_wrong(browser):
 
     assert answer.status_code == 400
     assert "group_by" in answer.content.decode()
+
+
+@pytest.mark.parametrize("content_type", ["application/json; x*=nonsense''y", "text/html; charset*=1''x"])
+def test_a_content_type_that_cannot_be_read_is_none(content_type):
+    environ = RequestFactory()._base_environ(PATH_INFO="/healthz", CONTENT_TYPE=content_type)
+    answered = []
+
+    list(application(environ, lambda status, headers: answered.append(status)))
+
+    assert answered == ["200 OK"]
+    assert environ["CONTENT_TYPE"] == ""
