@@ -192,6 +192,20 @@ def test_usage_before_stripe_knows_the_customer_waits_and_is_then_reported(organ
     assert counted(organization) == 4
 
 
+def test_usage_of_a_meter_that_is_not_published_waits_and_is_reported_once_it_is(organization, customer):
+    """Stripe takes what it knows no meter for, and never counts it."""
+    tokens = Meter.objects.create(slug="tokens", name="Tokens", unit="token")
+    use(organization, units=5, meter="tokens")
+    use(organization, units=3)
+
+    assert report_usage() == 1
+    assert MeterReport.objects.get(meter=tokens).state == State.PENDING
+
+    publish_meter(tokens)
+    assert report_usage() == 1
+    assert counted(organization, meter="tokens") == 5
+
+
 def test_an_hour_split_by_a_period_s_end_is_reported_inside_each_period(organization, customer):
     hour = timezone.now().astimezone(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
     boundary = hour + timedelta(minutes=20)

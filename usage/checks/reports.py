@@ -69,7 +69,7 @@ def stuck_reports() -> Iterator[Finding]:
             subject=group.subject,
             sentence=f"{group.what}, have not been sent.",
             advice="The task that sends them runs four times a minute: see that Celery's beat and a worker run, "
-            "and that the organization has a customer at Stripe.",
+            "that the organization has a customer at Stripe, and that the meter is published.",
             fix=Fix("Send them now.", partial(flush_usage, group.organization)),
             organization=group.organization,
         )

@@ -24,7 +24,8 @@ def is_due(*, now: datetime) -> Q:
     unanswered = Q(state=State.UNKNOWN, to_settle=False, first_sent_at__gt=now - MeterReport.RESEND_LIMIT)
     # Without a customer at Stripe there is nobody to report for yet, and nobody else need wait for that.
     known = Exists(djstripe.Customer.objects.filter(subscriber=OuterRef("organization"), date_purged=None))
-    return (Q(state=State.PENDING) | unanswered) & Q(known)
+    # Nor is there a meter to report to before it is published: Stripe would refuse what came too early.
+    return (Q(state=State.PENDING) | unanswered) & Q(known) & ~Q(meter__stripe_meter_id="")
 
 
 def has_one_in_flight() -> Exists:
