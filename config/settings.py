@@ -272,6 +272,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "apikeys.error_handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    # A query's `format` is a parameter like any other: by itself the framework answers 404 to one it does not know.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Tollgate API",

@@ -1,11 +1,9 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 from rest_framework import serializers
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
@@ -37,13 +35,6 @@ class ManagementThrottle(BaseThrottle):
         return self.seconds
 
 
-class ByAcceptAlone(DefaultContentNegotiation):
-    """A query's `format` is a parameter like any other: by itself the framework answers 404 to one it does not know."""
-
-    def filter_renderers(self, renderers: Iterable[BaseRenderer], format: str) -> list[BaseRenderer]:
-        return list(renderers)
-
-
 class ManagementView(APIView):
     """A view by which customers manage their own affairs: with a key, or in a browser that is signed in here.
 
@@ -53,7 +44,6 @@ class ManagementView(APIView):
     """
 
     authentication_classes = [*APIView.authentication_classes, MemberAuthentication]
-    content_negotiation_class = ByAcceptAlone
     permission_classes = [IsAuthenticated, MemberMayWrite]
     throttle_classes = [ManagementThrottle]
     read_scope = ""

@@ -41,6 +41,10 @@ def test_an_event_is_in_the_ledger_when_the_answer_comes(post, organization):
     assert UsageRollup.objects.units() == 25
 
 
+def test_a_query_that_asks_for_another_format_finds_the_same_view(client):
+    assert client.post(f"{ADDRESS}?format=xml", [], "application/json").status_code == 401
+
+
 class TestWhoMaySend:
     def test_without_a_token_nobody(self, post):
         response = post([], authorization="")
