@@ -51,6 +51,48 @@ def test_sums_that_are_gone_are_made_anew_with_all_that_they_said(april):
     assert list(before.order_by("hour")) == kept
 
 
+def test_sums_that_are_gone_with_their_report_are_not_reported_again(subscribed):
+    subscribed.use(100)
+    subscribed.wait(hours=3)
+    subscribed.use(30)
+    report_usage()
+    subscribed.wait(hours=5)
+    UsageRollup.objects.filter(units=30).delete()
+    MeterReport.objects.filter(units=30).delete()
+
+    done = mended(subscribed)
+
+    assert "Made a report of 30 units anew that Stripe has counted" in done[1]
+    report_usage()
+    assert counted(subscribed.organization) == 130
+
+
+def test_sums_and_reports_of_before_the_last_report_are_not_reported_again(subscribed):
+    subscribed.use(100)
+    report_usage()
+    subscribed.use(30)
+    report_usage()
+    subscribed.wait(hours=5)
+    # As both tables are where they were brought back from a copy of before.
+    MeterReport.objects.filter(units=30).delete()
+    UsageRollup.objects.update(units=100, reported_units=100, calls=1)
+
+    mended(subscribed)
+
+    report_usage()
+    assert counted(subscribed.organization) == 130
+
+
+def test_sums_that_were_gone_before_they_were_reported_are_reported(subscribed):
+    subscribed.use(30)
+    UsageRollup.objects.all().delete()
+    subscribed.wait(hours=3)
+
+    mended(subscribed)
+
+    assert of_april(subscribed).stripe == 30
+
+
 def test_a_row_that_is_missing_in_the_ledger_is_named_and_nobody_pays_less_or_more(april):
     UsageEvent.objects.filter(units=30).delete()
 

@@ -5,11 +5,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 
 from usage.latency import SHIFT, SQL_BUCKET
 from usage.ledger import ROLLUP
-from usage.models import MeterReport, UsageRollup
+from usage.models import UsageRollup
+from usage.models.rollups import UsageRollupQuerySet
 
 # No drain is half-way between ledger and sums while this is held, and readers are not held up.
 LOCK = "LOCK TABLE usage_rollup IN SHARE ROW EXCLUSIVE MODE"
@@ -34,27 +35,33 @@ GROUP BY {ROLLUP}
 def rebuild_hours(organization_id: UUID, meter: str, hours: Iterable[datetime]) -> int:
     """Make the sums of these hours anew from the ledger; return by how many units they changed.
 
-    What reports hold of them stays marked as reported. Safe to repeat, and beside drains.
+    What was still to be reported of them stays so, and no more: what they gain may have been reported before they lost
+    it, together with its report's row. See `usage.repair.outbox.put_back`. Safe to repeat, and beside drains.
     """
     changed = 0
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK)
         for hour in hours:
             rollups = UsageRollup.objects.filter(organization_id=organization_id, meter=meter, hour=hour)
-            before = rollups.units()
+            before, waiting = rollups.units(), unreported(rollups)
             rollups.delete()
             cursor.execute(REBUILD, {"organization": organization_id, "meter": meter, "hour": hour})
-            mark_reported(organization_id, meter, hour)
+            mark_reported(rollups.all(), waiting)
             changed += rollups.all().units() - before
     return changed
 
 
-def mark_reported(organization_id: UUID, meter: str, hour: datetime) -> None:
-    """Mark as reported in an hour's sums what its reports hold, as far as there are units."""
-    reports = MeterReport.objects.filter(organization_id=organization_id, meter__slug=meter, hour=hour)
-    held = dict(reports.order_by().values_list("period_start").annotate(n=Sum("units")))
-    rollups = UsageRollup.objects.filter(organization_id=organization_id, meter=meter, hour=hour)
+def unreported(rollups: UsageRollupQuerySet) -> dict[datetime, int]:
+    """Return the units that no report has taken up, by the start of their period."""
+    rows = rollups.order_by().values_list("period_start").annotate(n=Sum(F("units") - F("reported_units")))
+    return dict(rows)
+
+
+def mark_reported(rollups: UsageRollupQuerySet, waiting: dict[datetime, int]) -> None:
+    """Mark sums that were made anew as reported, but for as many units of each period as were `waiting` before."""
+    left = dict(waiting)
     for rollup in rollups.order_by("pk"):
-        rollup.reported_units = min(rollup.units, held.get(rollup.period_start, 0))
-        held[rollup.period_start] = held.get(rollup.period_start, 0) - rollup.reported_units
+        rest = min(rollup.units, left.get(rollup.period_start, 0))
+        left[rollup.period_start] = left.get(rollup.period_start, 0) - rest
+        rollup.reported_units = rollup.units - rest
         rollup.save(update_fields=["reported_units"])
