@@ -118,10 +118,15 @@ def is_dated_right(report: MeterReport, *, terms: Terms | None = None) -> bool:
     """Whether the units of a claimed report are still to be dated as they are. Under the customer's lock.
 
     A first try's moment may be outdated by a change of plan that was in the making. A retry's never is: an earlier
-    try may have told it to Stripe.
+    try may have told it to Stripe. Where Stripe has to be asked and does not answer, it is not known to be right.
     """
-    claimed_at = report.claimed_at or clock.now()
-    return report.is_retry or report.dated_at == moment_of(report, now=claimed_at, terms=terms)
+    if report.is_retry:
+        return True
+    try:
+        return report.dated_at == moment_of(report, now=report.claimed_at or clock.now(), terms=terms)
+    except StripeUnavailable as error:
+        logger.warning("Whether meter report %s is dated right cannot be told: %s", report.identifier, error)
+        return False
 
 
 def is_too_old(report: MeterReport) -> bool:

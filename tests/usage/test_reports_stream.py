@@ -60,6 +60,26 @@ def test_many_reports_take_one_request(sandbox, rivals):
     assert [counted(rival) for rival in rivals] == list(range(1, 13))
 
 
+def test_one_whose_date_stripe_does_not_tell_any_more_is_given_back_and_holds_up_no_other(
+    rivals, monkeypatch
+):
+    use_all(rivals)
+    real, asked = claims.moment_of, []
+
+    def answer_once(report, **what):
+        asked.append(report.organization)
+        if report.organization == rivals[0] and asked.count(rivals[0]) > 1:
+            raise StripeUnavailable("Stripe does not tell what else is on an invoice.")
+        return real(report, **what)
+
+    monkeypatch.setattr(claims, "moment_of", answer_once)
+
+    assert report_usage() == 11
+
+    waiting = MeterReport.objects.exclude(state=State.SENT).get()
+    assert (waiting.organization, waiting.state, waiting.tries) == (rivals[0], State.PENDING, 0)
+
+
 def test_few_reports_go_one_by_one_so_that_stripe_judges_them_at_once(sandbox, rivals):
     use_all(rivals[:5])
     report_usage()
