@@ -9,6 +9,7 @@ from django.db import connection
 
 from accounts import clock
 from billing.models import Meter, PlanPrice, PlanQuota
+from billing.moves import go_on, order_move
 from billing.stripe.catalog import publish_plan
 from billing.stripe.changing import change_plan, undo_change
 from billing.stripe.customers import ensure_customer
@@ -99,6 +100,31 @@ class TestChangesOfPlan:
             (Status.PROVEN, 40),
         ]
         assert {len(set(figures(each))) for each in proofs} == {1}
+
+    @pytest.mark.parametrize("interval", ["month", "year"])
+    def test_what_was_used_before_a_move_to_new_prices_waits_for_the_next_invoice(
+        self, acme, plans, interval
+    ):
+        acme.bill_overage(plans.pro, included=100, cents="10")
+        acme.subscribe(plans.pro, interval=interval)
+        acme.bill_overage(plans.pro, included=100, cents="20")
+        (row,) = order_move(plans.pro, author=None).rows.all()
+        go_on(row)
+        acme.wait_until(MAY + timedelta(minutes=2))
+        acme.see()
+        acme.use(50)
+        go_on(row)
+        acme.see()
+        acme.use(60)
+
+        waiting = settle(acme, MAY + timedelta(days=5))
+        proven = settle(acme, datetime(2026, 6, 1, tzinfo=UTC))
+
+        assert row.state == row.State.MOVED
+        assert not [each for each in waiting if each.status == Status.DIFFERS]
+        assert sum(each.to_invoice for each in waiting) == 110
+        assert {each.status for each in proven} == {Status.PROVEN}
+        assert sum(each.invoiced for each in proven) == 110
 
     @pytest.mark.parametrize("paid", [True, False])
     def test_an_upgrade_that_waits_for_the_customer(self, subscribed, plans, paid):

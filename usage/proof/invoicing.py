@@ -63,8 +63,8 @@ class Billed:
 class Selling:
     """A subscription's metered item: since when it bills what is used, and what of that is not billed.
 
-    `begins` is when the item did, which may be later than its subscription, `since`. It `pauses` where its trial
-    ends and there is no card.
+    `begins` is when the item did, which may be later than its subscription, `since`. It is open since `open_since` and
+    until `open_until`, in the month that began at `month`. It `pauses` where its trial ends and there is no card.
     """
 
     subscription_id: str
@@ -73,7 +73,9 @@ class Selling:
     since: datetime
     begins: datetime
     ends: datetime | None
+    month: datetime
     open_since: datetime
+    open_until: datetime
     trial: tuple[datetime, datetime] | None
     is_paused: bool
     was_unpaid: bool
@@ -88,6 +90,9 @@ class Selling:
         if self.is_paused or (self.trial and self.trial[0] <= moment < self.trial[1]):
             return Standing.FREE
         closed = self.open_since if moment < self.open_since else self.ends
+        if self.month <= moment < self.open_since:
+            # A change of price cut the month. Where no invoice was asked for, the next one has what came before.
+            closed = min(self.open_until, self.ends or self.open_until)
         if closed is None or now - closed < INVOICED_WITHIN:
             return Standing.TO_COME
         # Its last period alone: those before it had invoices, paid or not.
@@ -289,6 +294,7 @@ def course(data: dict[str, Any]) -> Course:
 def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
     whole = course(data)
     at_trial_end = (data.get("trial_settings") or {}).get("end_behavior") or {}
+    open_since = from_timestamp(item["current_period_start"])
     return Selling(
         subscription_id=data["id"],
         price_id=item["price"]["id"],
@@ -296,7 +302,9 @@ def selling(data: dict[str, Any], item: dict[str, Any]) -> Selling:
         since=whole.begins,
         begins=max(from_timestamp(item["created"]), whole.begins),
         ends=whole.ends,
-        open_since=from_timestamp(item["current_period_start"]),
+        month=anchored_month(min(whole.anchor, open_since), open_since).start,
+        open_since=open_since,
+        open_until=from_timestamp(item["current_period_end"]),
         trial=whole.trial,
         is_paused=data["status"] == "paused",
         was_unpaid=(data.get("cancellation_details") or {}).get("reason") == "payment_failed",
