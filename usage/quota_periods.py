@@ -13,9 +13,10 @@ from usage.local_time import HOUR, Interval, hour_start, round_down, round_up
 
 # Three years of months.
 MOST_PERIODS = 36
-LONGEST_MONTH = timedelta(days=31)
+SHORTEST_MONTH, LONGEST_MONTH = timedelta(days=28), timedelta(days=31)
 # Each step finds the next smaller one by the index, so that it costs the same however many rows a period has. `after`
-# is where the next one that was used begins: back from there the last hour is found as soon, by the index on hours.
+# is where the next one that was used begins: back from there the last hour is found as soon, by the index on hours. One
+# that was cut short may have gone on after that, once a missing payment had come: its last hour is looked for then.
 PAST = """
 WITH RECURSIVE starts (period_start) AS (
     (SELECT period_start FROM usage_rollup
@@ -32,7 +33,12 @@ WITH RECURSIVE starts (period_start) AS (
     FROM (SELECT period_start FROM starts WHERE period_start IS NOT NULL LIMIT %(most)s) AS newest
 )
 SELECT past.start, past.after, proof.period_end,
-       CASE WHEN proof.period_end IS NULL AND past.after - past.start > %(longest)s THEN
+       CASE WHEN past.after - past.start < %(shortest)s THEN
+           (SELECT hour FROM usage_rollup
+            WHERE organization_id = %(organization)s AND meter = %(meter)s
+              AND hour >= past.after AND hour < past.start + %(longest)s AND period_start = past.start
+            ORDER BY hour DESC LIMIT 1)
+       WHEN proof.period_end IS NULL AND past.after - past.start > %(longest)s THEN
            (SELECT hour FROM usage_rollup
             WHERE organization_id = %(organization)s AND meter = %(meter)s
               AND hour < past.after AND period_start = past.start
@@ -104,20 +110,26 @@ def quota_periods(entitlement: Entitlement, meter: str) -> list[QuotaPeriod]:
         "meter": meter,
         "first": current.first,
         "most": MOST_PERIODS - 1,
+        "shortest": SHORTEST_MONTH,
         "longest": LONGEST_MONTH,
     }
-    past = [QuotaPeriod(row[0], past_end(*row), (row[0],)) for row in fetch(PAST, values)]
+    past = [
+        QuotaPeriod(row[0], past_end(*row, first=current.first), (row[0],)) for row in fetch(PAST, values)
+    ]
     return [current, *past]
 
 
 def past_end(
-    start: datetime, after: datetime, proven: datetime | None, last_hour: datetime | None
+    start: datetime, after: datetime, proven: datetime | None, last_hour: datetime | None, *, first: datetime
 ) -> datetime:
     """Return where a past period ended: with the usage only its start is kept.
 
     That is where its proof has it. For want of one it is where the next one that was used begins; where that is further
-    off than a month, a month after the start or, if that is later, where it was used last.
+    off than a month, a month after the start or, if that is later, where it was used last. So too where it went on
+    after the next one had begun, as where a payment was missing for a while: up to the current one's `first` moment.
     """
+    if last_hour and last_hour >= after:
+        return min(max(start + relativedelta(months=1), last_hour + HOUR), first)
     if proven is None and after - start <= LONGEST_MONTH:
         return after
     return min(proven or max(start + relativedelta(months=1), (last_hour or start) + HOUR), after)

@@ -16,6 +16,7 @@ from billing.periods import anchored_month
 from tests.billing.api import Program
 from tests.billing.staffing import staff
 from tests.usage.cast import make_event
+from tests.usage.proving import MAY
 from usage.analytics import Dimension, breakdown, series, total
 from usage.days import sum_days
 from usage.ledger import store
@@ -23,10 +24,11 @@ from usage.local_time import Interval, local_day
 from usage.models import Proof, SummedDay
 from usage.proof import prove
 from usage.quota_periods import MOST_PERIODS, current_period, quota_periods
-from usage.tasks import sum_usage_days
+from usage.tasks import report_usage, sum_usage_days
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
+JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def entitlement_of(organization: Organization, start: datetime, end: datetime) -> Entitlement:
@@ -272,3 +274,37 @@ def test_the_command_refuses_what_is_no_day_that_usage_can_be_of(organization, s
 
     with pytest.raises(CommandError, match=f"--since.*{since}"):
         call_command("sum_usage_days", "--since", since)
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+def test_a_period_that_goes_on_after_a_payment_was_missing_for_a_while_shows_all_that_is_billed(
+    subscribed, is_proven
+):
+    subscribed.use(130)
+    report_usage()
+    subscribed.wait_until(MAY)
+    subscribed.pay_with("pm_card_chargeCustomerFail")
+    subscribed.wait(hours=2)
+    subscribed.see()
+    subscribed.use(20)
+    subscribed.wait(days=9)
+    subscribed.see()
+    subscribed.use(30)
+    subscribed.pay_with("pm_card_visa")
+    subscribed.api.invoices.pay(subscribed.last_invoice().id)
+    subscribed.see()
+    subscribed.wait(days=5)
+    subscribed.use(500)
+    report_usage()
+    subscribed.wait_until(JUNE)
+    subscribed.wait(hours=2)
+    subscribed.see()
+    if is_proven:
+        prove(subscribed.organization)
+
+    _, limited, may, april = quota_periods(subscribed.entitlement(), "requests")
+
+    used = [breakdown(each.scope(subscribed.organization, "requests")) for each in (april, may, limited)]
+    assert [total(g.measures for g in each[Dimension.STATUS]).units for each in used] == [130, 520, 30]
+    assert subscribed.invoiced_units() == 680
+    assert (may.start, may.end) == (MAY, JUNE)
