@@ -18,10 +18,14 @@ HALF = Fraction(1, 2)
 
 
 class Invoiced(NamedTuple):
-    """What invoices of the period hold already: a change of price closes the account of the one before."""
+    """What invoices of the period hold already: a change of price closes the account of the one before.
+
+    Not `is_whole`, one of them has more lines than the mirror.
+    """
 
     units: int
     amount: int
+    is_whole: bool = True
 
 
 def units_within(amount: int, tiers: Iterable[Mapping[str, Any]]) -> int | None:
@@ -92,9 +96,9 @@ def find_ceiling(
 ) -> int | None:
     """Return the period's last unit that the cap allows, None where no number of units reaches it.
 
-    Where it cannot be told what a unit costs, or the cap is in another currency than is billed, nothing
-    beyond the included units is allowed: the customer asked not to pay more, and more calls can be had by
-    setting the cap anew. Unlimited units are all included.
+    Where it cannot be told what a unit costs, or what was invoiced of the period, or the cap is in another currency
+    than is billed, nothing beyond the included units is allowed: the customer asked not to pay more, and more calls
+    can be had by setting the cap anew, or by doing without. Unlimited units are all included.
     """
     price = metered_price(subscription, cap.meter)
     if price is None or subscription.trial_ends_at:
@@ -103,17 +107,21 @@ def find_ceiling(
     if tiers is None:
         return included
     free = units_within(0, tiers)
+    nothing_more = free if included is None else included if free is None else min(included, free)
     if cap.currency != subscription.currency:
-        return free if included is None else included if free is None else min(included, free)
+        return nothing_more
     before = invoiced(cap.organization, subscription, cap.meter, since=since)
     rest = units_within(max(cap.amount - before.amount, 0), tiers)
     if rest is None:
         return None
+    if not before.is_whole:
+        return nothing_more
+    allowed = before.units + rest
     if subscription.data.get("pending_update"):
         # Should the change come to nothing, the invoice is void and its units count by the old price again.
         whole = units_within(cap.amount, tiers)
-        return before.units + rest if whole is None else min(whole, before.units + rest)
-    return before.units + rest
+        allowed = allowed if whole is None else min(whole, allowed)
+    return allowed
 
 
 class CapLevel(NamedTuple):
@@ -190,14 +198,19 @@ def invoiced(
     from 0, while the period here goes on.
     """
     units = amount = 0
+    is_whole = True
     start = int(since.timestamp())
     rows = djstripe.Invoice.objects.filter(customer__subscriber=organization, created__gte=since)
     for data in rows.values_list("stripe_data", flat=True):
         if data["status"] == "void" or subscription_of(data) != subscription.id:
             continue
+        # What a renewal bills was used before.
+        is_whole = is_whole and (
+            data["billing_reason"] == "subscription_cycle" or not data["lines"].get("has_more")
+        )
         for line in data["lines"]["data"]:
             details = (line.get("pricing") or {}).get("price_details") or {}
             if details.get("product") == meter.product_id and line["period"]["start"] >= start:
                 units += line["quantity"] or 0
                 amount += line["amount"]
-    return Invoiced(units, amount)
+    return Invoiced(units, amount, is_whole)

@@ -1,6 +1,7 @@
 """A customer's own cap: set on the page and by the API, and what the entitlement makes of it."""
 
 import pytest
+from djstripe import models as djstripe
 
 from accounts.models import Membership, Organization, Role, User
 from billing.entitlements import current_entitlement, refresh_entitlement
@@ -94,6 +95,25 @@ class TestEntitlement:
         # 500 of the 600 were invoiced at 2 cents: $10. The other $40 are 1,000 free units and 4,000 at a cent.
         assert metered.invoiced_units() == 600
         assert quota(metered)["spend_cap"] == 600 + 5_000
+
+    def test_an_upgrade_s_invoice_with_more_lines_than_are_known_here_lets_nothing_through_that_costs(
+        self, metered, plans, requests
+    ):
+        metered.bill_overage(plans.team, included=1_000, cents="1")
+        cap(metered, requests, 5_000)
+        metered.wait(days=10)
+        metered.use(600)
+        change_plan(metered.organization, plan=plans.team, interval="month")
+        metered.see()
+        change = djstripe.Invoice.objects.get(stripe_data__billing_reason="subscription_update")
+        lines = change.stripe_data["lines"]
+        known = [line for line in lines["data"] if line["parent"]["subscription_item_details"]["proration"]]
+        change.stripe_data["lines"] = {**lines, "data": known, "has_more": True}
+        change.save()
+
+        refresh_entitlement(metered.organization)
+
+        assert quota(metered)["spend_cap"] == 1_000
 
     def test_a_change_that_begins_the_month_anew_carries_the_spending_like_the_use(
         self, metered, plans, requests
