@@ -81,6 +81,27 @@ class TestChangesOfPlan:
         assert before.status == Status.WAITING
         assert (before.reported, before.stripe, before.invoiced, before.to_invoice) == (137, 137, 130, 7)
 
+    @pytest.mark.parametrize("fault", ["timeout_after", "timeout_before"])
+    def test_what_was_dated_into_the_year_and_got_no_answer_is_nothing_that_stripe_has_too_much(
+        self, subscribed, plans, sandbox, fault
+    ):
+        subscribed.use(130)
+        with used_in_between(subscribed, 7):
+            change_plan(subscribed.organization, plan=plans.pro, interval="year")
+        subscribed.see()
+        down = sandbox.faults.add(fault, path="/v1/billing/meter_events")
+        report_usage()
+        sandbox.faults.remove(down.id)
+        subscribed.wait(days=1)
+        subscribed.use(3)
+        report_usage()
+
+        year, month = prove(subscribed.organization)
+
+        assert (month.status, month.unknown) == (Status.WAITING, 7)
+        assert (year.status, year.reported) == (Status.RUNNING, 3)
+        assert year.stripe == (10 if fault == "timeout_after" else 3)
+
     def test_changes_within_one_minute_are_told_apart(self, subscribed, plans):
         subscribed.use(10)
         change_plan(subscribed.organization, plan=plans.pro, interval="year")

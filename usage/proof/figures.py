@@ -56,6 +56,19 @@ def asker(organization: Organization, meter: Meter) -> Ask | None:
     return Ask(customer.id, meter.stripe_meter_id)
 
 
+def asked_for(period: Counts, *, now: datetime) -> tuple[datetime, datetime]:
+    """Return from when until when Stripe's count is asked for: as far as its summaries tell it apart."""
+    end = to_the_minute(period.until) if period.until else to_the_minute(now) + AHEAD
+    return to_the_minute(period.start), end
+
+
+def in_doubt(periods: list[Counts], start: datetime, end: datetime) -> int:
+    """Return the units of reports without an answer that are dated from `start` up to `end`, of whichever period."""
+    doubtful = {State.SENDING, State.UNKNOWN}
+    dated = [r for each in periods for r in each.reported if start <= to_the_minute(r.moment) < end]
+    return sum(r.units for r in dated if r.state in doubtful)
+
+
 def counted_by_stripe(period: Counts, others: list[Counts], ask: Ask, *, now: datetime) -> int:
     """Return what Stripe counted of the period's units. Raises StripeUnavailable or StripeRejected.
 
@@ -64,8 +77,7 @@ def counted_by_stripe(period: Counts, others: list[Counts], ask: Ask, *, now: da
     after it that are of the period before: so what is dated in another period than its own is moved back.
     Of a customer that was deleted Stripe tells nothing any more: what it was told of that one counts as reported.
     """
-    begin = to_the_minute(period.start)
-    end = to_the_minute(period.until) if period.until else to_the_minute(now) + AHEAD
+    begin, end = asked_for(period, now=now)
     counted = ask(begin, end) if begin < end else 0
 
     def is_inside(report: Reported) -> bool:
@@ -121,6 +133,8 @@ def figures_of(period: Counts, gathered: Gathered, *, stripe: int | None, now: d
     refused = [r for r in period.reported if r.state == State.REJECTED and not r.replaced]
     shares = shares_of([*period.sent, *refused], account, now=now)
     sending = period.units(State.SENDING)
+    # A change of plan may have had those of another period dated into this one.
+    doubtful = in_doubt([period, *others], *asked_for(period, now=now))
     return Figures(
         is_open=now < period.end,
         ledger=period.ledger,
@@ -140,7 +154,7 @@ def figures_of(period: Counts, gathered: Gathered, *, stripe: int | None, now: d
         corrected=period.corrected.done,
         credited=period.corrected.credited,
         correcting=period.corrected.under_way,
-        uncertain=sending + period.units(State.UNKNOWN),
+        uncertain=max(sending + period.units(State.UNKNOWN), doubtful),
         fresh=sum(r.fresh for r in period.sent),
         is_ahead=account.is_ahead(period.start, period.end, now=now),
     )

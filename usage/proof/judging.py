@@ -23,8 +23,8 @@ class Figures:
     `rejected` is without those that a correction bills instead, which are `replaced`. Of the reported and rejected
     units an invoice to come will hold those `to_invoice`, and none ever those `unbilled`, as on a free plan;
     `given_up` are those among them whose subscription ended unpaid. `corrected` is what corrections come to, of which
-    `credited` were given back. `uncertain` are units that Stripe may have
-    counted without having said so, `fresh` those it took so lately that its count may lag behind.
+    `credited` were given back. `uncertain` are units that Stripe may have counted in this period without having said
+    so, `fresh` those it took so lately that its count may lag behind.
     `is_ahead`: by Stripe's clock an invoice of the period is closed that by ours is to come.
     """
 
