@@ -5,7 +5,8 @@ names it, so nobody is told twice: the meter, the period, the limit and the leve
 the highest. Units only grow in a period, so whoever has been told of a level is past all lower ones for good. Another
 limit is another crossing: after the quota was raised the same levels are told anew, as they are reached. One that was
 lowered may be reached with no further unit, and then be the reason that there is none: it is looked at once the change
-is committed. What a crash leaves out there is told with the next units.
+is committed. What a crash leaves out there is told with the next units. An e-mail that was not sent, because the limit
+was another by then, is sent once the limit is that one again.
 
 What is used is what the quota counts: the period's units and those of periods that it carries on. What was used in a
 period that is over is not told of.
@@ -23,8 +24,9 @@ from django.db import DatabaseError
 from accounts import clock
 from accounts.models import Organization
 from billing.ceilings import CapLevel, find_cap_levels
-from billing.models import Entitlement, Meter, Notice, NoticeKind, PlanQuota
+from billing.models import Entitlement, Meter, Notice, NoticeKind, NoticeState, PlanQuota
 from billing.notices import News, note
+from billing.truth import holds
 from usage.counting import Account, units_of
 from usage.forecast import forecast
 
@@ -42,7 +44,7 @@ class Crossing(NamedTuple):
 
 
 def note_crossings(touched: Iterable[tuple[UUID, str]]) -> list[Notice]:
-    """Write down which levels the units of these organizations and meters have reached; return the new notices.
+    """Write down which levels the units of these organizations and meters have reached; return what is to be sent.
 
     Part of the transaction that marks the units.
     """
@@ -66,7 +68,8 @@ def note_crossings(touched: Iterable[tuple[UUID, str]]) -> list[Notice]:
     for organization, meter, news in without_noted(found):
         with keeping_others_going(organization):
             context = news.context | {"runs_out_at": runs_out_at(held[organization.pk], meter, news, now=now)}
-            written += note(organization, [news._replace(context=context)])
+            told = news._replace(context=context)
+            written += note(organization, [told]) or tell_after_all(held[organization.pk], told, now=now)
     return written
 
 
@@ -114,14 +117,30 @@ def is_limited(entitlement: Entitlement, meter: str, *, now: datetime) -> bool:
     return any(limit is not None for limit in limits) and now < entitlement.period_end
 
 
+def tell_after_all(entitlement: Entitlement, news: News, *, now: datetime) -> list[Notice]:
+    """Have a notice sent that was left out because it had ceased to be true, where it is so again; return it.
+
+    So it is where an override raised the limit before the e-mail was out, and has ended since.
+    """
+    notices = Notice.objects.filter(organization=entitlement.organization, kind=news.kind, key=news.key)
+    left_out = notices.filter(state=NoticeState.OUTDATED)
+    true_again = [
+        each for each in left_out.select_related("organization") if holds(each, entitlement, now=now)
+    ]
+    fresh = {"state": NoticeState.PENDING, "next_try_at": now, "context": news.context}
+    return [each for each in true_again if left_out.filter(pk=each.pk).update(**fresh)]
+
+
 def without_noted(found: list[Crossing]) -> list[Crossing]:
-    """Leave out what was noted before: most of what is found, each time anew."""
+    """Leave out what was noted before, and not left out since: most of what is found, each time anew."""
     known = set(
         Notice.objects.filter(
             organization__in={each.organization.pk for each in found},
             kind__in=[NoticeKind.QUOTA_REACHED, NoticeKind.SPEND_REACHED],
             key__in={each.news.key for each in found},
-        ).values_list("organization_id", "kind", "key")
+        )
+        .exclude(state=NoticeState.OUTDATED)
+        .values_list("organization_id", "kind", "key")
     )
     return [each for each in found if (each.organization.pk, each.news.kind, each.news.key) not in known]
 

@@ -43,6 +43,25 @@ def override(acme, *, included, days):
     refresh_entitlement(acme.organization)
 
 
+def test_what_was_not_sent_since_an_override_raised_the_limit_is_told_once_that_has_ended(free, committing):
+    use(free, 100)
+    override(free, included=1000, days=1)
+    assert post() == []
+    use(free, 1)
+    assert post() == []  # 101 of 1,000.
+
+    free.wait(days=2)
+    with committing():
+        refresh_entitlement(free.organization)
+    [letter] = post()
+    assert "101 of the 100 calls" in letter.body
+
+    with committing():
+        refresh_entitlement(free.organization)
+    use(free, 1)
+    assert post() == []
+
+
 def test_a_quota_that_an_override_s_end_puts_below_what_is_used_is_told_at_once(free, committing):
     override(free, included=1000, days=3)
     use(free, 300)
