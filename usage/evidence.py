@@ -79,6 +79,21 @@ def which_sum_up(units: Sequence[int], total: int) -> list[bool | None] | None:
     return verdicts
 
 
+def some_that_sum_up(units: Sequence[int], total: int) -> list[bool] | None:
+    """Return for each number whether it is in one combination that makes up `total`; None where none does.
+
+    None too where they are too many to weigh.
+    """
+    if len(units) > MOST_WEIGHED:
+        return None
+    found: dict[int, list[bool]] = {0: []}
+    for own in units:
+        found = {s + own: [*chosen, True] for s, chosen in found.items()} | {
+            s: [*chosen, False] for s, chosen in found.items()
+        }
+    return found.get(total)
+
+
 def sums_of(units: Sequence[int]) -> set[int]:
     """Return what some of the numbers, all or none can add up to."""
     sums = {0}

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import F, Q, Sum
 
 from accounts import clock
@@ -17,7 +19,7 @@ from billing.models import Meter
 from billing.stripe.customers import find_customer
 from billing.stripe.metering import summed_usage
 from usage import claims
-from usage.evidence import SUMMARIES_LAG, Minute, which_sum_up
+from usage.evidence import SUMMARIES_LAG, Minute, some_that_sum_up, which_sum_up
 from usage.flush import flush_usage
 from usage.models import MeterReport, MeterReportQuerySet
 
@@ -30,10 +32,10 @@ GIVE_UP_AFTER = 3  # Questions without an answer: Stripe is down, and the next r
 def settle_unanswered(organization: Organization | None = None) -> Counter[str]:
     """Decide each report without an answer by what Stripe counted in the minute it is dated at.
 
-    Those of one organization, or all. Returns how many arrived, are lost and are left to a person: what fits in more
-    than one way, or in none, is not guessed. One that is lost is sent again, under the identifier it has: were the
-    figures wrong, Stripe would most likely know it still. Raises StripeUnavailable where Stripe does not answer several
-    times; what was decided until then stays.
+    Those of one organization, or all. Returns how many arrived, are lost and are left to a person: what fits in no way
+    is not guessed. One that is lost is sent again, under the identifier it has: were the figures wrong, Stripe would
+    most likely know it still. Raises StripeUnavailable where Stripe does not answer several times; what was decided
+    until then stays.
     """
     now = clock.now()
     waiting = MeterReport.objects.unanswered(now=now).filter(claimed_at__lte=now - SUMMARIES_LAG)
@@ -76,28 +78,58 @@ def settle(minute: Minute, ripe: Sequence[MeterReport]) -> Counter[str]:
     if counted is None:
         return Counter(open=len(ripe))
     taken = sum(report.units for report in certain)
-    verdicts = which_sum_up([report.units for report in doubtful], counted - taken)
-    arrived = dict(zip([report.pk for report in doubtful], verdicts or [None] * len(doubtful), strict=True))
+    verdicts = judge(doubtful, counted - taken, ripe)
     figures = f"of {minute} Stripe counts {counted:,}; {taken:,} were taken for certain"
-    return Counter(decide(report, arrived.get(report.pk), figures) for report in ripe)
+    # All at once: what is decided of one holds by what is of the others.
+    with transaction.atomic():
+        return Counter(decide(each, verdicts.get(each.pk, NOT_TOLD), figures) for each in ripe)
 
 
-def decide(report: MeterReport, arrived: bool | None, figures: str) -> str:
+class Verdict(NamedTuple):
+    """Whether a report arrived, None where it cannot be told. `any_will_do`: it, or another in its place."""
+
+    has_arrived: bool | None
+    any_will_do: bool = False
+
+
+NOT_TOLD = Verdict(None)
+
+
+def judge(doubtful: list[MeterReport], total: int, ripe: Sequence[MeterReport]) -> dict[UUID, Verdict]:
+    """Return which of a minute's doubtful reports make up the `total` that Stripe has of them.
+
+    Where several combinations do, which it was makes no difference for the bill, if all are of one period and none is
+    tried again meanwhile: one of them is chosen.
+    """
+    units = [report.units for report in doubtful]
+    verdicts = which_sum_up(units, total) or [None] * len(doubtful)
+    periods, waiting = {report.period_start for report in doubtful}, {report.pk for report in ripe}
+    chosen = None
+    if None in verdicts and len(periods) == 1 and all(report.pk in waiting for report in doubtful):
+        chosen = some_that_sum_up(units, total)
+    return {
+        report.pk: Verdict(chosen[place], any_will_do=True)
+        if verdict is None and chosen
+        else Verdict(verdict)
+        for place, (report, verdict) in enumerate(zip(doubtful, verdicts, strict=True))
+    }
+
+
+def decide(report: MeterReport, verdict: Verdict, figures: str) -> str:
     """Store what was found of one report; return it in a word."""
     own = MeterReport.objects.filter(pk=report.pk, state=State.UNKNOWN, claimed_at=report.claimed_at)
-    if arrived is None:
+    if verdict.has_arrived is None:
         own.update(settled_as=f"open: {figures}, which fits in several ways or in none")
         return "open"
-    word = "arrived" if arrived else "lost"
+    word = "arrived" if verdict.has_arrived else "lost"
     logger.warning("Meter report %s without an answer: %s, %s", report.identifier, word, figures)
-    if arrived:
+    found = f"{word}: {figures}"
+    if verdict.any_will_do:
+        found += ", by this or another as good"
+    if verdict.has_arrived:
         # When exactly it arrived nobody knows: at the last try at the latest.
         own.update(
-            state=State.SENT,
-            sent_at=F("claimed_at"),
-            last_error="",
-            to_settle=False,
-            settled_as=f"arrived: {figures}",
+            state=State.SENT, sent_at=F("claimed_at"), last_error="", to_settle=False, settled_as=found
         )
     elif claims.is_too_old(report):
         outcome = claims.TOO_OLD
@@ -106,10 +138,11 @@ def decide(report: MeterReport, arrived: bool | None, figures: str) -> str:
             last_error=outcome.error,
             rejection_code=outcome.code,
             to_settle=False,
-            settled_as=f"lost: {figures}",
+            settled_as=found,
         )
     else:
-        own.update(**FRESH_START, settled_as=f"lost: {figures}")
+        # Where another may have been lost instead, Stripe may have this one's identifier, and pass it over.
+        own.update(**FRESH_START, resends=F("resends") + int(verdict.any_will_do), settled_as=found)
     return word
 
 

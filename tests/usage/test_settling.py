@@ -18,7 +18,7 @@ from tests.billing.doctoring import found, only
 from tests.billing.troubles import move, sandbox_time
 from tests.usage.outbox import companies, counted, requests_to, use
 from usage import reports
-from usage.evidence import which_sum_up
+from usage.evidence import some_that_sum_up, which_sum_up
 from usage.models import MeterReport
 from usage.settling import settle_unanswered
 from usage.tasks import report_usage, settle_reports
@@ -204,8 +204,34 @@ class TestSeveralInOneMinute:
         report_usage()
         assert counted(customer) == 23
 
-    def test_are_left_to_a_person_where_several_fit(self, sandbox, hands, customer):
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            ((5, True), (5, False), (3, True)),
+            ((5, False), (5, True), (3, True)),
+            ((5, False), (3, False), (8, True)),
+            ((5, True), (3, True), (8, False)),
+        ],
+    )
+    def test_are_counted_once_each_whichever_of_them_arrived_where_several_combinations_fit(
+        self, sandbox, hands, customer, sent
+    ):
+        made = self.doubtful(sandbox, customer, *sent)
+        move(sandbox, hands, 21 * HOUR)  # Stripe knows their identifiers still.
+
+        outcomes = settle_unanswered()
+        report_usage()
+
+        assert outcomes["open"] == 0
+        assert outcomes["lost"] in {1, 2}
+        assert self.states(made) == [State.SENT] * len(made)
+        assert counted(customer) == sum(units for units, _ in sent)
+
+    def test_are_left_to_a_person_where_they_are_of_two_periods(self, sandbox, hands, customer):
         made = self.doubtful(sandbox, customer, (5, True), (5, False), (3, True))
+        MeterReport.objects.filter(pk=made[0].pk).update(
+            period_start=made[0].period_start - timedelta(seconds=1)
+        )
         move(sandbox, hands, 21 * HOUR)
 
         # The 3 are in every combination that makes up 8.
@@ -216,6 +242,14 @@ class TestSeveralInOneMinute:
         assert "Stripe has counted 8; 3 were taken for certain, 10 are in doubt." in finding.sentence
         assert "Stripe counts 8; 0 were taken for certain, which fits in several ways" in finding.sentence
         assert finding.fix is None
+
+    def test_are_left_alone_while_one_of_them_is_still_tried_again(self, sandbox, hands, customer):
+        made = self.doubtful(sandbox, customer, (5, True), (5, False))
+        move(sandbox, hands, 19 * HOUR)
+        MeterReport.objects.filter(pk=made[0].pk).update(to_settle=False)
+
+        assert settle_unanswered() == {"open": 1}
+        assert self.states(made) == [State.UNKNOWN] * 2
 
     def test_beside_certain_ones_are_decided_all_the_same(self, sandbox, hands, customer):
         at = clock.now()
@@ -331,3 +365,13 @@ def test_of_more_reports_than_can_be_weighed_all_or_none_is_still_told():
     assert which_sum_up(units, sum(units)) == [True] * 40
     assert which_sum_up(units, 0) == [False] * 40
     assert which_sum_up(units, 7) == [None] * 40
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.integers(-2, 60))
+def test_what_is_chosen_adds_up_where_anything_does(units, total):
+    chosen = some_that_sum_up(units, total)
+
+    sums = {sum(each) for size in range(len(units) + 1) for each in combinations(units, size)}
+    assert (chosen is not None) == (total in sums)
+    if chosen is not None:
+        assert sum(own for own, is_in in zip(units, chosen, strict=True) if is_in) == total
