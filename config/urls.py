@@ -4,6 +4,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.negotiation import DefaultContentNegotiation
 
 from apikeys.api.metrics import Metrics
 from apikeys.api.urls import fallback
@@ -18,6 +19,9 @@ api: list[URLPattern | URLResolver] = [
     *fallback,
 ]
 
+# It comes as YAML and as JSON, which its own `format` chooses between.
+SCHEMA = SpectacularAPIView.as_view(content_negotiation_class=DefaultContentNegotiation)
+
 urlpatterns = [
     # First, because Django tries one address after the other, and this one is asked for at each call of a customer's.
     path("api/v1/", include(api)),
@@ -25,7 +29,7 @@ urlpatterns = [
     path("", include("usage.urls")),
     path("", include("apikeys.urls")),
     path("", include("allauth.account.urls")),
-    path("api/schema/", login_not_required(SpectacularAPIView.as_view()), name="schema"),
+    path("api/schema/", login_not_required(SCHEMA), name="schema"),
     path("api/docs/", login_not_required(SpectacularSwaggerView.as_view(url_name="schema")), name="api-docs"),
     path("docs/", login_not_required(RedirectView.as_view(pattern_name="api-docs")), name="docs"),
     path("stripe/webhook/<uuid:uuid>/", endpoints.WebhookView.as_view(), name="stripe-webhook"),
