@@ -42,6 +42,7 @@ STEPS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("units", [0, 12, 40])
 @pytest.mark.parametrize("then", ["retry", "sweep", "retry, sweep", "other values"])

@@ -25,6 +25,7 @@ def postmaster(directory: Path) -> int:
     return int((directory / "postmaster.pid").read_text().splitlines()[0])
 
 
+@pytest.mark.long
 def test_postgres_answers_starts_once_and_keeps_its_data_over_a_stop_and_a_kill(directory: Path) -> None:
     place = directory / "postgres"
     url = embedded.start_postgres(place)

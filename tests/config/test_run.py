@@ -114,6 +114,7 @@ def test_what_the_operator_set_is_used_instead(tmp_path: Path) -> None:
     assert found["SECRET_KEY"] != ""
 
 
+@pytest.mark.long
 def test_a_command_that_ignores_the_request_to_stop_is_killed_with_its_children(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -357,6 +357,7 @@ def test_a_customer_on_a_test_clock_reports_by_its_time(shop: Shop, sandbox: San
         report(shop, customer, timestamp=HOUR)
 
 
+@pytest.mark.long
 def test_thirty_thousand_events_stay_quick_to_add_up_also_after_a_restart(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -40,8 +40,7 @@ def entitlement_of(organization: Organization, start: datetime, end: datetime) -
 @pytest.mark.parametrize(
     "zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"]
 )
-@pytest.mark.parametrize("day", [29, 30, 31])
-@pytest.mark.parametrize("year", [2024, 2026])
+@pytest.mark.parametrize(("year", "day"), [(2024, 29), (2024, 31), (2026, 29), (2026, 30), (2026, 31)])
 def test_each_period_of_a_subscription_begun_late_in_a_month_has_its_own_usage(organization, zone, day, year):
     """As Stripe counts them: 31 January, 29 February of a leap year or the 28th, 31 March again."""
     organization.time_zone = zone

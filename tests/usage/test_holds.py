@@ -307,6 +307,7 @@ class Play:
                 last.acknowledge(page.ids)
 
 
+@pytest.mark.long
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(acts, max_size=40), st.booleans())
 def test_whoever_dies_at_whichever_command_every_entry_is_stored_and_none_stays(caplog, steps, stalls):
