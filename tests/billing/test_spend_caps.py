@@ -5,9 +5,10 @@ from djstripe import models as djstripe
 
 from accounts.models import Membership, Organization, Role, User
 from billing.entitlements import current_entitlement, refresh_entitlement
-from billing.models import PlanQuota, PublishedPrice, SpendCap
+from billing.models import Meter, Plan, PlanQuota, PublishedPrice, SpendCap
 from billing.spend_caps import cap_states, remove_spend_cap, set_spend_cap
 from billing.stripe.changing import change_plan
+from tests.billing.acme import Acme
 from tests.billing.api import Program, problem
 from tests.billing.test_billing_pages import sign_in
 from tests.billing.test_pricing_pages import text_of
@@ -22,6 +23,16 @@ def cap(acme, requests, amount: int, currency: str = "usd") -> None:
 
 def quota(acme) -> dict[str, object]:
     return current_entitlement(acme.organization).quotas["requests"]
+
+
+def upgrade_in_mid_month(metered: Acme, meter: Meter, *, plan: Plan) -> None:
+    """Set a cap of $50, use 600 units and change to a plan that includes 1,000 and bills others at a cent."""
+    metered.bill_overage(plan, included=1_000, cents="1")
+    cap(metered, meter, 5_000)
+    metered.wait(days=10)
+    metered.use(600)
+    change_plan(metered.organization, plan=plan, interval="month")
+    metered.see()
 
 
 class TestEntitlement:
@@ -84,14 +95,8 @@ class TestEntitlement:
     def test_after_an_upgrade_in_mid_month_what_was_invoiced_of_the_month_counts(
         self, metered, plans, requests
     ):
-        metered.bill_overage(plans.team, included=1_000, cents="1")
-        cap(metered, requests, 5_000)
-        metered.wait(days=10)
-        metered.use(600)
+        upgrade_in_mid_month(metered, requests, plan=plans.team)
 
-        change_plan(metered.organization, plan=plans.team, interval="month")
-
-        metered.see()
         # 500 of the 600 were invoiced at 2 cents: $10. The other $40 are 1,000 free units and 4,000 at a cent.
         assert metered.invoiced_units() == 600
         assert quota(metered)["spend_cap"] == 600 + 5_000
@@ -99,12 +104,7 @@ class TestEntitlement:
     def test_an_upgrade_s_invoice_with_more_lines_than_are_known_here_lets_nothing_through_that_costs(
         self, metered, plans, requests
     ):
-        metered.bill_overage(plans.team, included=1_000, cents="1")
-        cap(metered, requests, 5_000)
-        metered.wait(days=10)
-        metered.use(600)
-        change_plan(metered.organization, plan=plans.team, interval="month")
-        metered.see()
+        upgrade_in_mid_month(metered, requests, plan=plans.team)
         change = djstripe.Invoice.objects.get(stripe_data__billing_reason="subscription_update")
         lines = change.stripe_data["lines"]
         known = [line for line in lines["data"] if line["parent"]["subscription_item_details"]["proration"]]

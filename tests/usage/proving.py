@@ -32,6 +32,19 @@ def invoice_april(acme: Acme) -> None:
     acme.see()
 
 
+def stop_paying(subscribed: Acme) -> None:
+    """Use 150 units, of them 130 in April, and have May's invoice fail until the free limits apply."""
+    subscribed.use(130)
+    report_usage()
+    subscribed.wait_until(MAY)
+    subscribed.pay_with("pm_card_chargeCustomerFail")
+    subscribed.wait(hours=2)
+    subscribed.see()
+    subscribed.use(20)
+    subscribed.wait(days=9)
+    subscribed.see()
+
+
 def only_cause(proof: Proof) -> dict[str, Any]:
     assert proof.status == Proof.Status.DIFFERS
     (cause,) = proof.differences

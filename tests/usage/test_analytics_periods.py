@@ -16,7 +16,7 @@ from billing.periods import anchored_month
 from tests.billing.api import Program
 from tests.billing.staffing import staff
 from tests.usage.cast import make_event
-from tests.usage.proving import MAY
+from tests.usage.proving import MAY, stop_paying
 from usage.analytics import Dimension, breakdown, series, total
 from usage.days import sum_days
 from usage.ledger import store
@@ -279,15 +279,7 @@ def test_the_command_refuses_what_is_no_day_that_usage_can_be_of(organization, s
 def test_a_period_that_goes_on_after_a_payment_was_missing_for_a_while_shows_all_that_is_billed(
     subscribed, is_proven
 ):
-    subscribed.use(130)
-    report_usage()
-    subscribed.wait_until(MAY)
-    subscribed.pay_with("pm_card_chargeCustomerFail")
-    subscribed.wait(hours=2)
-    subscribed.see()
-    subscribed.use(20)
-    subscribed.wait(days=9)
-    subscribed.see()
+    stop_paying(subscribed)
     subscribed.use(30)
     subscribed.pay_with("pm_card_visa")
     subscribed.api.invoices.pay(subscribed.last_invoice().id)

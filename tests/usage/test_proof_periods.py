@@ -17,7 +17,7 @@ from billing.stripe.ending import cancel_now
 from tests.billing.acme import CHALLENGES
 from tests.usage.cast import make_event
 from tests.usage.outbox import use
-from tests.usage.proving import APRIL, MAY, invoice_april, of_april
+from tests.usage.proving import APRIL, MAY, invoice_april, of_april, stop_paying
 from tests.usage.test_flush import used_in_between
 from usage.ledger import store
 from usage.models import Proof
@@ -380,15 +380,7 @@ class TestACustomerDeletedAtStripe:
 
 
 def test_whoever_does_not_pay_goes_on_with_free_limits_and_stripe_s_invoice_has_both(subscribed):
-    subscribed.use(130)
-    report_usage()
-    subscribed.wait_until(MAY)
-    subscribed.pay_with("pm_card_chargeCustomerFail")
-    subscribed.wait(hours=2)
-    subscribed.see()
-    subscribed.use(20)
-    subscribed.wait(days=9)
-    subscribed.see()
+    stop_paying(subscribed)
     assert subscribed.entitlement().plan.slug == "free"
     subscribed.use(30)
 
