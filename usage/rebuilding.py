@@ -18,7 +18,7 @@ from accounts.models import Organization
 from billing.periods import Period
 from usage.latency import MASK, SHIFT, SQL_BUCKET
 from usage.ledger import ROLLUP, STORING
-from usage.models import UsageRollup
+from usage.models import MeterReport, UsageRollup
 from usage.partitions import existing_months
 from usage.proof.hours import twins
 from usage.proof.judging import Key
@@ -203,8 +203,11 @@ def rebuild_hour(found: Difference) -> bool:
         }
         new = read_hour(cursor, found)
         reported = sum(row.reported_units for row in old.values())
-        if sum(row.units for row in new.values()) < reported:
+        told = sum(row.units for row in new.values())
+        if told < reported:
             return False
+        # Of sums that were lost it is their reports that say what of them was reported.
+        reported = max(reported, min(told, held_by_reports(found)))
         spread_reported(new, old, reported)
         gone = [row.pk for key, row in old.items() if key not in new]
         UsageRollup.objects.filter(pk__in=gone).delete()
@@ -215,6 +218,16 @@ def rebuild_hour(found: Difference) -> bool:
             else:
                 row.save(force_insert=True)
     return True
+
+
+def held_by_reports(found: Difference) -> int:
+    reports = MeterReport.objects.filter(
+        organization=found.organization_id,
+        meter__slug=found.meter,
+        hour=found.hour,
+        period_start=found.period_start,
+    )
+    return sum(reports.values_list("units", flat=True))
 
 
 def read_hour(cursor: CursorWrapper, found: Difference) -> dict[tuple[UUID, str, int], UsageRollup]:

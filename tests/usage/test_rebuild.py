@@ -130,6 +130,19 @@ def test_what_was_reported_stays_reported(organization):
     assert MeterReport.objects.aggregate(total=Sum("units"))["total"] == 1 + 2 + 3 + 4 + 5 + 6 + 7
 
 
+def test_sums_that_were_lost_count_as_reported_as_far_as_their_reports_hold_them(organization):
+    fill(organization)
+    make_reports()
+    told = reported()
+    UsageRollup.objects.all().delete()
+    store([make_event(organization_id=organization.pk, at=AT, units=7)])
+
+    rebuild()
+    assert sum(reported().values()) == sum(told.values())
+    make_reports()
+    assert MeterReport.objects.aggregate(total=Sum("units"))["total"] == 1 + 2 + 3 + 4 + 5 + 6 + 7
+
+
 def test_an_hour_of_which_more_was_reported_than_the_ledger_has_is_left_for_a_person(organization):
     fill(organization, calls=1)
     make_reports()
