@@ -1,13 +1,18 @@
-"""Refusing what the back office has no use for and PostgreSQL no room: an address with a NUL in it.
+"""What Django has no answer of its own to: an address with a NUL in the back office, a content type that is none.
 
-Django puts each filter of a list, and the id of what is to be changed, into a query as it came. All other pages and
-the API's views name the parameter that is wrong, or take another in its place.
+Of the first Django puts each filter of a list, and the id of what is to be changed, into a query as it came, and
+PostgreSQL has no room for it. All other pages and the API's views name the parameter that is wrong, or take another in
+its place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
+from django.utils.http import parse_header_parameters
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 BACK_OFFICE = "/admin/"
 
@@ -26,3 +31,16 @@ def has_nul(request: HttpRequest) -> bool:
     if "\0" in request.path_info:
         return True
     return any("\0" in part for name, values in request.GET.lists() for part in (name, *values))
+
+
+def readable(application: Application) -> Application:
+    """Return the application with a content type that cannot be read taken for none: it is read before any view."""
+
+    def reading(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            parse_header_parameters(environ.get("CONTENT_TYPE", ""))
+        except ValueError:
+            environ["CONTENT_TYPE"] = ""
+        return application(environ, start_response)
+
+    return reading
