@@ -58,13 +58,9 @@ def why_unsettled(month: Period, *, now: datetime) -> str | None:
     rollups = UsageRollup.objects.filter(hour__gte=month.start, hour__lt=month.end)
     if rollups.to_report().exists():
         return "Some of its usage is not reported to Stripe yet."
-    State = MeterReport.State
-    # Nobody waits for reports of an organization that Stripe does not know.
-    due = MeterReport.objects.due(now=now).values("pk")
-    unsettled = MeterReport.objects.filter(Q(state__in=[State.SENDING, State.UNKNOWN]) | Q(pk__in=due))
     periods = rollups.order_by().values("period_start").distinct()
     of_month = Q(hour__gte=month.start, hour__lt=month.end) | Q(period_start__in=periods)
-    if unsettled.filter(of_month).exists():
+    if MeterReport.objects.unsettled().filter(of_month).exists():
         return "Reports to Stripe of its usage are not settled yet."
     if MeterReport.objects.unbilled().filter(of_month).exists():
         return "Stripe refused usage of it that is neither corrected nor accepted yet."

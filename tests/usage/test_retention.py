@@ -9,7 +9,7 @@ from django.db import connection
 from djstripe import models as djstripe
 
 from accounts import clock
-from billing.models import Entitlement, Meter
+from billing.models import Entitlement
 from billing.periods import calendar_month
 from config.environment import Environment
 from tests.usage import ingesting
@@ -55,7 +55,6 @@ def months_to_drop(now):
 
 def known_to_stripe(organization):
     """Make the organization one whose reports are sent."""
-    Meter.objects.update(stripe_meter_id="mtr_1")
     return djstripe.Customer.objects.create(id="cus_acme", subscriber=organization, livemode=False)
 
 

@@ -22,10 +22,13 @@ def is_due(*, now: datetime) -> Q:
     """What makes a report one to send: it is new, or its last try ended without an answer not too long ago."""
     State = MeterReport.State
     unanswered = Q(state=State.UNKNOWN, to_settle=False, first_sent_at__gt=now - MeterReport.RESEND_LIMIT)
-    # Without a customer at Stripe there is nobody to report for yet, and nobody else need wait for that.
-    known = Exists(djstripe.Customer.objects.filter(subscriber=OuterRef("organization"), date_purged=None))
-    # Nor is there a meter to report to before it is published: Stripe would refuse what came too early.
-    return (Q(state=State.PENDING) | unanswered) & Q(known) & ~Q(meter__stripe_meter_id="")
+    # There is no meter to report to before it is published: Stripe would refuse what came too early.
+    return (Q(state=State.PENDING) | unanswered) & Q(has_customer()) & ~Q(meter__stripe_meter_id="")
+
+
+def has_customer() -> Exists:
+    """Whether Stripe knows a report's organization: else there is nobody to report for, and nobody waits for that."""
+    return Exists(djstripe.Customer.objects.filter(subscriber=OuterRef("organization"), date_purged=None))
 
 
 def has_one_in_flight() -> Exists:
@@ -51,6 +54,12 @@ class MeterReportQuerySet(models.QuerySet["MeterReport"]):
         first = MeterReport.objects.in_line(now=now).order_by("organization_id", "meter_id", *ORDER)
         each = first.distinct("organization_id", "meter_id").values("pk")
         return self.filter(~has_one_in_flight(), pk__in=each)
+
+    def unsettled(self) -> "MeterReportQuerySet":
+        """What may reach Stripe yet, whenever that may be, or of which nobody knows whether it has."""
+        State = MeterReport.State
+        waiting = Q(state=State.PENDING) & Q(has_customer())
+        return self.filter(Q(state__in=[State.SENDING, State.UNKNOWN]) | waiting)
 
     def unanswered(self, *, now: datetime) -> "MeterReportQuerySet":
         """Reports that are never to be sent again blindly: whether Stripe has them is to be found out."""
